@@ -1,0 +1,21 @@
+# add_isa(NAME FLAGS...): compiles FASTNN_CPU_KERNELS for one instruction set and merges the objects into one, in which a
+# single symbol, fastnn_cpu_kernels_NAME, is global. All others become local: an inline function or a template instance
+# that two sets share would otherwise be merged by the linker, and a machine without AVX-512 could run the AVX-512 copy.
+function(add_isa name)
+  set(target fastnn_cpu_${name})
+  add_library(${target} OBJECT ${FASTNN_CPU_KERNELS})
+  target_compile_definitions(${target} PRIVATE FASTNN_ISA=${name} FASTNN_DEVICE=CPU)
+  target_compile_options(
+    ${target}
+    PRIVATE -O3 ${ARGN} -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
+            -fno-threadsafe-statics -Wno-uninitialized)
+  set(merged ${CMAKE_CURRENT_BINARY_DIR}/${target}.o)
+  add_custom_command(
+    OUTPUT ${merged}
+    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${merged}.all $<TARGET_OBJECTS:${target}>
+    COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=fastnn_cpu_kernels_${name} ${merged}.all ${merged}
+    DEPENDS ${target} $<TARGET_OBJECTS:${target}>
+    COMMAND_EXPAND_LISTS VERBATIM)
+  set_source_files_properties(${merged} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  set(FASTNN_ISA_OBJECTS ${FASTNN_ISA_OBJECTS} ${merged} PARENT_SCOPE)
+endfunction()
