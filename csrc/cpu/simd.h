@@ -69,7 +69,7 @@ template <class T> struct Vec {
 
   FASTNN_INLINE Vec() = default;
   FASTNN_INLINE Vec(Native native) : v(native) {}
-  FASTNN_INLINE Vec(T x) : v(Native{} + x) {}
+  FASTNN_INLINE Vec(T x) : v(x - Native{}) {}  // x - 0 is x, -0 too, so it folds to a broadcast
 
   static FASTNN_INLINE Vec load(const T* p) { return Vec(static_cast<Native>(*reinterpret_cast<const Unaligned*>(p))); }
   FASTNN_INLINE void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }

@@ -1,0 +1,164 @@
+// The micro-kernel of the matrix product and the packing around it: C (m x n, row-major) = act([C +] A B +
+// bias) for one tile of at most MR rows and NV vectors of columns, all of it in registers while the loop runs
+// over k.
+//
+//   A (m x k): element (i, p) at a[i * rs_a + p * cs_a], read by broadcast. Any strides will do; a packed
+//   panel holds the
+//              rows of one p side by side: rs_a = 1, cs_a = rows of the panel.
+//   B (k x n): row p at b + p * ldb, columns side by side, read as vectors. A packed panel is 64-byte
+//   aligned, ldb = NR, and
+//              its rows are zero-padded to whole vectors; an unpacked B is read under a mask in the last
+//              vector.
+//
+// Every element of C is one chain of multiply-adds in order of p, so tile shape, packing and masks do not
+// change its bits; only where k is cut into blocks does. Convolution packs its own panels of B, straight from
+// the image.
+#pragma once
+#include "../backend/params.h"
+#include "blocking.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+struct Epilogue {                  // what follows the last block of k
+  const T* column_bias = nullptr;  // one element per column of the tile, or null
+  const T* row_bias = nullptr;     // one per row, or null
+  bool relu = false;
+};
+
+template <class T>
+struct Tile {
+  int64_t k;
+  const T* a;
+  int64_t rs_a, cs_a;
+  const T* b;
+  int64_t ldb;
+  bool packed_b;  // rows of B may be read in whole vectors beyond column n
+  T* c;
+  int64_t ldc;
+  bool accumulate;              // C += A B instead of C = A B
+  const Epilogue<T>* epilogue;  // null before the last block of k
+};
+
+template <class T, int MR, int NV>
+FASTNN_INLINE void finish_tile(const Tile<T>& t, Vec<T> (&acc)[MR][NV], int last) {
+  using V = Vec<T>;
+  const Epilogue<T> none, &e = t.epilogue ? *t.epilogue : none;
+  V bias[NV];
+#pragma GCC unroll 8
+  for (int j = 0; j < NV; ++j) {
+    const int lanes = j < NV - 1 ? V::N : last;
+    bias[j] = e.column_bias ? V::load_n(e.column_bias + j * V::N, lanes) : V(T(0));
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) {
+    T* c = t.c + i * t.ldc;
+    const V row_bias(e.row_bias ? e.row_bias[i] : T(0));
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) {
+      const bool whole = j < NV - 1;
+      V x = acc[i][j];
+      if (t.accumulate) x = (whole ? V::load(c + j * V::N) : V::load_n(c + j * V::N, last)) + x;
+      if (e.column_bias) x = x + bias[j];
+      if (e.row_bias) x = x + row_bias;
+      if (e.relu) x = max(V(T(0)), x);  // in this order NaN stays NaN
+      whole ? x.store(c + j * V::N) : x.store_n(c + j * V::N, last);
+    }
+  }
+}
+
+// MR rows, NV vectors of columns, of which the last has `last` lanes.
+template <class T, int MR, int NV, bool masked>
+void run_tile(const Tile<T>& t, int last) {
+  using V = Vec<T>;
+  V acc[MR][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) acc[i][j] = V(T(0));
+  const T *a = t.a, *b = t.b;
+  const int64_t rs_a = t.rs_a, cs_a = t.cs_a, ldb = t.ldb;
+  for (int64_t p = t.k; p > 0; --p) {
+    V row[NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j)
+      row[j] = masked && j == NV - 1 ? V::load_n(b + j * V::N, last) : V::load(b + j * V::N);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const V x(a[i * rs_a]);
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, row[j], acc[i][j]);
+    }
+    a += cs_a;
+    b += ldb;
+  }
+  finish_tile<T, MR, NV>(t, acc, last);
+}
+
+template <class T, int NV, bool masked, int MR = max_rows(NV)>
+FASTNN_INLINE void tile_rows(const Tile<T>& t, int m, int last) {
+  if constexpr (MR > 0) {
+    if (m == MR) return run_tile<T, MR, NV, masked>(t, last);
+    tile_rows<T, NV, masked, MR - 1>(t, m, last);
+  }
+}
+template <class T, int NV = 1>
+FASTNN_INLINE void tile_columns(const Tile<T>& t, int m, int n) {
+  const int last = n - (NV - 1) * Vec<T>::N;
+  if (last <= Vec<T>::N) {
+    if (t.packed_b || last == Vec<T>::N)
+      tile_rows<T, NV, false>(t, m, last);
+    else
+      tile_rows<T, NV, true>(t, m, last);
+  } else if constexpr (NV < kMaxVectors) {
+    tile_columns<T, NV + 1>(t, m, n);
+  }
+}
+
+// One tile of m x n: 1 <= n <= NR and 1 <= m <= max_rows(vectors of n). k = 0 leaves act(bias).
+template <class T>
+void micro_kernel(const Tile<T>& t, int m, int n) {
+  tile_columns<T>(t, m, n);
+}
+
+// Rows per tile that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int even_rows(int64_t m, int most) {
+  return m <= 0 ? 1 : static_cast<int>(divide_up(m, divide_up(m, most)));
+}
+
+// Packs rows [0, m) and all k columns of A (strides rs, cs) for tiles of `rows` rows: panel after panel, k *
+// rows elements each. The last panel keeps the spacing; its missing rows are left unwritten, as the
+// micro-kernel does not read them.
+template <class T>
+void pack_a(T* out, const T* a, int64_t rs, int64_t cs, int64_t m, int64_t k, int rows) {
+  for (int64_t i = 0; i < m; i += rows, out += k * rows) {
+    const int height = static_cast<int>(m - i < rows ? m - i : rows);
+    for (int r = 0; r < height; ++r) {
+      const T* from = a + (i + r) * rs;
+      for (int64_t p = 0; p < k; ++p) out[p * rows + r] = from[p * cs];
+    }
+  }
+}
+
+// Packs k rows of columns [0, n) of B (strides rs, cs), n <= width, into one panel: row p at out + p * width,
+// padded with zeros to whole vectors.
+template <class T>
+void pack_b_panel(T* out, const T* b, int64_t rs, int64_t cs, int64_t k, int n, int width) {
+  using V = Vec<T>;
+  if (cs == 1) {
+    for (int64_t p = 0; p < k; ++p, b += rs, out += width) {
+      int j = 0;
+      for (; j + V::N <= n; j += V::N) V::load(b + j).store(out + j);
+      if (j < n) V::load_n(b + j, n - j).store(out + j);
+    }
+    return;
+  }
+  const int padded = static_cast<int>(divide_up(n, V::N)) * V::N;
+  for (int64_t p = 0; p < k; ++p, out += width) {
+    for (int j = 0; j < n; ++j) out[j] = b[p * rs + j * cs];
+    for (int j = n; j < padded; ++j) out[j] = T(0);
+  }
+}
+
+}  // namespace fastnn::FASTNN_ISA
