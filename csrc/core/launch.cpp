@@ -1,0 +1,57 @@
+#include "launch.h"
+
+#include <signal.h>
+
+namespace fastnn {
+
+HostHooks host_hooks;
+
+namespace {
+volatile int interrupted = 0;
+struct sigaction previous_action;
+int watchers = 0;  // nested launches on the main thread only
+
+void on_interrupt(int number, siginfo_t* info, void* context) {
+  interrupted = 1;
+  if (previous_action.sa_flags & SA_SIGINFO)
+    previous_action.sa_sigaction(number, info, context);
+  else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN)
+    previous_action.sa_handler(number);
+}
+}  // namespace
+
+InterruptWatch::InterruptWatch(Context& ctx, bool wanted) : ctx_(ctx) {
+  if (!wanted || !host_hooks.main_thread()) return;
+  previous_ = ctx.cancel;
+  interrupted = 0;
+  ctx.cancel = &interrupted;
+  if (watchers++ > 0) return;
+  struct sigaction action = {};
+  action.sa_sigaction = on_interrupt;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigaction(SIGINT, &action, &previous_action);
+}
+
+InterruptWatch::~InterruptWatch() {
+  if (!previous_) return;
+  ctx_.cancel = previous_;
+  if (--watchers == 0) sigaction(SIGINT, &previous_action, nullptr);
+}
+
+const Backend& backend_of(Device device) {
+  const Backend* backend = find_backend(device.type);
+  if (!backend) [[unlikely]]
+    fail(ErrorKind::runtime, "the CUDA backend is not available; fastnn.cuda.why_not() says why");
+  return *backend;
+}
+
+void fail_launch(const char* op, Status, Device device) {
+  fail(ErrorKind::runtime, op, ": the kernel failed on ", backend_of(device).name);
+}
+
+void fail_no_kernel(const char* op, DType dtype, Device device) {
+  fail(ErrorKind::type, op, ": not defined for ", dtype, " on ", backend_of(device).name,
+       dtype == DType::bfloat16 || dtype == DType::float16 ? " (a storage type: compute in float32)" : "");
+}
+
+}  // namespace fastnn

@@ -1,0 +1,170 @@
+#include "tensor.h"
+
+#include "autograd.h"
+
+namespace fastnn {
+
+TensorImpl::~TensorImpl() = default;
+
+bool Tensor::is_contiguous() const {
+  int64_t expected = 1;
+  if (numel() == 0) return true;
+  for (int i = dim() - 1; i >= 0; --i) {
+    if (size(i) == 1) continue;
+    if (impl_->strides[i] != expected) return false;
+    expected *= size(i);
+  }
+  return true;
+}
+
+bool Tensor::is_dense() const {
+  if (is_contiguous()) return true;
+  int order[kMaxDims], n = 0;
+  for (int i = 0; i < dim(); ++i)
+    if (size(i) != 1) order[n++] = i;
+  std::sort(order, order + n, [&](int a, int b) { return impl_->strides[a] < impl_->strides[b]; });
+  int64_t expected = 1;
+  for (int i = 0; i < n; ++i) {
+    if (impl_->strides[order[i]] != expected) return false;
+    expected *= size(order[i]);
+  }
+  return true;
+}
+
+static Tensor make(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset, int64_t numel, DType dtype) {
+  Ref<TensorImpl> impl(new TensorImpl);
+  impl->storage = std::move(storage);
+  impl->offset = offset;
+  impl->numel = numel;
+  impl->shape = shape;
+  impl->strides = strides;
+  impl->dtype = dtype;
+  return Tensor(std::move(impl));
+}
+
+static Tensor allocate(const Dims& shape, const Dims& strides, int64_t numel, DType dtype, Device device) {
+  Ref<Storage> storage(new Storage(static_cast<size_t>(numel) * size_of(dtype), device));
+  return make(std::move(storage), shape, strides, 0, numel, dtype);
+}
+
+Tensor empty(const char* op, const Dims& shape, DType dtype, Device device) {
+  return allocate(shape, row_major_strides(shape), checked_numel(op, shape), dtype, device);
+}
+
+Tensor empty_strided(const char* op, const Dims& shape, const Dims& strides, DType dtype, Device device) {
+  return allocate(shape, strides, checked_numel(op, shape), dtype, device);
+}
+
+Tensor empty_like(const Tensor& x, DType dtype) {
+  const bool dense = x.is_dense();
+  return allocate(x.shape(), dense ? x.strides() : row_major_strides(x.shape()), x.numel(), dtype, x.device());
+}
+
+Tensor empty_like(const Tensor& x) { return empty_like(x, x.dtype()); }
+
+Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device, void (*deleter)(void*),
+                   void* owner) {
+  const int64_t numel = checked_numel("from_memory", shape);
+  Ref<Storage> storage(new Storage(data, static_cast<size_t>(numel) * size_of(dtype), device, deleter, owner));
+  return make(std::move(storage), shape, strides, 0, numel, dtype);
+}
+
+Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset) {
+  int64_t numel = 1;
+  for (int64_t d : shape) numel *= d;
+  return make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
+}
+
+template <class T> static Tensor weak_scalar(T value) {
+  Tensor t = allocate({}, {}, 1, dtype_of<T>, {});
+  *t.data<T>() = value;
+  t.impl()->weak = true;
+  return t;
+}
+Tensor scalar(double value) {
+  Tensor t = allocate({}, {}, 1, DType::float64, {});
+  *t.data<double>() = value;
+  t.impl()->weak = true;
+  return t;
+}
+Tensor scalar(int64_t value) { return weak_scalar(value); }
+Tensor scalar(bool value) { return weak_scalar(value); }
+
+// ---- promotion ----------------------------------------------------------------------------------------------------------
+static int category(DType t) { return t == DType::boolean ? 0 : is_floating(t) ? 2 : 1; }
+
+DType promote(DType a, DType b) {
+  if (a == b) return a;
+  if (category(a) != category(b)) return category(a) > category(b) ? a : b;
+  if (category(a) == 2) {
+    if (a == DType::float64 || b == DType::float64) return DType::float64;
+    return DType::float32;  // float16 with bfloat16 meets in float32
+  }
+  if (a == DType::int64 || b == DType::int64) return DType::int64;
+  return DType::int32;  // int32 with uint8
+}
+
+// A weak number speaks with the default dtype of its kind: float32 for a Python float.
+static DType spoken(const Tensor& t) { return t.impl()->weak && t.dtype() == DType::float64 ? DType::float32 : t.dtype(); }
+
+DType result_type(const Tensor& a, const Tensor& b) {
+  if (a.dtype() == b.dtype() && !a.impl()->weak && !b.impl()->weak) return a.dtype();
+  auto rank = [](const Tensor& t) { return t.impl()->weak ? 0 : t.dim() == 0 ? 1 : 2; };
+  const bool a_first = rank(a) >= rank(b);
+  const DType high = spoken(a_first ? a : b), low = spoken(a_first ? b : a);
+  if (rank(a) == rank(b) || category(low) > category(high)) return promote(high, low);
+  return high;
+}
+
+// ---- loops ----------------------------------------------------------------------------------------------------------------
+Dims broadcast_strides(const Tensor& x, const Dims& shape) {
+  if (x.shape() == shape) return x.strides();
+  Dims strides(shape.size(), 0);
+  const int lead = shape.size() - x.dim();
+  for (int i = 0; i < x.dim(); ++i) strides[lead + i] = x.size(i) == 1 ? 0 : x.strides()[i];
+  return strides;
+}
+
+template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
+  Loop<N> loop;
+  loop.numel = 1;
+  int order[kMaxDims], n = 0;
+  for (int i = 0; i < shape.size(); ++i) {
+    loop.numel *= shape[i];
+    if (shape[i] != 1) order[n++] = i;
+  }
+  // Largest stride outermost, by the first operand that tells two dimensions apart. Insertion sort: few, nearly sorted.
+  auto outer = [&](int a, int b) {
+    for (int k = 0; k < N; ++k) {
+      const int64_t sa = std::abs(strides[k][a]), sb = std::abs(strides[k][b]);
+      if (sa == 0 || sb == 0) continue;
+      if (sa != sb) return sa > sb;
+    }
+    return a < b;
+  };
+  for (int i = 1; i < n; ++i)
+    for (int j = i; j > 0 && outer(order[j], order[j - 1]); --j) std::swap(order[j], order[j - 1]);
+
+  loop.ndim = 0;
+  for (int i = 0; i < n; ++i) {
+    const int d = order[i];
+    const int last = loop.ndim - 1;
+    bool merge = last >= 0;
+    for (int k = 0; merge && k < N; ++k) merge = loop.stride[k][last] == strides[k][d] * shape[d];
+    const int at = merge ? last : loop.ndim++;
+    loop.shape[at] = merge ? loop.shape[last] * shape[d] : shape[d];
+    for (int k = 0; k < N; ++k) loop.stride[k][at] = strides[k][d];
+  }
+  if (loop.ndim == 0) {
+    loop.ndim = 1;
+    loop.shape[0] = 1;
+    for (int k = 0; k < N; ++k) loop.stride[k][0] = 0;
+  }
+  return loop;
+}
+template Loop<1> make_loop<1>(const Dims&, const Dims (&)[1]);
+template Loop<2> make_loop<2>(const Dims&, const Dims (&)[2]);
+template Loop<3> make_loop<3>(const Dims&, const Dims (&)[3]);
+template Loop<4> make_loop<4>(const Dims&, const Dims (&)[4]);
+
+}  // namespace fastnn

@@ -1,0 +1,130 @@
+// Tensor: a typed, strided view of a storage, with what the tape needs. A Tensor is a reference; copies share.
+#pragma once
+#include <atomic>
+
+#include "memory.h"
+#include "ref.h"
+#include "shape.h"
+
+namespace fastnn {
+
+class Node;
+
+// The memory of one or more tensors. `version` counts in-place writes, so that the tape notices stale saved tensors.
+class Storage : public Pooled {
+ public:
+  Storage(size_t bytes, Device device) : data(tensor_alloc(bytes, device)), bytes(bytes), device(device) {}
+  Storage(void* data, size_t bytes, Device device, void (*deleter)(void*), void* owner)  // memory of somebody else's
+      : data(data), bytes(bytes), device(device), deleter_(deleter), owner_(owner) {}
+  ~Storage() {
+    if (deleter_)
+      deleter_(owner_);
+    else
+      tensor_free(data, bytes, device);
+  }
+  void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void release() {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  bool unique() const { return refs_.load(std::memory_order_acquire) == 1; }
+  bool borrowed() const { return deleter_ != nullptr; }
+
+  void* const data;
+  const size_t bytes;
+  const Device device;
+  std::atomic<uint32_t> version{0};
+  bool read_only = false;  // memory lent by a read-only NumPy array
+
+ private:
+  std::atomic<uint32_t> refs_{1};
+  void (*deleter_)(void*) = nullptr;
+  void* owner_ = nullptr;
+};
+
+class TensorImpl : public Pooled {
+ public:
+  Ref<Storage> storage;
+  int64_t offset = 0;  // of the first element, in elements
+  int64_t numel = 0;
+  Dims shape, strides;
+  DType dtype = DType::float32;
+  bool requires_grad = false;  // set by the user on a leaf
+  bool weak = false;           // stands for a Python number: promotes to the other operand's dtype
+  bool is_view = false;        // made by a view op while the tape was recording
+  uint32_t output_nr = 0;      // which output of grad_fn
+  Ref<Node> grad_fn;
+  Ref<TensorImpl> grad;
+  void* py_object = nullptr;  // the Python object that shows this tensor, while there is one; not owned
+
+  ~TensorImpl();
+  void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void release() {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  bool unique() const { return refs_.load(std::memory_order_acquire) == 1; }
+
+ private:
+  std::atomic<uint32_t> refs_{1};
+};
+
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
+
+  bool defined() const { return static_cast<bool>(impl_); }
+  TensorImpl* impl() const { return impl_.get(); }
+  const Ref<TensorImpl>& ref() const { return impl_; }
+
+  const Dims& shape() const { return impl_->shape; }
+  const Dims& strides() const { return impl_->strides; }
+  int dim() const { return impl_->shape.size(); }
+  int64_t size(int i) const { return impl_->shape[i]; }
+  int64_t numel() const { return impl_->numel; }
+  DType dtype() const { return impl_->dtype; }
+  Device device() const { return impl_->storage->device; }
+  void* data() const {
+    return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
+  }
+  template <class T> T* data() const { return static_cast<T*>(data()); }
+
+  bool is_contiguous() const;  // row-major without gaps
+  bool is_dense() const;       // a permutation of row-major: every element of a block once
+  bool requires_grad() const { return impl_->requires_grad || impl_->grad_fn; }
+  bool is_leaf() const { return !impl_->grad_fn; }
+  bool sole_owner() const { return impl_->unique() && impl_->storage->unique() && !impl_->storage->borrowed(); }
+  void bump_version() const { impl_->storage->version.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  Ref<TensorImpl> impl_;
+};
+
+// New memory, not initialised.
+Tensor empty(const char* op, const Dims& shape, DType dtype, Device device = {});
+Tensor empty_strided(const char* op, const Dims& shape, const Dims& strides, DType dtype, Device device);
+// Of x's shape and, where x is dense, x's order of dimensions in memory.
+Tensor empty_like(const Tensor& x);
+Tensor empty_like(const Tensor& x, DType dtype);
+Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device, void (*deleter)(void*),
+                   void* owner);
+// Another view of x's storage; no history.
+Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
+inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }
+
+// A Python number as a 0-d tensor that gives way in promotion.
+Tensor scalar(double value);
+Tensor scalar(int64_t value);
+Tensor scalar(bool value);
+
+// PyTorch's promotion: tensors with dimensions outrank 0-d ones, which outrank Python numbers; within a rank, and where a
+// lower rank has a higher category (bool < integer < float), the usual table.
+DType promote(DType a, DType b);
+DType result_type(const Tensor& a, const Tensor& b);
+
+// The loop nest of operands already broadcast to one shape; strides[0] is the output's. Dimensions are put in the output's
+// memory order and merged wherever every operand allows.
+template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]);
+// The strides of x seen through `shape`, which x's shape broadcasts to: 0 where it repeats.
+Dims broadcast_strides(const Tensor& x, const Dims& shape);
+
+}  // namespace fastnn

@@ -1,0 +1,65 @@
+// The CPU as a backend: memory, one context per calling thread, the kernel table of the chosen instruction set.
+#include "../backend/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "dispatch.h"
+#include "thread_pool.h"
+
+namespace fastnn {
+namespace {
+
+constexpr size_t kAlign = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+void* allocate(size_t bytes, int) {
+  const size_t align = bytes >= 2 * kHugePage ? kHugePage : kAlign;
+  void* p = aligned_alloc(align, (bytes + align - 1) / align * align);
+  if (p && align == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
+  return p;
+}
+void release(void* p, size_t, int) { free(p); }
+Status copy(void* dst, const void* src, size_t bytes, int) {
+  memcpy(dst, src, bytes);
+  return Status::ok;
+}
+Status synchronize(int) { return Status::ok; }
+
+const volatile int never = 0;
+
+struct ThreadContext : Context {
+  ~ThreadContext() { free(scratch); }
+};
+
+Context& context(int) {
+  thread_local ThreadContext ctx;
+  ctx.threads = num_threads();
+  ctx.run_tasks = run_tasks;
+  if (!ctx.cancel) ctx.cancel = &never;
+  return ctx;
+}
+
+bool reserve(Context& ctx, size_t bytes) {
+  free(ctx.scratch);
+  const size_t grown = bytes + bytes / 4;
+  ctx.scratch = static_cast<char*>(allocate(grown, 0));
+  ctx.scratch_bytes = ctx.scratch ? grown : 0;
+  return ctx.scratch != nullptr;
+}
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const KernelTable& kernels = []() -> const KernelTable& {
+    static KernelTable table{};
+    current_isa().fill(table);
+    return table;
+  }();
+  static const Backend backend{kBackendVersion, "cpu",       &kernels, allocate, release, copy, copy,
+                               synchronize,     context, reserve};
+  return backend;
+}
+
+}  // namespace fastnn
