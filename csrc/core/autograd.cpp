@@ -85,17 +85,18 @@ Tensor Backward::get(const Saved& saved) const {
   return y;
 }
 
-Tensor before_in_place(const char* op, const Tensor& x) {
+Tensor before_in_place(const char* op, const Tensor& x, bool recorded) {
   check_value(!x.impl()->storage->read_only, op, ": the tensor shares a read-only NumPy array and cannot be written");
   for (int i = 0; i < x.dim(); ++i)
     check(x.strides()[i] != 0 || x.size(i) <= 1, ErrorKind::runtime, op,
           ": the tensor is an expanded view, several of its elements share memory; write to a clone");
-  if (!wants_grad(x)) return {};
-  check(!x.is_leaf(), ErrorKind::runtime, op,
+  Tensor before = detach(x);
+  if (!recorded) return before;
+  check(!x.requires_grad() || !x.is_leaf(), ErrorKind::runtime, op,
         ": a leaf that requires grad cannot be changed in place while gradients are recorded; use no_grad()");
   check(!x.impl()->is_view, ErrorKind::runtime, op,
-        ": a view of a recorded tensor cannot be changed in place while gradients are recorded; write to a clone");
-  Tensor before = detach(x);
+        ": a view cannot be changed in place while gradients are recorded, for the tensor it shows would not know; write "
+        "through an index of that tensor, or to a clone");
   before.impl()->grad_fn = x.impl()->grad_fn;
   before.impl()->output_nr = x.impl()->output_nr;
   return before;

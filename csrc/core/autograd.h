@@ -149,9 +149,9 @@ void record_many(const char* name, std::span<const Tensor> outputs, std::span<co
     if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
 }
 
-// For an op that is about to overwrite x under the tape: checks that it may, and returns x as it was (same memory, its own
-// history), to be the input of the node whose output x becomes. Without the tape it only checks that memory is writable.
-Tensor before_in_place(const char* op, const Tensor& x);
+// For an op that is about to overwrite x: checks that it may, and returns x as it was (same memory, its own history), to be
+// the input of the node whose output x becomes where the write is `recorded`.
+Tensor before_in_place(const char* op, const Tensor& x, bool recorded);
 
 // Adds the gradients of sum(outputs * grads) to the .grad of every leaf; grads[i] may be undefined for a scalar output.
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph, bool create_graph);

@@ -50,7 +50,7 @@ class TensorImpl : public Pooled {
   DType dtype = DType::float32;
   bool requires_grad = false;  // set by the user on a leaf
   bool weak = false;           // stands for a Python number: promotes to the other operand's dtype
-  bool is_view = false;        // made by a view op while the tape was recording
+  bool is_view = false;        // made by a view op: shows (part of) another tensor
   uint32_t output_nr = 0;      // which output of grad_fn
   Ref<Node> grad_fn;
   Ref<TensorImpl> grad;
