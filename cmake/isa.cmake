@@ -8,7 +8,7 @@ function(add_isa name)
   target_compile_options(
     ${target}
     PRIVATE -O3 ${ARGN} -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
-            -fno-threadsafe-statics -Wno-uninitialized -Wno-maybe-uninitialized)
+            -fno-threadsafe-statics -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   set(merged ${CMAKE_CURRENT_BINARY_DIR}/${target}.o)
   add_custom_command(
     OUTPUT ${merged}

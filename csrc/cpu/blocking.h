@@ -31,9 +31,17 @@ struct Blocking {
   static constexpr int NV = kMaxVectors;
   static constexpr int NR = NV * Vec<T>::N;
   static constexpr int MR = max_rows(NV);
-  static constexpr int KC = 256;
-  static constexpr int MC = MR * (kVectorBytes == 64 ? 32 : 24);
-  static constexpr int NC = 2048;
+  static constexpr int KC = 1024 / sizeof(T);
+  static constexpr int MC = 192;
+  static constexpr int NC = 256;
+
+  static constexpr int64_t kUnpackedRows = 32;           // fewer rows do not pay for packing B
+  static constexpr int64_t kUnpackedColumns = 256;       // fewer columns do not pay for packing A
+  static constexpr int64_t kUnpackedElements = 1 << 14;  // an operand this small stays in cache as it is
+  static constexpr int64_t kDotMaxRows = 32;             // more rows pay for transposing B into panels
+  static constexpr double kTaskFmas = 1 << 20;           // a task at least: about 8 us
+  static constexpr int64_t kFewTasks = 16;               // enough for a handful of threads to share evenly
+  static constexpr int64_t kSplitDepth = 2048;           // k is cut into parts of at least this
 };
 
 }  // namespace fastnn::FASTNN_ISA

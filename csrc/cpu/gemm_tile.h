@@ -16,6 +16,7 @@
 #pragma once
 #include "../backend/params.h"
 #include "blocking.h"
+#include "gemm_pack.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -95,70 +96,31 @@ void run_tile(const Tile<T>& t, int last) {
   finish_tile<T, MR, NV>(t, acc, last);
 }
 
-template <class T, int NV, bool masked, int MR = max_rows(NV)>
-FASTNN_INLINE void tile_rows(const Tile<T>& t, int m, int last) {
-  if constexpr (MR > 0) {
-    if (m == MR) return run_tile<T, MR, NV, masked>(t, last);
-    tile_rows<T, NV, masked, MR - 1>(t, m, last);
-  }
-}
-template <class T, int NV = 1>
-FASTNN_INLINE void tile_columns(const Tile<T>& t, int m, int n) {
-  const int last = n - (NV - 1) * Vec<T>::N;
-  if (last <= Vec<T>::N) {
-    if (t.packed_b || last == Vec<T>::N)
-      tile_rows<T, NV, false>(t, m, last);
-    else
-      tile_rows<T, NV, true>(t, m, last);
-  } else if constexpr (NV < kMaxVectors) {
-    tile_columns<T, NV + 1>(t, m, n);
-  }
-}
+// The instances for NV vectors: [rows - 1], and those that read B under a mask.
+template <class T>
+using TileFn = void (*)(const Tile<T>&, int last);
+template <class T, int NV, bool masked, class = typename LanesUpTo<max_rows(NV)>::type>
+struct TileTable;
+template <class T, int NV, bool masked, int... i>
+struct TileTable<T, NV, masked, Lanes<i...>> {
+  static constexpr TileFn<T> rows[] = {run_tile<T, i + 1, NV, masked>...};
+};
 
 // One tile of m x n: 1 <= n <= NR and 1 <= m <= max_rows(vectors of n). k = 0 leaves act(bias).
-template <class T>
-void micro_kernel(const Tile<T>& t, int m, int n) {
-  tile_columns<T>(t, m, n);
+template <class T, int NV = 1>
+FASTNN_INLINE void micro_kernel(const Tile<T>& t, int m, int n) {
+  const int last = n - (NV - 1) * Vec<T>::N;
+  if (NV == kMaxVectors || last <= Vec<T>::N) {
+    const bool whole = t.packed_b || last == Vec<T>::N;
+    (whole ? TileTable<T, NV, false>::rows : TileTable<T, NV, true>::rows)[m - 1](t, last);
+  } else if constexpr (NV < kMaxVectors) {
+    micro_kernel<T, NV + 1>(t, m, n);
+  }
 }
 
 // Rows per tile that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.
-constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int even_rows(int64_t m, int most) {
+constexpr int even_rows(int64_t m, int64_t most) {
   return m <= 0 ? 1 : static_cast<int>(divide_up(m, divide_up(m, most)));
-}
-
-// Packs rows [0, m) and all k columns of A (strides rs, cs) for tiles of `rows` rows: panel after panel, k *
-// rows elements each. The last panel keeps the spacing; its missing rows are left unwritten, as the
-// micro-kernel does not read them.
-template <class T>
-void pack_a(T* out, const T* a, int64_t rs, int64_t cs, int64_t m, int64_t k, int rows) {
-  for (int64_t i = 0; i < m; i += rows, out += k * rows) {
-    const int height = static_cast<int>(m - i < rows ? m - i : rows);
-    for (int r = 0; r < height; ++r) {
-      const T* from = a + (i + r) * rs;
-      for (int64_t p = 0; p < k; ++p) out[p * rows + r] = from[p * cs];
-    }
-  }
-}
-
-// Packs k rows of columns [0, n) of B (strides rs, cs), n <= width, into one panel: row p at out + p * width,
-// padded with zeros to whole vectors.
-template <class T>
-void pack_b_panel(T* out, const T* b, int64_t rs, int64_t cs, int64_t k, int n, int width) {
-  using V = Vec<T>;
-  if (cs == 1) {
-    for (int64_t p = 0; p < k; ++p, b += rs, out += width) {
-      int j = 0;
-      for (; j + V::N <= n; j += V::N) V::load(b + j).store(out + j);
-      if (j < n) V::load_n(b + j, n - j).store(out + j);
-    }
-    return;
-  }
-  const int padded = static_cast<int>(divide_up(n, V::N)) * V::N;
-  for (int64_t p = 0; p < k; ++p, out += width) {
-    for (int j = 0; j < n; ++j) out[j] = b[p * rs + j * cs];
-    for (int j = n; j < padded; ++j) out[j] = T(0);
-  }
 }
 
 }  // namespace fastnn::FASTNN_ISA
