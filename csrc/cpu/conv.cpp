@@ -1,0 +1,142 @@
+// Convolution of N C H W images with K C/g R S filters to N K P Q, and its two gradients.
+//
+// Forward and input gradient are products of packed filters with panels of pixels (conv_product.h), the roles
+// swapped against the usual: filters are rows and are broadcast, and vectors run along the pixels of an
+// image, so that NCHW is read and written as it lies. The input gradient is the same product with dy as its
+// source and the filters' transpose. For strides above 1 the pixels of dx fall into stride_h x stride_w
+// phases; within a phase every pixel meets the same taps, so each phase is a dense convolution with some of
+// the taps, and nothing is multiplied with zeros put between pixels. The filters' gradient is conv_weight.h.
+#include "conv_weight.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+Status conv2d(Context& ctx, const ConvParams& params) {
+  const ConvShape s = flatten(params.shape);
+  const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
+  if (s.n * s.k * s.p * s.q == 0) return Status::ok;
+  ConvProduct<T> p{};
+  p.grid = {s.n,
+            s.p,
+            s.q,
+            1,
+            static_cast<const T*>(params.x),
+            channels,
+            s.h,
+            s.w,
+            s.c * s.h * s.w,
+            s.r,
+            s.s,
+            s.stride_h,
+            s.stride_w,
+            -s.pad_h,
+            s.dilation_h,
+            -s.pad_w,
+            s.dilation_w};
+  p.groups = s.groups, p.source_group = channels * s.h * s.w, p.filters = filters;
+  p.w = static_cast<const T*>(params.w);
+  p.w_group = filters * channels * s.r * s.s, p.w_filter = channels * s.r * s.s, p.w_channel = s.r * s.s,
+  p.w_row = s.s, p.w_col = 1;
+  p.bias = static_cast<const T*>(params.bias), p.relu = params.activation == Activation::relu;
+  p.out = static_cast<T*>(params.out);
+  p.out_image = s.k * s.p * s.q, p.out_group = filters * s.p * s.q, p.out_filter = s.p * s.q, p.out_row = s.q,
+  p.out_col = 1;
+
+  const ConvPlan<T> plan = plan_product(p);
+  T* scratch = workspace<T>(ctx, scratch_of(ctx, plan));
+  if (!scratch) return Status::need_workspace;
+  return run_product(ctx, p, plan, scratch);
+}
+
+// Phase `offset` of one dimension: pixels offset + i * stride of dx, and the taps that reach them.
+struct Phase {
+  int64_t pixels;
+  int64_t first, step, taps;  // taps first, first + step, ...
+  int64_t start, move;  // pixel 0 meets output pixel start at the first tap, start + t * move at the t-th
+};
+
+inline int64_t common_divisor(int64_t a, int64_t b) {
+  while (b != 0) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+inline Phase phase_of(int64_t offset, int64_t size, int64_t stride, int64_t pad, int64_t dilation,
+                      int64_t kernel) {
+  // Output pixel o and tap t reach pixel o * stride + t * dilation - pad: t must leave offset + pad - t *
+  // dilation divisible.
+  Phase f{offset < size ? (size - offset - 1) / stride + 1 : 0, 0, 1, 0, 0, 0};
+  while (f.first < kernel && (offset + pad - f.first * dilation) % stride != 0 && f.first < stride) ++f.first;
+  if (f.first >= kernel || (offset + pad - f.first * dilation) % stride != 0) return f;
+  f.step = stride / common_divisor(stride, dilation);
+  f.taps = (kernel - f.first - 1) / f.step + 1;
+  f.start = (offset + pad - f.first * dilation) / stride;
+  f.move = -(f.step * dilation / stride);
+  return f;
+}
+
+// Taps that meet the image, over all pixels of a phase, as a share of those that do not fall into the
+// padding.
+inline double share_inside(const Phase& f, int64_t size) {
+  int64_t inside = 0;
+  for (int64_t i = 0; i < f.pixels; ++i) {
+    const TapRange in = taps_inside(f.start + i, f.move, f.taps, size);
+    inside += in.end - in.begin;
+  }
+  return f.pixels * f.taps > 0 ? static_cast<double>(inside) / static_cast<double>(f.pixels * f.taps) : 1;
+}
+
+template <class T>
+ConvProduct<T> grad_input_phase(const ConvParams& params, const ConvShape& s, int64_t a, int64_t b) {
+  const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
+  const Phase row = phase_of(a, s.h, s.stride_h, s.pad_h, s.dilation_h, s.r);
+  const Phase col = phase_of(b, s.w, s.stride_w, s.pad_w, s.dilation_w, s.s);
+  ConvProduct<T> p{};
+  // Where much of dy's surroundings is padding, images take turns by rows: a panel then leaves out whole rows
+  // of taps.
+  int64_t interleave = 1;
+  if (s.n > 1 && col.pixels > 0 && share_inside(row, s.p) < 0.85) {
+    const int64_t images = divide_up(4 * Blocking<T>::NR, col.pixels);
+    interleave = images < s.n ? images : s.n;
+  }
+  p.grid = {s.n,       row.pixels, col.pixels, interleave,      static_cast<const T*>(params.y),
+            filters,   s.p,        s.q,        s.k * s.p * s.q, row.taps,
+            col.taps,  1,          1,          row.start,       row.move,
+            col.start, col.move};
+  p.groups = s.groups, p.source_group = filters * s.p * s.q, p.filters = channels;
+  p.w = static_cast<const T*>(params.w) + row.first * s.s + col.first;
+  p.w_group = filters * channels * s.r * s.s, p.w_filter = s.r * s.s, p.w_channel = channels * s.r * s.s;
+  p.w_row = row.step * s.s, p.w_col = col.step;
+  p.out = static_cast<T*>(params.out) + a * s.w + b;
+  p.out_image = s.c * s.h * s.w, p.out_group = channels * s.h * s.w, p.out_filter = s.h * s.w;
+  p.out_row = s.stride_h * s.w, p.out_col = s.stride_w;
+  return p;
+}
+
+template <class T>
+Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
+  const ConvShape s = flatten(params.shape);
+  if (s.n * s.c * s.h * s.w == 0) return Status::ok;
+  int64_t most = 0;
+  for (int64_t a = 0; a < s.stride_h && a < s.h; ++a)
+    for (int64_t b = 0; b < s.stride_w && b < s.w; ++b) {
+      const int64_t need = scratch_of(ctx, plan_product(grad_input_phase<T>(params, s, a, b)));
+      if (need > most) most = need;
+    }
+  T* scratch = workspace<T>(ctx, most);
+  if (!scratch) return Status::need_workspace;
+  for (int64_t a = 0; a < s.stride_h && a < s.h; ++a)
+    for (int64_t b = 0; b < s.stride_w && b < s.w; ++b) {
+      const ConvProduct<T> p = grad_input_phase<T>(params, s, a, b);
+      const Status status = run_product(ctx, p, plan_product(p), scratch);
+      if (status != Status::ok) return status;
+    }
+  return Status::ok;
+}
+
+FASTNN_EXPORT(CONV)
+
+}  // namespace fastnn::FASTNN_ISA

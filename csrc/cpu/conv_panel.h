@@ -1,0 +1,170 @@
+// Panels of pixels, read straight from images: what convolution multiplies its filters with.
+//
+// A grid of outputs, `images` x `rows` x `cols`, is walked in one fixed order and cut into panels of at most
+// NR pixels. A panel is a few runs, each a stretch of neighbouring pixels of one row. Row k = (r, c, s) of
+// the panel holds, for each of its pixels (n, i, j), the element of the source image that tap (r, s) meets in
+// channel c:
+//
+//     source[n][c][i * stride_h + row0 + r * row_step][j * stride_w + col0 + s * col_step]     or 0 outside
+//     the image
+//
+// Taps being affine, the same grid describes a convolution (steps are dilations) and each phase of its input
+// gradient (steps are negative). r is outermost, so that taps whose whole row lies in the padding are left
+// out of the product.
+#pragma once
+#include "conv_lanes.h"
+#include "gemm_tile.h"
+
+namespace fastnn::FASTNN_ISA {
+
+constexpr double kConvTaskFmas = 1 << 20;  // a task at least: about 10 us
+constexpr int64_t kConvTasks = 16;         // enough for a handful of threads to share evenly
+
+// The same convolution with its dimensions put so that runs of pixels are long. A 1x1 convolution that meets
+// every pixel once does not care where rows end; a filter as large as the image meets one pixel of many
+// channels.
+inline ConvShape flatten(ConvShape s) {
+  const bool dense = s.pad_h == 0 && s.pad_w == 0 && s.dilation_h == 1 && s.dilation_w == 1;
+  if (dense && s.r == s.h && s.s == s.w) {
+    s.c *= s.h * s.w;
+    s.h = s.w = s.r = s.s = 1;
+  } else if (dense && s.r == 1 && s.s == 1 && s.stride_h == 1 && s.stride_w == 1) {
+    s.w = s.q = s.h * s.w;
+    s.h = s.p = 1;
+  }
+  return s;
+}
+
+template <class T>
+struct PixelGrid {
+  int64_t images, rows, cols;
+  int64_t interleave;  // images that take turns row by row: panels then hold rows with the same taps in the
+                       // padding
+  const T* source;
+  int64_t channels, height, width, image_step;  // planes are dense
+  int64_t taps_h, taps_w;
+  int64_t stride_h, stride_w, row0, row_step, col0, col_step;
+
+  int64_t pixels() const { return images * rows * cols; }
+  int64_t depth() const { return taps_h * channels * taps_w; }
+};
+
+struct Run {
+  int64_t n, i, j;  // image, row and first column
+  int len;          // 0: nothing but zeros up to the end of the panel
+  int at;           // position in the panel
+};
+
+struct TapRange {
+  int64_t begin, end;
+};
+
+// Taps t of [0, taps) for which start + t * step lies in [0, size).
+inline TapRange taps_inside(int64_t start, int64_t step, int64_t taps, int64_t size) {
+  TapRange in{0, taps};
+  while (in.begin < in.end && (start + in.begin * step < 0 || start + in.begin * step >= size)) ++in.begin;
+  while (in.end > in.begin && (start + (in.end - 1) * step < 0 || start + (in.end - 1) * step >= size))
+    --in.end;
+  return in;
+}
+
+// The runs of pixels [first, first + count), in the grid's order: groups of `interleave` images, rows,
+// images, columns.
+template <class T>
+int find_runs(const PixelGrid<T>& g, int64_t first, int count, Run* run) {
+  const int64_t group_pixels = g.interleave * g.rows * g.cols;
+  int runs = 0;
+  for (int at = 0; at < count;) {
+    const int64_t l = first + at, group = l / group_pixels;
+    const int64_t left = g.images - group * g.interleave, members = left < g.interleave ? left : g.interleave;
+    const int64_t in_group = l - group * group_pixels, line = in_group / g.cols, j = in_group - line * g.cols;
+    const int64_t i = line / members, n = group * g.interleave + line - i * members;
+    const int64_t len = g.cols - j < count - at ? g.cols - j : count - at;
+    run[runs++] = {n, i, j, static_cast<int>(len), at};
+    at += static_cast<int>(len);
+  }
+  return runs;
+}
+
+// Copies one vector of pixels for `channels` x `taps` rows of the panel, rows `row_step` apart from one
+// channel to the next. Of the source, offsets [low, high) lie in the image. The store of a whole vector may
+// spill into pixels that later runs write; `exact` forbids it at the end of the panel.
+template <class T, int kStep, bool exact>
+struct PixelCopy {
+  int lanes;
+  int64_t low, high, step;
+  int64_t channels, plane, row_step;
+  int64_t taps, tap_step;
+
+  void run(T* out, const T* source) const {
+    for (int64_t c = 0; c < channels; ++c, source += plane, out += row_step) {
+      const T* from = source;
+      T* to = out;
+      for (int64_t s = 0; s < taps; ++s, from += tap_step, to += Blocking<T>::NR) {
+        const Vec<T> x = load_strided<T, kStep>(from, low, high, step);
+        exact ? x.store_n(to, lanes) : x.store(to);
+      }
+    }
+  }
+};
+
+// One run for tap row r, channels [c0, c1): rows (c, s) of the panel.
+template <class T, int kStep>
+void pack_run(const PixelGrid<T>& g, const Run& run, int64_t r, int64_t c0, int64_t c1, T* out) {
+  constexpr int N = Vec<T>::N, NR = Blocking<T>::NR;
+  const int64_t line = run.i * g.stride_h + g.row0 + r * g.row_step;
+  const T* row = g.source + run.n * g.image_step + (c0 * g.height + line) * g.width;
+  for (int done = 0; done < run.len; done += N) {
+    const int lanes = run.len - done < N ? run.len - done : N;
+    const int64_t start = (run.j + done) * g.stride_w + g.col0, far = start + (g.taps_w - 1) * g.col_step;
+    const int64_t extent = (lanes - 1) * g.stride_w + 1;
+    const bool inside = (start < far ? start : far) >= 0 && (start < far ? far : start) + extent <= g.width;
+    // Taps that stay inside the image share their bounds and go through the channels together.
+    const int64_t together = inside ? g.taps_w : 1;
+    for (int64_t s = 0; s < g.taps_w; s += together) {
+      const int64_t col = start + s * g.col_step;
+      const int64_t low = col < 0 ? -col : 0, high = g.width - col < extent ? g.width - col : extent;
+      T* to = out + s * NR + run.at + done;
+      if (run.at + done + N > NR)
+        PixelCopy<T, kStep, true>{lanes,         low,      high,      g.stride_w, c1 - c0, g.height * g.width,
+                                  g.taps_w * NR, together, g.col_step}
+            .run(to, row + col);
+      else
+        PixelCopy<T, kStep, false>{
+            lanes, low, high, g.stride_w, c1 - c0, g.height * g.width, g.taps_w * NR, together, g.col_step}
+            .run(to, row + col);
+    }
+  }
+}
+
+template <class T>
+void clear_pixels(T* out, int at, int len, int64_t rows) {
+  for (int64_t k = 0; k < rows; ++k, out += Blocking<T>::NR)
+    for (int j = at; j < at + len; ++j) out[j] = T(0);
+}
+
+// Rows of units [u0, u1) of a panel, unit u = r * channels + c being the taps_w rows of one tap row and
+// channel.
+template <class T>
+void pack_panel(const PixelGrid<T>& g, const Run* run, int runs, int64_t u0, int64_t u1, T* out) {
+  constexpr int NR = Blocking<T>::NR;
+  while (u0 < u1) {
+    const int64_t r = u0 / g.channels, c0 = u0 - r * g.channels;
+    const int64_t c1 = c0 + u1 - u0 < g.channels ? c0 + u1 - u0 : g.channels;
+    for (int k = 0; k < runs; ++k) {
+      const int64_t line = run[k].i * g.stride_h + g.row0 + r * g.row_step;
+      if (run[k].len == 0 || line < 0 || line >= g.height)
+        clear_pixels(out, run[k].at, run[k].len ? run[k].len : NR - run[k].at, (c1 - c0) * g.taps_w);
+      else if (g.stride_w == 1)
+        pack_run<T, 1>(g, run[k], r, c0, c1, out);
+      else if (g.stride_w == 2)
+        pack_run<T, 2>(g, run[k], r, c0, c1, out);
+      else
+        pack_run<T, 0>(g, run[k], r, c0, c1, out);
+    }
+    out += (c1 - c0) * g.taps_w * NR;
+    u0 += c1 - c0;
+  }
+}
+
+}  // namespace fastnn::FASTNN_ISA
