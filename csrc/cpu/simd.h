@@ -173,15 +173,18 @@ FASTNN_INLINE Vec<double> sqrt(Vec<double> a) {
   for (int i = 0; i < Vec<double>::N; ++i) r.v[i] = __builtin_sqrt(a.v[i]);
   return r;
 }
-// Nearest integer, ties to even: adding and taking away 1.5 * 2^23 (2^52) rounds in the adder; larger values are whole.
+// Nearest integer, ties to even: adding and taking away 2^23 (2^52) with a's sign rounds in the adder; larger values are whole.
 FASTNN_INLINE Vec<float> round(Vec<float> a) {
-  const Vec<float> magic(12582912.0f), size = bit_cast<float>(bit_cast<int32_t>(a) & Vec<int32_t>(0x7fffffff));
-  return select(size < Vec<float>(8388608.0f), (a + magic) - magic, a);
+  const Vec<int32_t> sign = bit_cast<int32_t>(a) & Vec<int32_t>(INT32_MIN);
+  const Vec<float> size = bit_cast<float>(bit_cast<int32_t>(a) ^ sign), magic(8388608.0f);
+  const Vec<float> whole = (size + magic) - magic;
+  return select(size < magic, bit_cast<float>(bit_cast<int32_t>(whole) | sign), a);
 }
 FASTNN_INLINE Vec<double> round(Vec<double> a) {
-  const Vec<double> magic(6755399441055744.0);
-  const Vec<double> size = bit_cast<double>(bit_cast<int64_t>(a) & Vec<int64_t>(0x7fffffffffffffff));
-  return select(size < Vec<double>(4503599627370496.0), (a + magic) - magic, a);
+  const Vec<int64_t> sign = bit_cast<int64_t>(a) & Vec<int64_t>(INT64_MIN);
+  const Vec<double> size = bit_cast<double>(bit_cast<int64_t>(a) ^ sign), magic(4503599627370496.0);
+  const Vec<double> whole = (size + magic) - magic;
+  return select(size < magic, bit_cast<double>(bit_cast<int64_t>(whole) | sign), a);
 }
 #endif
 

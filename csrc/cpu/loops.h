@@ -1,0 +1,330 @@
+// Elementwise kernels over a Loop<N>: map<T>(ctx, p, f) applies f, written on vectors, to every element.
+//
+// Every element goes through the same vector code whatever its layout, alignment or place: f only ever sees
+// dense runs. A nest that is dense in all operands is one such run. Any other is cut into tiles of about a
+// thousand elements; an operand that is not dense within a tile (broadcast, strided, transposed, or with rows
+// too short for vectors) is gathered into a buffer in the first-level cache first, and the result scattered
+// from one last. So short rows are joined until vectors are full, and a transposed operand is read in whole
+// cache lines.
+//
+// f takes and returns Vec<T>; a bool operand of a kernel over another T appears as Mask<T>. f is a lambda
+// without captures.
+#pragma once
+#include "../backend/context.h"
+#include "../backend/params.h"
+#include "move.h"
+
+namespace fastnn::FASTNN_ISA {
+
+// ---- dense runs ----
+
+// The vector of as many bytes as a Vec has lanes of `size` bytes: bools beside masks.
+template <int size> struct Bytes;
+#define FASTNN_BYTES(size)                                                 \
+  template <> struct Bytes<size> {                                         \
+    typedef int8_t type __attribute__((vector_size(kVectorBytes / size))); \
+  };
+FASTNN_BYTES(1)
+FASTNN_BYTES(4)
+FASTNN_BYTES(8)
+#undef FASTNN_BYTES
+
+// How an operand of element type E is seen by a kernel over T.
+template <class T, class E> struct Operand {
+  static_assert(sizeof(T) == sizeof(E));
+  static FASTNN_INLINE Vec<T> load(const E* p) { return Vec<T>::load(p); }
+  static FASTNN_INLINE Vec<T> load_n(const E* p, int n) { return Vec<T>::load_n(p, n); }
+  static FASTNN_INLINE void store(E* p, Vec<T> v) { v.store(p); }
+  static FASTNN_INLINE void store_n(E* p, Vec<T> v, int n) { v.store_n(p, n); }
+};
+template <class T> struct Operand<T, bool> {
+  using Byte = typename Bytes<sizeof(T)>::type;
+  using Wide = typename Vec<Int<T>>::Native;
+  static FASTNN_INLINE Mask<T> widen(Byte b) { return Mask<T>(__builtin_convertvector(b, Wide) != Wide{}); }
+  static FASTNN_INLINE Byte narrow(Mask<T> m) { return -__builtin_convertvector(m.v, Byte); }
+  static FASTNN_INLINE Mask<T> load(const bool* p) {
+    Byte b;
+    memcpy(&b, p, sizeof b);
+    return widen(b);
+  }
+  static FASTNN_INLINE Mask<T> load_n(const bool* p, int n) {
+    Byte b{};
+    memcpy(&b, p, static_cast<size_t>(n));
+    return widen(b);
+  }
+  static FASTNN_INLINE void store(bool* p, Mask<T> m) {
+    const Byte b = narrow(m);
+    memcpy(p, &b, sizeof b);
+  }
+  static FASTNN_INLINE void store_n(bool* p, Mask<T> m, int n) {
+    const Byte b = narrow(m);
+    memcpy(p, &b, static_cast<size_t>(n));
+  }
+};
+
+// n elements; operand[0] is the output.
+using Run = void (*)(char* const* operand, int64_t n);
+
+template <class T, class F, class Out, class A> void run1(char* const* operand, int64_t n) {
+  constexpr int W = Vec<T>::N;
+  Out* y = reinterpret_cast<Out*>(operand[0]);
+  const A* a = reinterpret_cast<const A*>(operand[1]);
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    const auto y0 = F()(Operand<T, A>::load(a + i)), y1 = F()(Operand<T, A>::load(a + i + W));
+    Operand<T, Out>::store(y + i, y0);
+    Operand<T, Out>::store(y + i + W, y1);
+  }
+  for (; i < n; i += W) {
+    const int rest = n - i < W ? static_cast<int>(n - i) : W;
+    Operand<T, Out>::store_n(y + i, F()(Operand<T, A>::load_n(a + i, rest)), rest);
+  }
+}
+template <class T, class F, class Out, class A, class B> void run2(char* const* operand, int64_t n) {
+  constexpr int W = Vec<T>::N;
+  Out* y = reinterpret_cast<Out*>(operand[0]);
+  const A* a = reinterpret_cast<const A*>(operand[1]);
+  const B* b = reinterpret_cast<const B*>(operand[2]);
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    const auto y0 = F()(Operand<T, A>::load(a + i), Operand<T, B>::load(b + i));
+    const auto y1 = F()(Operand<T, A>::load(a + i + W), Operand<T, B>::load(b + i + W));
+    Operand<T, Out>::store(y + i, y0);
+    Operand<T, Out>::store(y + i + W, y1);
+  }
+  for (; i < n; i += W) {
+    const int rest = n - i < W ? static_cast<int>(n - i) : W;
+    Operand<T, Out>::store_n(
+        y + i, F()(Operand<T, A>::load_n(a + i, rest), Operand<T, B>::load_n(b + i, rest)), rest);
+  }
+}
+template <class T, class F, class Out, class A, class B, class C> void run3(char* const* operand, int64_t n) {
+  constexpr int W = Vec<T>::N;
+  Out* y = reinterpret_cast<Out*>(operand[0]);
+  const A* a = reinterpret_cast<const A*>(operand[1]);
+  const B* b = reinterpret_cast<const B*>(operand[2]);
+  const C* c = reinterpret_cast<const C*>(operand[3]);
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    Operand<T, Out>::store(
+        y + i, F()(Operand<T, A>::load(a + i), Operand<T, B>::load(b + i), Operand<T, C>::load(c + i)));
+  if (const int rest = static_cast<int>(n - i); rest > 0)
+    Operand<T, Out>::store_n(y + i,
+                             F()(Operand<T, A>::load_n(a + i, rest), Operand<T, B>::load_n(b + i, rest),
+                                 Operand<T, C>::load_n(c + i, rest)),
+                             rest);
+}
+
+// ---- tiles ----
+
+constexpr int64_t kTile =
+    1024;  // elements of a tile that passes through buffers: 8 KB of doubles per operand
+constexpr int64_t kBlock = 32768;  // elements of a task, about
+
+// The extents of a tile: whole inner dimensions as far as there is room, then a part of the next one;
+// square-like where some operand is contiguous along another dimension than the innermost. `turned` tells
+// whether that is so.
+inline void choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[kMaxDims], int operands,
+                        int64_t* tile, bool* turned) {
+  const int last = ndim - 1;
+  int across = -1;
+  bool all_unit = true;
+  for (int d = 0; d < ndim; ++d) tile[d] = 1;
+  for (int k = 0; k < operands; ++k) {
+    const int64_t s = stride[k][last];
+    all_unit &= s == 1;
+    if (s == 0 || s == 1) continue;
+    for (int d = 0; d < last; ++d)
+      if (stride[k][d] == 1 && shape[d] > 1) across = d;
+  }
+  *turned = across >= 0;
+  auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
+  if (all_unit && shape[last] >= kTile / 2) {  // long rows, nothing to gather
+    tile[last] = smaller(shape[last], kBlock);
+    return;
+  }
+  int64_t room = kTile;
+  if (across >= 0) {
+    tile[across] = smaller(shape[across], 32);
+    room /= tile[across];
+  }
+  for (int d = last; d >= 0; --d) {
+    if (d != across) tile[d] = smaller(shape[d], room);
+    if (d != across) room /= tile[d];
+    if (tile[d] < shape[d]) break;
+  }
+  if (across >= 0 && room > 1) tile[across] = smaller(shape[across], tile[across] * room);
+}
+
+// Walks the tiles [first, last) of a nest, in row-major order.
+template <int N> struct TileWalk {
+  const Loop<N>& loop;
+  const int64_t* tile;
+  const int* size;
+  char* at[N];               // the current tile's first element in each operand
+  int64_t extent[kMaxDims];  // of the current tile
+  int64_t count;             // its elements
+  bool reshaped = true;      // extents differ from the tile before
+  int64_t origin[kMaxDims];
+
+  TileWalk(const Loop<N>& nest, char* const* base, const int* sizes, const int64_t* tiles, int64_t first)
+      : loop(nest), tile(tiles), size(sizes) {
+    for (int d = loop.ndim - 1; d >= 0; --d) {
+      const int64_t tiles_here = (loop.shape[d] + tile[d] - 1) / tile[d];
+      origin[d] = first % tiles_here * tile[d];
+      first /= tiles_here;
+      extent[d] = clip(d);
+    }
+    for (int k = 0; k < N; ++k) {
+      at[k] = base[k];
+      for (int d = 0; d < loop.ndim; ++d) at[k] += origin[d] * loop.stride[k][d] * size[k];
+    }
+    set_count();
+  }
+  void next() {
+    reshaped = false;
+    for (int d = loop.ndim - 1; d >= 0; --d) {
+      int64_t step = tile[d];
+      const bool wraps = origin[d] + step >= loop.shape[d];
+      if (wraps) step = -origin[d];
+      origin[d] += step;
+      for (int k = 0; k < N; ++k) at[k] += step * loop.stride[k][d] * size[k];
+      if (const int64_t e = clip(d); e != extent[d]) extent[d] = e, reshaped = true;
+      if (!wraps) break;
+    }
+    if (reshaped) set_count();
+  }
+
+ private:
+  int64_t clip(int d) const {
+    const int64_t rest = loop.shape[d] - origin[d];
+    return rest < tile[d] ? rest : tile[d];
+  }
+  void set_count() {
+    count = 1;
+    for (int d = 0; d < loop.ndim; ++d) count *= extent[d];
+  }
+};
+
+// Runs f(walk, tiles) for each task: a stretch of consecutive tiles.
+template <int N, class F> Status for_tiles(Context& ctx, const Loop<N>& loop, char* const* base,
+                                           const int* size, const int64_t* tile, double nanoseconds, F&& f) {
+  int64_t tiles = 1, elements = 1;
+  for (int d = 0; d < loop.ndim; ++d) {
+    tiles *= (loop.shape[d] + tile[d] - 1) / tile[d];
+    elements *= tile[d];
+  }
+  const int64_t per_task = elements >= kBlock ? 1 : kBlock / elements;
+  return parallel_for(ctx, (tiles + per_task - 1) / per_task, nanoseconds, [&](int64_t task, int) {
+    const int64_t first = task * per_task;
+    TileWalk<N> walk(loop, base, size, tile, first);
+    f(walk, tiles - first < per_task ? tiles - first : per_task);
+  });
+}
+
+// Row-major strides of a dense box, and whether an operand's strides are these.
+inline void dense_strides(int ndim, const int64_t* extent, int64_t* stride) {
+  int64_t s = 1;
+  for (int d = ndim - 1; d >= 0; --d) stride[d] = s, s *= extent[d];
+}
+inline bool is_dense(int ndim, const int64_t* extent, const int64_t* stride) {
+  int64_t s = 1;
+  for (int d = ndim - 1; d >= 0; --d) {
+    if (extent[d] > 1 && stride[d] != s) return false;
+    s *= extent[d];
+  }
+  return true;
+}
+
+template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, Run run) {
+  alignas(64) char buffer[N][kTile * 8];
+  char* operand[N];
+  const char* held[N];  // whose elements a buffer holds: a broadcast operand is gathered once for many tiles
+  Box box[N];
+  bool dense[N];
+  const int ndim = walk.loop.ndim;
+  for (;;) {
+    if (walk.reshaped) {
+      int64_t packed[kMaxDims];
+      dense_strides(ndim, walk.extent, packed);
+      for (int k = 0; k < N; ++k) {
+        dense[k] = is_dense(ndim, walk.extent, walk.loop.stride[k]);
+        held[k] = nullptr;
+        if (dense[k]) continue;
+        operand[k] = buffer[k];
+        box[k] = k == 0 ? make_box(ndim, walk.extent, walk.loop.stride[k], packed)
+                        : make_box(ndim, walk.extent, packed, walk.loop.stride[k]);
+      }
+    }
+    for (int k = 0; k < N; ++k) {
+      if (dense[k])
+        operand[k] = walk.at[k];
+      else if (k > 0 && held[k] != walk.at[k]) {
+        move_box(buffer[k], walk.at[k], walk.size[k], box[k], true);
+        held[k] = walk.at[k];
+      }
+    }
+    run(operand, walk.count);
+    if (!dense[0]) move_box(walk.at[0], buffer[0], walk.size[0], box[0], false);
+    if (--tiles == 0) return;
+    walk.next();
+  }
+}
+
+// `nanoseconds` is the estimated work per element on one core.
+template <int N> Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int (&size)[N],
+                             double nanoseconds, Run run) {
+  if (loop.numel == 0) return Status::ok;
+  bool dense = true;
+  for (int k = 0; k < N; ++k) dense &= is_dense(loop.ndim, loop.shape, loop.stride[k]);
+  if (dense) {
+    const int64_t blocks = (loop.numel + kBlock - 1) / kBlock;
+    return parallel_for(ctx, blocks, nanoseconds * static_cast<double>(loop.numel), [&](int64_t block, int) {
+      char* operand[N];
+      for (int k = 0; k < N; ++k) operand[k] = base[k] + block * kBlock * size[k];
+      run(operand, block + 1 < blocks ? kBlock : loop.numel - block * kBlock);
+    });
+  }
+  int64_t tile[kMaxDims];
+  bool turned;
+  choose_tile(loop.ndim, loop.shape, loop.stride, N, tile, &turned);
+  return for_tiles(ctx, loop, base, size, tile, 1.5 * nanoseconds * static_cast<double>(loop.numel),
+                   [&](TileWalk<N>& tiles, int64_t count) { run_tiles(tiles, count, run); });
+}
+
+// ---- map ----
+
+// Work per element of one vector operation's worth, in nanoseconds: moving the bytes is what most kernels do.
+template <class T> constexpr double kCheap = 0.06 * sizeof(T);
+// A transcendental function: a few dozen operations on each vector.
+template <class T> constexpr double kCostly = 10.0 / Vec<T>::N;
+
+template <class T, class Out = T, class F>
+Status map(Context& ctx, const UnaryParams& p, F, double nanoseconds = kCheap<T>) {
+  return walk<2>(ctx, p.loop, {static_cast<char*>(p.y), const_cast<char*>(static_cast<const char*>(p.x))},
+                 {sizeof(Out), sizeof(T)}, nanoseconds, run1<T, F, Out, T>);
+}
+template <class T, class F>
+Status map(Context& ctx, const UnaryGradParams& p, F, double nanoseconds = kCheap<T>) {
+  return walk<3>(ctx, p.loop,
+                 {static_cast<char*>(p.dx), const_cast<char*>(static_cast<const char*>(p.dy)),
+                  const_cast<char*>(static_cast<const char*>(p.saved))},
+                 {sizeof(T), sizeof(T), sizeof(T)}, nanoseconds, run2<T, F, T, T, T>);
+}
+template <class T, class Out = T, class F>
+Status map(Context& ctx, const BinaryParams& p, F, double nanoseconds = kCheap<T>) {
+  return walk<3>(ctx, p.loop,
+                 {static_cast<char*>(p.out), const_cast<char*>(static_cast<const char*>(p.a)),
+                  const_cast<char*>(static_cast<const char*>(p.b))},
+                 {sizeof(Out), sizeof(T), sizeof(T)}, nanoseconds, run2<T, F, Out, T, T>);
+}
+template <class T, class F>
+Status map(Context& ctx, const WhereParams& p, F, double nanoseconds = kCheap<T>) {
+  return walk<4>(
+      ctx, p.loop,
+      {static_cast<char*>(p.out), reinterpret_cast<char*>(const_cast<bool*>(p.condition)),
+       const_cast<char*>(static_cast<const char*>(p.a)), const_cast<char*>(static_cast<const char*>(p.b))},
+      {sizeof(T), 1, sizeof(T), sizeof(T)}, nanoseconds, run3<T, F, T, bool, T, T>);
+}
+
+}  // namespace fastnn::FASTNN_ISA
