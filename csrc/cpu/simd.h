@@ -204,7 +204,71 @@ template <class T> FASTNN_INLINE Vec<T> abs(Vec<T> a) {
     return bit_cast<T>(bit_cast<int64_t>(a) & Vec<int64_t>(0x7fffffffffffffff));
 }
 
-// Sum of all lanes by a fixed tree: lane i + lane i + N/2, and so on.
+// Reductions over all lanes by one tree, whatever the set: lane i with lane i + N/2, and so on. Where an intrinsic exists
+// the upper half is folded onto the lower in registers down to 16 bytes (fold) and from there to one lane.
+#if defined(__AVX512F__)
+FASTNN_INLINE __m256 lower(__m512 a) { return _mm512_castps512_ps256(a); }
+FASTNN_INLINE __m256 upper(__m512 a) { return _mm512_extractf32x8_ps(a, 1); }
+FASTNN_INLINE __m256d lower(__m512d a) { return _mm512_castpd512_pd256(a); }
+FASTNN_INLINE __m256d upper(__m512d a) { return _mm512_extractf64x4_pd(a, 1); }
+FASTNN_INLINE __m128 add_halves(__m512 a) {
+  const __m256 s = _mm256_add_ps(lower(a), upper(a));
+  return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+FASTNN_INLINE __m128d add_halves(__m512d a) {
+  const __m256d s = _mm256_add_pd(lower(a), upper(a));
+  return _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+}
+FASTNN_INLINE __m128 max_halves(__m512 a) {
+  const __m256 s = _mm256_max_ps(lower(a), upper(a));
+  return _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+FASTNN_INLINE __m128d max_halves(__m512d a) {
+  const __m256d s = _mm256_max_pd(lower(a), upper(a));
+  return _mm_max_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+}
+#elif defined(__AVX2__)
+FASTNN_INLINE __m128 add_halves(__m256 a) { return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
+FASTNN_INLINE __m128d add_halves(__m256d a) { return _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)); }
+FASTNN_INLINE __m128 max_halves(__m256 a) { return _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
+FASTNN_INLINE __m128d max_halves(__m256d a) { return _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)); }
+#elif defined(__x86_64__)
+FASTNN_INLINE __m128 add_halves(__m128 a) { return a; }
+FASTNN_INLINE __m128d add_halves(__m128d a) { return a; }
+FASTNN_INLINE __m128 max_halves(__m128 a) { return a; }
+FASTNN_INLINE __m128d max_halves(__m128d a) { return a; }
+#endif
+
+#if defined(__x86_64__)
+#if defined(__AVX512F__)
+using Ps = __m512;
+using Pd = __m512d;
+#elif defined(__AVX2__)
+using Ps = __m256;
+using Pd = __m256d;
+#else
+using Ps = __m128;
+using Pd = __m128d;
+#endif
+FASTNN_INLINE float reduce_add(Vec<float> a) {
+  __m128 s = add_halves((Ps)a.v);
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+FASTNN_INLINE double reduce_add(Vec<double> a) {
+  const __m128d s = add_halves((Pd)a.v);
+  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+FASTNN_INLINE float reduce_max(Vec<float> a) {
+  __m128 s = max_halves((Ps)a.v);
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+FASTNN_INLINE double reduce_max(Vec<double> a) {
+  const __m128d s = max_halves((Pd)a.v);
+  return _mm_cvtsd_f64(_mm_max_sd(s, _mm_unpackhi_pd(s, s)));
+}
+#endif
 template <class T> FASTNN_INLINE T reduce_add(Vec<T> a) {
   T lane[Vec<T>::N];
   a.store(lane);
@@ -218,6 +282,28 @@ template <class T> FASTNN_INLINE T reduce_max(Vec<T> a) {
   for (int half = Vec<T>::N / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
   return lane[0];
+}
+
+// Whether any lane of a mask is set.
+template <class I> FASTNN_INLINE bool any(Vec<I> mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask.v, (__m512i)mask.v) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask.v) != 0;
+#elif defined(__x86_64__)
+  return _mm_movemask_epi8((__m128i)mask.v) != 0;
+#else
+  I bits = 0;
+  for (int i = 0; i < Vec<I>::N; ++i) bits |= mask[i];
+  return bits != 0;
+#endif
+}
+
+// {0, 1, 2, ...}
+template <class T> FASTNN_INLINE Vec<T> iota() {
+  Vec<T> r;
+  for (int i = 0; i < Vec<T>::N; ++i) r.v[i] = static_cast<T>(i);
+  return r;
 }
 
 }  // namespace fastnn::FASTNN_ISA
