@@ -38,9 +38,12 @@ void sum_tile(const T* x, const int64_t* offset, int rows, int width, double sca
     return full ? V::load(row) : V::load_n(row, static_cast<int>(least(V::N, width - j * V::N)));
   };
   const int lanes = static_cast<int>(least(rows, kLanes<T>));
-  for (int r = 0; r < lanes; ++r)
+  for (int r = 0; r < lanes; ++r) {
+    prefetch_row(x, offset, r);
     for (int j = 0; j < vectors; ++j) (V(T(0)) + read(r, j)).store(lane[r] + j * V::N);
+  }
   for (int r = lanes; r < rows; ++r) {
+    prefetch_row(x, offset, r);
     T* a = lane[r % kLanes<T>];
     for (int j = 0; j < vectors; ++j) (V::load(a + j * V::N) + read(r, j)).store(a + j * V::N);
   }
@@ -219,6 +222,7 @@ void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* val
   Columns<Op, C, indexed> column[kVectors];
   alignas(64) C row[kTile] = {};
   for (int r = 0; r < rows; ++r) {
+    prefetch_row(x, offset, r);
     const C* at = row;
     if constexpr (same_type<C, T>)
       if (width == kTile) at = x + offset[r];
