@@ -17,15 +17,23 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
+// The dimensions that are not of size 1, sorted so that before(a, b) holds for neighbours. Few and nearly sorted.
+template <class Before> static int sort_dims(const Dims& shape, int (&order)[kMaxDims], Before before) {
+  int n = 0;
+  for (int i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1) order[n++] = i;
+  for (int i = 1; i < n; ++i)
+    for (int j = i; j > 0 && before(order[j], order[j - 1]); --j) std::swap(order[j], order[j - 1]);
+  return n;
+}
+
 bool Tensor::is_dense() const {
   if (is_contiguous()) return true;
-  int order[kMaxDims], n = 0;
-  for (int i = 0; i < dim(); ++i)
-    if (size(i) != 1) order[n++] = i;
-  std::sort(order, order + n, [&](int a, int b) { return impl_->strides[a] < impl_->strides[b]; });
+  int order[kMaxDims];
+  const int n = sort_dims(shape(), order, [&](int a, int b) { return strides()[a] < strides()[b]; });
   int64_t expected = 1;
   for (int i = 0; i < n; ++i) {
-    if (impl_->strides[order[i]] != expected) return false;
+    if (strides()[order[i]] != expected) return false;
     expected *= size(order[i]);
   }
   return true;
@@ -128,12 +136,8 @@ Dims broadcast_strides(const Tensor& x, const Dims& shape) {
 template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
   Loop<N> loop;
   loop.numel = 1;
-  int order[kMaxDims], n = 0;
-  for (int i = 0; i < shape.size(); ++i) {
-    loop.numel *= shape[i];
-    if (shape[i] != 1) order[n++] = i;
-  }
-  // Largest stride outermost, by the first operand that tells two dimensions apart. Insertion sort: few, nearly sorted.
+  for (int64_t d : shape) loop.numel *= d;
+  // Largest stride outermost, by the first operand that tells two dimensions apart.
   auto outer = [&](int a, int b) {
     for (int k = 0; k < N; ++k) {
       const int64_t sa = std::abs(strides[k][a]), sb = std::abs(strides[k][b]);
@@ -142,8 +146,8 @@ template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) 
     }
     return a < b;
   };
-  for (int i = 1; i < n; ++i)
-    for (int j = i; j > 0 && outer(order[j], order[j - 1]); --j) std::swap(order[j], order[j - 1]);
+  int order[kMaxDims];
+  const int n = sort_dims(shape, order, outer);
 
   loop.ndim = 0;
   for (int i = 0; i < n; ++i) {

@@ -34,6 +34,20 @@ Tensor contiguous(const Tensor& x) {
 
 Tensor clone(const Tensor& x) { return copy_as("clone", x, empty_like(x)); }
 
+Tensor to_device(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  const Backend& to = backend_of(device);  // refuses a device that cannot be used
+  const Backend& from = backend_of(x.device());
+  const Tensor src = contiguous(x);
+  Tensor y = empty("to", x.shape(), x.dtype(), device);
+  const size_t bytes = static_cast<size_t>(x.numel()) * size_of(x.dtype());
+  const Status status = device.type == DeviceType::cpu ? from.copy_to_host(y.data(), src.data(), bytes, x.device().index)
+                                                       : to.copy_from_host(y.data(), src.data(), bytes, device.index);
+  if (status != Status::ok) fail_launch("to", status, device);
+  if (wants_grad(x)) record("to", y, {x}, [home = x.device()](Backward& g) { g.set(0, to_device(g.dy(), home)); });
+  return y;
+}
+
 Tensor copy_(const Tensor& x, const Tensor& source) {
   check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ", source.shape(),
               " does not broadcast into a tensor of shape ", x.shape());

@@ -7,6 +7,7 @@ namespace fastnn {
 Tensor cast(const Tensor& x, DType dtype);  // x itself where it has that dtype
 Tensor contiguous(const Tensor& x);         // row-major; x itself where it is
 Tensor clone(const Tensor& x);
+Tensor to_device(const Tensor& x, Device device);  // x itself where it is there
 void copy_into(const Tensor& dst, const Tensor& src);      // off the tape; src broadcasts to dst
 Tensor copy_(const Tensor& x, const Tensor& src);          // x[...] = src
 Tensor fill_(const Tensor& x, const Tensor& value);        // value: one element

@@ -175,6 +175,14 @@ Tensor unslice(const Tensor& dy, const Dims& shape, const Slices& slices) {
   return dx;
 }
 
+// x with 0 where the slice is; its own adjoint.
+Tensor blank(const Tensor& x, const Slices& slices) {
+  Tensor y = contiguous(clone(detach(x)));
+  copy_into(sliced(y, slices), cast(scalar(0.0), x.dtype()));
+  if (wants_grad(x)) record("blank", y, {x}, [slices](Backward& g) { g.set(0, blank(g.dy(), slices)); });
+  return y;
+}
+
 }  // namespace
 
 Tensor slice(const Tensor& x, const Slices& slices) {
@@ -198,10 +206,7 @@ void slice_put_(const Tensor& x, const Slices& slices, const Tensor& value) {
   x.bump_version();
   if (recorded)
     record("index_put", x, {before, src}, [slices, shape = src.shape()](Backward& g) {
-      if (g.needs(0)) {
-        const Tensor kept = sub(g.dy(), unslice(slice(g.dy(), slices), g.dy().shape(), slices));
-        g.set(0, kept);
-      }
+      if (g.needs(0)) g.set(0, blank(g.dy(), slices));
       if (g.needs(1)) g.set(1, sum_to(slice(g.dy(), slices), shape));
     });
 }

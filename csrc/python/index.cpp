@@ -1,0 +1,160 @@
+// x[key]: integers, slices, ... and None are views; integer and bool arrays gather.
+#include <vector>
+
+#include "ops/copy.h"
+#include "ops/elementwise.h"
+#include "ops/index.h"
+#include "ops/view.h"
+#include "tensor.h"
+
+namespace fastnn {
+namespace {
+
+struct Key {
+  Slices slices;                // one per dimension of x
+  std::vector<int> new_axes;    // positions in the sliced tensor where None puts a dimension of size 1
+  std::vector<Tensor> arrays;   // per dimension of the result so far; undefined where none
+  bool advanced = false;
+};
+
+bool is_array(PyObject* o) {
+  return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) || PyList_Check(o) ||
+         (!is_tensor(o) && !PyLong_Check(o) && py::hasattr(o, "__array_interface__") && !PyIndex_Check(o));
+}
+
+Tensor as_index(PyObject* o) {
+  Tensor t;
+  if (is_tensor(o))
+    t = unwrap(o);
+  else if (PyList_Check(o)) {
+    // NumPy reads nested lists; an empty one is an index of no elements
+    py::object array = py::module_::import("numpy").attr("asarray")(py::handle(o));
+    if (array.attr("size").cast<int64_t>() == 0) array = array.attr("astype")("int64");
+    t = tensor_from_numpy(array, true);
+  } else
+    t = tensor_from_numpy(o, true);
+  check_index(t.dtype() == DType::boolean || !is_floating(t.dtype()), "an index must be integer or bool, got ", t.dtype());
+  return t.dtype() == DType::boolean ? t : cast(t, DType::int64);
+}
+
+Slice parse_slice(PyObject* o, int64_t size) {
+  Py_ssize_t start, stop, step;
+  if (PySlice_Unpack(o, &start, &stop, &step) < 0) throw py::error_already_set();
+  const Py_ssize_t length = PySlice_AdjustIndices(size, &start, &stop, step);
+  return {start, step, length, false};
+}
+
+Slice parse_integer(PyObject* o, int dim, int64_t size) {
+  const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(o));
+  if (!number) throw py::error_already_set();
+  const Py_ssize_t i = PyNumber_AsSsize_t(number.ptr(), PyExc_IndexError);
+  if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+  check_index(i >= -size && i < size, "index ", i, " is out of range for dimension ", dim, " of size ", size);
+  return {i < 0 ? i + size : i, 1, 1, true};
+}
+
+// How many dimensions of x an entry of the key uses up.
+int consumed(PyObject* o) {
+  if (o == Py_None || o == Py_Ellipsis) return 0;
+  if (is_tensor(o) && unwrap(o).dtype() == DType::boolean) return unwrap(o).dim();
+  if (!is_tensor(o) && is_array(o)) {
+    const Tensor t = as_index(o);
+    return t.dtype() == DType::boolean ? t.dim() : 1;
+  }
+  return 1;
+}
+
+Key parse(const Tensor& x, PyObject* key) {
+  const bool tuple = PyTuple_Check(key);
+  const Py_ssize_t n = tuple ? PyTuple_GET_SIZE(key) : 1;
+  auto entry = [&](Py_ssize_t i) { return tuple ? PyTuple_GET_ITEM(key, i) : key; };
+  int used = 0, ellipses = 0;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    used += consumed(entry(i));
+    ellipses += entry(i) == Py_Ellipsis;
+  }
+  check_index(ellipses <= 1, "an index can hold only one ellipsis");
+  check_index(used <= x.dim(), "too many indices: ", used, " for a tensor of shape ", x.shape());
+
+  Key k;
+  k.slices.n = x.dim();
+  int dim = 0, out = 0;  // dimension of x, dimension of the sliced tensor
+  auto whole = [&](int count) {
+    for (; count > 0; --count, ++dim, ++out) {
+      k.slices.dim[dim] = {0, 1, x.size(dim), false};
+      k.arrays.push_back({});
+    }
+  };
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* e = entry(i);
+    if (e == Py_None) {
+      k.new_axes.push_back(out++);
+      k.arrays.push_back({});
+    } else if (e == Py_Ellipsis) {
+      whole(x.dim() - used);
+    } else if (PySlice_Check(e)) {
+      k.slices.dim[dim] = parse_slice(e, x.size(dim));
+      k.arrays.push_back({});
+      ++dim, ++out;
+    } else if (PyBool_Check(e)) {
+      fail(ErrorKind::index, "True and False are not indices; use a bool tensor");
+    } else if (is_array(e)) {
+      const Tensor t = as_index(e);
+      const int width = t.dtype() == DType::boolean ? t.dim() : 1;
+      const size_t at = k.arrays.size();
+      whole(width);
+      k.arrays.resize(at + 1);  // a bool index stands for all the dimensions it covers
+      k.arrays[at] = t;
+      k.advanced = true;
+    } else {
+      check_type(PyIndex_Check(e), "an index must be an integer, a slice, None, ... or an array, got ", Py_TYPE(e)->tp_name);
+      k.slices.dim[dim] = parse_integer(e, dim, x.size(dim));
+      ++dim;
+    }
+  }
+  whole(x.dim() - dim);
+  return k;
+}
+
+Tensor view(const Tensor& x, const Key& k) {
+  Tensor y = slice(x, k.slices);
+  for (const int axis : k.new_axes) y = unsqueeze(y, axis);
+  return y;
+}
+
+}  // namespace
+
+Tensor get_item(const Tensor& x, PyObject* key) {
+  if (PyLong_CheckExact(key)) {
+    const Py_ssize_t i = PyLong_AsSsize_t(key);
+    if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+    return select(x, 0, i);
+  }
+  const Key k = parse(x, key);
+  const Tensor y = view(x, k);
+  return k.advanced ? index(y, k.arrays) : y;
+}
+
+void set_item(const Tensor& x, PyObject* key, PyObject* value) {
+  Tensor v;
+  if (!to_operand(value, &v)) v = tensor_from_numpy(py::module_::import("numpy").attr("asarray")(py::handle(value)), true);
+  const Key k = parse(x, key);
+  if (!k.advanced) {
+    Tensor fitted = v;
+    // Dimensions that None adds are of size 1 and vanish from a value that has them.
+    for (auto axis = k.new_axes.rbegin(); axis != k.new_axes.rend(); ++axis) {
+      const int from_end = static_cast<int>(k.arrays.size()) - *axis;
+      if (from_end <= fitted.dim()) fitted = squeeze(fitted, -from_end);
+    }
+    slice_put_(x, k.slices, fitted);
+    return;
+  }
+  bool plain = k.new_axes.empty();
+  for (int i = 0; plain && i < k.slices.n; ++i) {
+    const Slice& s = k.slices.dim[i];
+    plain = !s.drop && s.start == 0 && s.step == 1 && s.length == x.size(i);
+  }
+  index_put_(plain ? x : view(x, k), k.arrays, v);
+}
+
+}  // namespace fastnn

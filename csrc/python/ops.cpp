@@ -1,0 +1,115 @@
+// One line per op: a function of the module and, where it reads better, a method of Tensor. Nothing but conversion happens
+// here; the ops themselves are in csrc/ops.
+#include <pybind11/stl.h>
+
+#include "ops/copy.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/reduce.h"
+#include "ops/view.h"
+#include "tensor.h"
+
+namespace fastnn {
+namespace {
+
+// A function of the module and a method of Tensor alike.
+template <class F, class... Extra> void both(py::module_& m, const char* name, F f, const char* doc, const Extra&... extra) {
+  m.def(name, f, doc, extra...);
+  def_method(name, f, doc);
+}
+template <class F, class... Extra>
+void method(const char* name, F f, const char* doc, const Extra&... extra) {
+  def_method(name, f, doc, extra...);
+}
+
+Dims dims_of(const py::args& args) {  // x.reshape(2, 3) and x.reshape((2, 3))
+  if (args.size() == 1 && !PyIndex_Check(py::object(args[0]).ptr())) return args[0].cast<Dims>();
+  return args.cast<Dims>();
+}
+
+}  // namespace
+
+void define_ops(py::module_& m) {
+  using py::arg;
+  const auto none = py::none();
+
+  // ---- elementwise
+  both(m, "add", add, "a + b, broadcast.");
+  both(m, "sub", sub, "a - b, broadcast.");
+  both(m, "mul", mul, "a * b, broadcast.");
+  both(m, "div", div, "a / b, broadcast; integers become float32.");
+  both(m, "pow", pow, "a ** b, broadcast; integers become float32.");
+  both(m, "maximum", maximum, "The larger of a and b, broadcast; NaN wins.");
+  both(m, "minimum", minimum, "The smaller of a and b, broadcast; NaN wins.");
+  method("add_", add_, "x += other");
+  method("sub_", sub_, "x -= other");
+  method("mul_", mul_, "x *= other");
+  method("div_", div_, "x /= other");
+  both(m, "neg", neg, "-x");
+  both(m, "abs", abs, "|x|");
+  both(m, "sign", sign, "-1, 0 or 1 by the sign of x.");
+  both(m, "exp", exp, "e to the power of x.");
+  both(m, "log", log, "Natural logarithm of x.");
+  both(m, "sqrt", sqrt, "Square root of x.");
+  both(m, "eq", eq, "a == b, as bool.");
+  both(m, "ne", ne, "a != b, as bool.");
+  both(m, "lt", lt, "a < b, as bool.");
+  both(m, "le", le, "a <= b, as bool.");
+  both(m, "gt", gt, "a > b, as bool.");
+  both(m, "ge", ge, "a >= b, as bool.");
+  both(m, "logical_and", logical_and, "a and b, of bool tensors.");
+  both(m, "logical_or", logical_or, "a or b, of bool tensors.");
+  both(m, "logical_not", logical_not, "not x, of a bool tensor.");
+  m.def("where", where, arg("condition"), arg("a"), arg("b"), "a where condition holds, else b.");
+
+  // ---- matrix products
+  both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
+
+  // ---- copies
+  method("contiguous", contiguous, "This tensor in row-major memory.");
+  both(m, "clone", clone, "A copy with memory of its own.");
+  method("copy_", copy_, "Writes the elements of another tensor into this one.");
+  method("fill_", fill_, "Writes one value everywhere.");
+  method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
+  m.def("_cast", cast, arg("x"), arg("dtype"));
+  m.def("_to_device", to_device, arg("x"), arg("device"));
+  m.def("_numel", [](const Tensor& x) { return x.numel(); });
+  method("is_contiguous", [](const Tensor& x) { return x.is_contiguous(); }, "Whether the memory is row-major without gaps.");
+  method("stride", [](const Tensor& x) { return x.strides(); }, "Distance in elements to the next along each dimension.");
+  method("data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); }, "Address of the first element.");
+  method("storage_offset", [](const Tensor& x) { return x.impl()->offset; }, "Position of the first element in its storage.");
+  m.def("_zeros", [](const Dims& shape, DType dtype, Device device) { return zeros(shape, dtype, device); });
+  m.def("_empty", [](const Dims& shape, DType dtype, Device device) { return empty("empty", shape, dtype, device); });
+  m.def("_full", [](const Dims& shape, const Tensor& v, DType dtype, Device device) { return full(shape, v, dtype, device); });
+  m.def("_arange", arange);
+  m.def("zeros_like", zeros_like, arg("x"), "Zeros in the shape, dtype and layout of x.");
+  m.def("ones_like", ones_like, arg("x"), "Ones in the shape, dtype and layout of x.");
+  m.def("empty_like", [](const Tensor& x) { return empty_like(x); }, arg("x"), "Uninitialised memory in the shape of x.");
+
+  // ---- views
+  method("reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, dims_of(shape)); },
+         "The same elements in another shape; one dimension may be -1. Shares memory where strides allow.");
+  method("view", [](const Tensor& x, const py::args& shape) {
+    Tensor y = reshape(x, dims_of(shape));
+    check(y.impl()->storage.get() == x.impl()->storage.get(), ErrorKind::runtime,
+          "view: the strides of this tensor do not allow that shape without a copy; use reshape()");
+    return y;
+  }, "As reshape, but always shares memory.");
+  method("permute", [](const Tensor& x, const py::args& dims) { return permute(x, dims_of(dims)); }, "Dimensions in another order.");
+  method("expand", [](const Tensor& x, const py::args& shape) { return expand(x, dims_of(shape)); },
+         "Repeats dimensions of size 1 without copying.");
+  m.def("reshape", reshape, arg("x"), arg("shape"), "The same elements in another shape; one dimension may be -1.");
+  m.def("permute", permute, arg("x"), arg("dims"), "Dimensions in another order.");
+  m.def("transpose", transpose, arg("x"), arg("dim0"), arg("dim1"), "Two dimensions swapped.");
+  method("transpose", transpose, "Two dimensions swapped.", arg("dim0"), arg("dim1"));
+  m.def("squeeze", squeeze, arg("x"), arg("dim") = none, "Without dimensions of size 1 (or without that one).");
+  method("squeeze", squeeze, "Without dimensions of size 1 (or without that one).", arg("dim") = none);
+  m.def("unsqueeze", unsqueeze, arg("x"), arg("dim"), "With a new dimension of size 1.");
+  method("unsqueeze", unsqueeze, "With a new dimension of size 1.", arg("dim"));
+  m.def("flatten", flatten, arg("x"), arg("start_dim") = 0, arg("end_dim") = -1, "Dimensions start_dim..end_dim merged into one.");
+  method("flatten", flatten, "Dimensions start_dim..end_dim merged into one.", arg("start_dim") = 0, arg("end_dim") = -1);
+  m.def("cat", cat, arg("tensors"), arg("dim") = 0, "Tensors joined along a dimension.");
+  m.def("narrow", narrow, arg("x"), arg("dim"), arg("start"), arg("length"), "A range of one dimension.");
+}
+
+}  // namespace fastnn

@@ -1,0 +1,227 @@
+"""Making tensors from data, and the parts of Tensor that are clearer in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastnn import _C
+from fastnn._C import Tensor, device, dtype
+
+Shape = int | Sequence[int]
+
+
+def tensor(
+    data: Any, dtype: dtype | None = None, device: device | str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor with a copy of ``data``: numbers, nested sequences, NumPy arrays, tensors.
+
+    Python floats become float32 and integers int64; NumPy arrays keep their dtype.
+
+    >>> import fastnn as fn
+    >>> fn.tensor([[1, 2], [3, 4]], dtype=fn.float32)
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    if isinstance(data, Tensor):
+        out = data.detach().clone()
+    else:
+        if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+            data = [item.tolist() if isinstance(item, Tensor) else item for item in data]
+        array = np.asarray(data)
+        typed = isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__")
+        if array.dtype == np.float64 and not typed and dtype is None:
+            array = array.astype(np.float32)
+        if array.size == 0 and not typed and dtype is None:
+            array = array.astype(np.float32)
+        if array.dtype == object:
+            raise TypeError(f"tensor: cannot make a tensor from {type(data).__name__} with elements of different shapes or kinds")
+        out = _C._tensor_from_array(array)
+    if dtype is not None:
+        out = _C._cast(out, dtype)
+    return _placed(out, device, requires_grad)
+
+
+def _placed(out: Tensor, device: device | str | None, requires_grad: bool) -> Tensor:
+    if device is not None:
+        out = out.to(device)
+    if requires_grad:
+        out.requires_grad = True
+    return out
+
+
+def _shape(args: tuple[Any, ...]) -> Shape:
+    return args[0] if len(args) == 1 else args
+
+
+def zeros(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+    """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return _placed(_C._zeros(_shape(shape), dtype, device), None, requires_grad)
+
+
+def ones(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+    """Ones of a shape: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    return full(_shape(shape), 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+    """Uninitialised memory of a shape."""
+    return _placed(_C._empty(_shape(shape), dtype, device), None, requires_grad)
+
+
+def full(
+    shape: Shape,
+    value: float,
+    *,
+    dtype: dtype | None = None,
+    device: device | str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of ``shape`` with one value everywhere; the dtype is that of the value unless given."""
+    if dtype is None:
+        dtype = _C.bool if isinstance(value, bool) else _C.int64 if isinstance(value, int) else _C.float32
+    return _placed(_C._full(shape, value, dtype, device), None, requires_grad)
+
+
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: dtype | None = None) -> Tensor:
+    """start, start + step, ... below ``end`` (from 0 if only one number is given).
+
+    >>> import fastnn as fn
+    >>> fn.arange(4)
+    tensor([0, 1, 2, 3])
+    """
+    if end is None:
+        start, end = 0, start
+    if dtype is None:
+        dtype = _C.int64 if all(isinstance(v, int) for v in (start, end, step)) else _C.float32
+    return _C._arange(start, end, step, dtype)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: dtype = _C.float32) -> Tensor:
+    """``steps`` evenly spaced numbers from ``start`` to ``end``, both included."""
+    return tensor(np.linspace(start, end, steps), dtype=dtype)
+
+
+def eye(n: int, m: int | None = None, *, dtype: dtype = _C.float32) -> Tensor:
+    """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
+    return tensor(np.eye(n, m), dtype=dtype)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new dimension."""
+    return _C.cat([_C.unsqueeze(t, dim) for t in tensors], dim)
+
+
+# ---- methods of Tensor ------------------------------------------------------------------------------------------------
+
+
+def _repr(self: Tensor) -> str:
+    wide = self.detach()
+    if self.dtype is _C.bfloat16:
+        wide = _C._cast(wide, _C.float32)
+    body = np.array2string(wide.numpy(), separator=", ", prefix="tensor(", threshold=1000)
+    parts = [body]
+    if self.numel() == 0 and self.ndim != 1:
+        parts.append(f"size={tuple(self.shape)}")
+    if self.dtype not in (_C.float32, _C.int64, _C.bool):
+        parts.append(f"dtype={self.dtype!r}")
+    if self.device != "cpu":
+        parts.append(f"device='{self.device}'")
+    if self.grad_fn is not None:
+        parts.append(f"grad_fn={self.grad_fn!r}")
+    elif self.requires_grad:
+        parts.append("requires_grad=True")
+    return f"tensor({', '.join(parts)})"
+
+
+def _to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+    """This tensor as another dtype or on another device: ``x.to(fn.float64)``, ``x.to("cuda")``, ``x.to(other)``."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            dtype, device = arg.dtype, arg.device
+        elif isinstance(arg, (str, _C.device)):
+            device = arg
+        else:
+            dtype = arg
+    out = self
+    if device is not None:
+        out = _C._to_device(out, device)
+    if dtype is not None:
+        out = _C._cast(out, dtype)
+    return out.clone() if copy and out is self else out
+
+
+def _size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or the size of one dimension."""
+    return self.shape if dim is None else self.shape[dim]
+
+
+def _requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
+    """Sets requires_grad and returns this tensor."""
+    self.requires_grad = requires_grad
+    return self
+
+
+def _refuse_pickle(self: Tensor, protocol: int = 0) -> NoReturn:
+    raise TypeError("tensors are not pickled: loading a pickle can run any code. Use fastnn.save(dict, path) and fastnn.load(path)")
+
+
+def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if not self.is_leaf:
+        raise RuntimeError("only leaf tensors can be deep-copied; use detach() first")
+    copy = self.detach().clone()
+    if type(self) is not Tensor:
+        copy = type(self)(copy)
+    copy.requires_grad = self.requires_grad
+    memo[id(self)] = copy
+    return copy
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """The dimensions in reverse order."""
+    return self.permute(tuple(range(self.ndim - 1, -1, -1)))
+
+
+def _cast_to(target: dtype) -> Any:
+    def method(self: Tensor) -> Tensor:
+        return _C._cast(self, target)
+
+    method.__doc__ = f"This tensor as {target!r}."
+    return method
+
+
+def _install() -> None:
+    methods: dict[str, Any] = {
+        "to": _to,
+        "size": _size,
+        "dim": lambda self: self.ndim,
+        "numel": lambda self: _C._numel(self),
+        "requires_grad_": _requires_grad_,
+        "__reduce_ex__": _refuse_pickle,
+        "__deepcopy__": _deepcopy,
+        "T": property(_transposed),
+        "mT": property(lambda self: self.transpose(-2, -1), doc="The last two dimensions swapped."),
+        "data": property(lambda self: self.detach(), doc="The same memory without history."),
+        "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
+        "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
+        "cpu": lambda self: self.to("cpu"),
+        "cuda": lambda self: self.to("cuda"),
+        "float": _cast_to(_C.float32),
+        "double": _cast_to(_C.float64),
+        "half": _cast_to(_C.float16),
+        "bfloat16": _cast_to(_C.bfloat16),
+        "long": _cast_to(_C.int64),
+        "int": _cast_to(_C.int32),
+        "bool": _cast_to(_C.bool),
+        "type_as": lambda self, other: _C._cast(self, other.dtype),
+        "is_floating_point": lambda self: self.dtype.is_floating_point,
+        "unbind": lambda self, dim=0: tuple(self.transpose(0, dim)[i] for i in range(self.shape[dim])),
+    }
+    for name, value in methods.items():
+        setattr(Tensor, name, value)
+    _C._set_repr(_repr)
+
+
+_install()

@@ -1,0 +1,156 @@
+"""Recording of operations: switching it on and off, and functions with a backward of their own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from fastnn import _C
+from fastnn._C import Tensor, grad
+
+__all__ = ["Function", "FunctionContext", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
+
+
+class set_grad_enabled:
+    """Context manager, decorator or plain call that sets whether this thread records operations.
+
+    >>> import fastnn as fn
+    >>> x = fn.ones(2, requires_grad=True)
+    >>> with fn.set_grad_enabled(False):
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _C.is_grad_enabled()
+        self._mode = mode
+        _C._set_grad_enabled(mode)
+
+    def __enter__(self) -> None:
+        _C._set_grad_enabled(self._mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _C._set_grad_enabled(self._before)
+
+
+class _GradMode:
+    _mode: bool
+
+    def __enter__(self) -> None:
+        self._before = _C.is_grad_enabled()
+        _C._set_grad_enabled(self._mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _C._set_grad_enabled(self._before)
+
+    def __call__(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(_GradMode):
+    """Context manager and decorator: operations inside are not recorded.
+
+    >>> import fastnn as fn
+    >>> x = fn.ones(2, requires_grad=True)
+    >>> with fn.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    _mode = False
+
+
+class enable_grad(_GradMode):
+    """Context manager and decorator: operations inside are recorded, also within :class:`no_grad`."""
+
+    _mode = True
+
+
+class FunctionContext:
+    """What a :class:`Function`'s forward leaves for its backward."""
+
+    def __init__(self) -> None:
+        self.needs_input_grad: tuple[bool, ...] = ()
+        self._to_save: tuple[Tensor | None, ...] = ()
+        self._saved: tuple[Any, ...] = ()
+        self._pass: Any = None
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keeps inputs or outputs for backward; a later in-place write to one of them is noticed."""
+        self._to_save = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """The tensors kept by :meth:`save_for_backward`."""
+        if self._pass is None:
+            return self._to_save
+        return tuple(None if s is None else s.get(self._pass) for s in self._saved)
+
+    def _seal(self, outputs: tuple[Tensor, ...]) -> None:
+        def kept(t: Tensor | None) -> Any:
+            if t is None:
+                return None
+            return _C._Saved(t, next((i for i, y in enumerate(outputs) if y is t), None))
+
+        self._saved = tuple(kept(t) for t in self._to_save)
+        self._to_save = ()
+
+
+class Function:
+    """An operation whose forward and backward are written in Python.
+
+    Subclasses define two static methods. ``forward(ctx, *args)`` computes with tensors, not recorded, and returns
+    a Tensor or a tuple of them. ``backward(ctx, *grads)`` gets the gradient of each output (None for one that took
+    no part) and returns one for each argument of forward, None where there is none. What backward computes from
+    differentiable operations can be differentiated again.
+
+    >>> import fastnn as fn
+    >>> class Cube(fn.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x * x * x
+    ...     @staticmethod
+    ...     def backward(ctx, dy):
+    ...         (x,) = ctx.saved_tensors
+    ...         return dy * 3 * x * x
+    >>> x = fn.tensor([2.0], requires_grad=True)
+    >>> Cube.apply(x).backward()
+    >>> x.grad
+    tensor([12.])
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionContext, *args: Any) -> Any:
+        raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: FunctionContext, *grads: Any) -> Any:
+        raise NotImplementedError("a Function needs a static method backward(ctx, *grads)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Runs forward and records it."""
+        ctx = FunctionContext()
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        with no_grad():
+            result = cls.forward(ctx, *args)
+        outputs = result if isinstance(result, tuple) else (result,)
+        for i, y in enumerate(outputs):
+            if not isinstance(y, Tensor):
+                raise TypeError(f"{cls.__name__}.forward: output {i} must be a Tensor, got {type(y).__name__}")
+        if not (_C.is_grad_enabled() and any(ctx.needs_input_grad)):
+            return result
+        # An output that is an input as it came needs an identity of its own to carry the new history.
+        inputs = {id(a) for a in args}
+        fresh = tuple(y.detach() if id(y) in inputs else y for y in outputs)
+        ctx._seal(fresh)
+        _C._record_function(cls.__name__, ctx, cls.backward, args, list(fresh))
+        return fresh if isinstance(result, tuple) else fresh[0]
