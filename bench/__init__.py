@@ -1,1 +1,1 @@
-"""Measurements of fastnn against its peers: `python -m bench --help`. The wheel carries it as `fastnn._bench`."""
+"""fastnn measured against its peers: `python -m bench --help`. The wheel carries it as `fastnn._bench`."""

@@ -6,6 +6,7 @@ The operations, the symbols and the layout of images, (C, H, W, N), are those of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -172,7 +173,7 @@ class Net:
 def mlp(sizes: Sequence[int], rng: np.random.Generator, dtype: Any = np.float32) -> Net:
     """Linear layers of these sizes with ReLU between them."""
     layers: list[Layer] = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         layers += [Linear(n_in, n_out, rng, dtype), ReLU()]
     return Net(layers[:-1])
 

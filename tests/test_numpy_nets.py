@@ -1,4 +1,4 @@
-"""The NumPy peers of the benchmark, against finite differences in float64 and, where it is there, against PyTorch."""
+"""The NumPy peers of the benchmark, against finite differences in float64 and, where installed, PyTorch."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench import numpy_nets as nets  # noqa: E402
-from bench import numpy_ops as nn  # noqa: E402
+from bench import numpy_nets as nets
+from bench import numpy_ops as nn
 
 RNG = np.random.default_rng(7)
 
@@ -90,6 +90,7 @@ CONVOLUTIONS = [
     (4, 6, 6, 1, 6, 2, 3, (1, 2), (0, 2), 2),
     (3, 5, 5, 2, 3, 3, 3, (1, 1), (1, 1), 3),
     (2, 4, 4, 3, 5, 1, 1, (2, 2), (0, 0), 1),
+    (3, 4, 5, 2, 4, 1, 1, (1, 1), (0, 0), 1),
 ]
 
 
@@ -139,7 +140,9 @@ def test_pool_gradients(size, kernel, stride):
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2)])
 def test_pool_against_torch_with_ties(kernel, stride):
     torch = pytest.importorskip("torch")
-    x = RNG.integers(0, 3, (2, 3, 9, 9)).astype(np.float64)  # many equal maxima: the first of each window gets dy
+    x = RNG.integers(0, 3, (2, 3, 9, 9)).astype(
+        np.float64
+    )  # many equal maxima: the first of each window gets dy
     xt = torch.tensor(x, requires_grad=True)
     yt = torch.nn.functional.max_pool2d(xt, kernel, stride)
     dy = RNG.standard_normal(tuple(yt.shape))
@@ -253,7 +256,9 @@ def test_whole_net_by_finite_differences():
     net.loss_and_gradients(x, labels)
     gradients = [g.copy() for g in net.gradients]
     for parameter, gradient in zip(net.parameters, gradients, strict=True):
-        close(gradient, numeric_gradient(lambda: nn.cross_entropy(net.forward(x), labels)[0], parameter), 1e-6)
+        close(
+            gradient, numeric_gradient(lambda: nn.cross_entropy(net.forward(x), labels)[0], parameter), 1e-6
+        )
 
 
 def test_float32_stays_float32_and_learns():

@@ -1,0 +1,91 @@
+"""python -m bench run | table | quick | list"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import re
+import sys
+import time
+from pathlib import Path
+
+from . import machine, misc, quick, table
+from .harness import PEERS, Harness, Settings, save
+from .process import ROOT
+from .rows import Row
+from .subjects import ROWS
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Measures fastnn against NumPy and PyTorch."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure, and write bench/results/cpu-NAME.json")
+    run.add_argument("--name", default=_slug(), help="of the machine (default: %(default)s)")
+    run.add_argument(
+        "--only", action="append", metavar="PATTERN", help="rows such as 'gemm/*' or 'nets/LeNet*'"
+    )
+    run.add_argument("--libraries", default="fastnn,numpy,torch")
+    run.add_argument("--threads", default=f"1,{machine.cores()}", help="(default: %(default)s)")
+    run.add_argument("--rounds", type=int, default=Settings.rounds)
+    run.add_argument("--seconds", type=float, default=Settings.seconds, help="per library, row and round")
+    run.add_argument("--no-probes", action="store_true", help="leave out import time, sizes and peak memory")
+    run.add_argument("--output", type=Path, help="where the JSON goes instead")
+    tables = commands.add_parser("table", help="rewrite the tables in README.md and docs/performance.md")
+    tables.add_argument(
+        "result", nargs="?", type=Path, help="JSON of a run (default: the latest in bench/results)"
+    )
+    commands.add_parser("list", help="names of all rows")
+    commands.add_parser("quick", help="what `fastnn bench` does")
+    return parser.parse_args()
+
+
+def _slug() -> str:
+    where = machine.describe(ROOT)
+    return re.sub(r"[^a-z0-9]+", "-", f"{where['cpu']} {where['cores']} cores".lower()).strip("-")
+
+
+def _chosen(patterns: list[str] | None) -> list[Row]:
+    return [
+        row for row in ROWS if not patterns or any(fnmatch.fnmatch(row.key, pattern) for pattern in patterns)
+    ]
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.time()
+    libraries = options.libraries.split(",")
+    if unknown := set(libraries) - {"fastnn", *PEERS}:
+        sys.exit(f"unknown libraries: {', '.join(sorted(unknown))}")
+    rows = _chosen(options.only)
+    threads = sorted({int(count) for count in options.threads.split(",")})
+    harness = Harness(libraries, threads, Settings(options.rounds, options.seconds))
+    try:
+        results = harness.run(rows)
+    finally:
+        harness.stop()
+    probes = {} if options.no_probes else misc.probes(libraries)
+    path = options.output or ROOT / "bench" / "results" / f"cpu-{options.name}.json"
+    save(harness.report(results, probes, started), path)
+    failures = [(row, name) for row in results for name, found in row["results"].items() if "error" in found]
+    print(
+        f"{path}: {len(results)} rows in {time.time() - started:.0f} s, {len(failures)} failures",
+        file=sys.stderr,
+    )
+    return 1 if failures else 0
+
+
+def main() -> int:
+    options = _arguments()
+    if options.command == "run":
+        return _run(options)
+    if options.command == "table":
+        return table.main(options.result)
+    if options.command == "quick":
+        return quick.main([])
+    print("\n".join(row.key for row in ROWS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

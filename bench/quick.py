@@ -1,0 +1,84 @@
+"""`fastnn bench`: our kernels and whole training steps against NumPy, here and now, in half a minute."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import machine
+from .harness import Harness, Settings
+from .subjects import by_key
+from .table import digits, duration, ratio_to_best_peer, share_of_ceiling
+
+ROWS = (
+    "gemm/NN 64^3",
+    "gemm/NN 256^3",
+    "gemm/NN 1024^3",
+    "gemm/TN 1024x1024x64, a weight gradient",
+    "gemm/A x 4096^2",
+    "conv/N64 20->50 5x5 @12 forward",
+    "conv/N128 64->64 3x3 @32 forward",
+    "conv/max-pool 2x2 N32 C64 @56 forward",
+    "elementwise/add 16M",
+    "elementwise/exp 16M",
+    "elementwise/tanh 16M",
+    "elementwise/dropout 4M",
+    "elementwise/Adam 10M parameters",
+    "reduce/sum all, 4096x4096",
+    "reduce/softmax 4096x1000",
+    "nets/MLP 2-16-2 batch 32 training step",
+    "nets/MLP 784-256-10 batch 128 training step",
+    "nets/LeNet batch 128 training step",
+    "nets/LeNet batch 1 inference",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; exit code 0, or 1 if a row failed."""
+    parser = argparse.ArgumentParser("fastnn bench", description=__doc__)
+    parser.add_argument(
+        "--threads", type=int, default=machine.cores(), help="for both (default: all cores, %(default)s)"
+    )
+    threads = parser.parse_args(argv).threads
+    if threads < 1:
+        parser.error("--threads must be at least 1")
+
+    print(f"fastnn against NumPy, {threads} threads each, float32, medians of interleaved rounds\n")
+    harness = Harness(("fastnn", "numpy"), (threads,), Settings(rounds=3, seconds=0.04), quiet=True)
+    try:
+        return _run(harness, threads)
+    finally:
+        harness.stop()
+
+
+def _run(harness: Harness, threads: int) -> int:
+    harness.measure_ceilings()
+    report = harness.report([], {}, 0)
+    ceiling = report["ceilings"][str(threads)]
+    line = "{:48} {:>10} {:>10} {:>9} {:>16} {:>11}"
+    print(line.format("", "fastnn", "NumPy", "speed-up", "rate", "of ceiling"))
+    failed = 0
+    for key in ROWS:
+        row = by_key(key)
+        results = harness.measure(row, threads)
+        record = {"threads": threads, "flops": row.flops, "bytes": row.bytes, "results": results}
+        errors = [f"{name}: {found['error']}" for name, found in results.items() if "error" in found]
+        if errors:
+            print(f"{row.name:48} {'; '.join(errors)}", file=sys.stderr)
+            failed = 1
+            continue
+        ours, theirs = (results[name]["median"] for name in ("fastnn", "numpy"))
+        work, unit = (row.flops, "GFLOP/s") if row.flops else (row.bytes, "GB/s")
+        share = share_of_ceiling(record, report)
+        cells = [duration(ours), duration(theirs), f"{digits(ratio_to_best_peer(record) or 0)}x"]
+        cells += [f"{digits(work / ours / 1e9)} {unit}", "" if share is None else f"{100 * share:.0f} %"]
+        print(line.format(row.name, *cells), flush=True)
+    flops = ceiling["flops"]
+    arithmetic = f"{digits(flops / 1e9)} GFLOP/s" if flops else "arithmetic not measured (no compiler)"
+    print(f"\nceilings of this machine: {arithmetic}, memory copy {digits(ceiling['bytes'] / 1e9)} GB/s")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

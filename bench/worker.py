@@ -1,0 +1,72 @@
+"""One library in a process of its own: reads requests, one JSON object a line, and answers each with one.
+
+    python -m bench.worker LIBRARY THREADS
+
+{"prepare": ROW} builds and warms up a row; {"time": SECONDS} takes samples of it; {"ceilings": true}
+measures the machine. Two libraries in one process would share caches, allocator and, worse, spinning
+threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+from .rows import Lib
+from .subjects import by_key
+from .timing import Timer, fastest
+
+
+def load(name: str, threads: int) -> Lib:
+    """Imports a library and tells it how many threads to use; NumPy's BLAS was told by the environment."""
+    xp = importlib.import_module(name)
+    if name != "numpy":
+        xp.set_num_threads(threads)
+    return Lib(name, xp, threads)
+
+
+class Session:
+    def __init__(self, name: str, threads: int) -> None:
+        self.lib = load(name, threads)
+        self.timer: Timer | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "prepare" in request:
+            self.timer = None  # frees the row before
+            prepared = by_key(request["prepare"]).sides[self.lib.name](self.lib)
+            way, self.timer = fastest(prepared) if isinstance(prepared, dict) else ("", Timer(prepared))
+            return {"way": way, "seconds": self.timer.seconds}
+        assert self.timer is not None
+        return {"samples": self.timer.samples(request["time"])}
+
+
+class Machine:
+    def __init__(self, threads: int) -> None:
+        from .ceilings import Ceilings
+
+        self.ceilings = Ceilings(threads)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.ceilings.measure())
+
+
+def main() -> None:
+    name, threads = sys.argv[1], int(sys.argv[2])
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints must not look like a reply
+    session = Machine(threads) if name == "machine" else Session(name, threads)
+    version = getattr(session.lib.xp, "__version__", "") if isinstance(session, Session) else ""
+    print(json.dumps({"version": version}), file=replies)
+    for line in sys.stdin:
+        try:
+            reply = session.answer(json.loads(line))
+        except Exception as error:  # the run goes on without this row
+            reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+        print(json.dumps(reply), file=replies)
+
+
+if __name__ == "__main__":
+    main()
