@@ -7,14 +7,6 @@ namespace fastnn::FASTNN_ISA {
 
 // Lane l of the result is element Pick::at(l) of a and b side by side; the choice is a constant of the
 // instruction.
-template <int... L>
-struct Lanes {};
-template <int N, int... L>
-struct make_lanes : make_lanes<N - 1, N - 1, L...> {};
-template <int... L>
-struct make_lanes<0, L...> {
-  using type = Lanes<L...>;
-};
 template <class Pick, class T, int... L>
 FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, Lanes<L...>) {
 #if defined(__clang__)
@@ -25,7 +17,7 @@ FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, Lanes<L...>) {
 }
 template <class Pick, class T>
 FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
-  return shuffle<Pick>(a, b, typename make_lanes<Vec<T>::N>::type{});
+  return shuffle<Pick>(a, b, typename LanesUpTo<Vec<T>::N>::type{});
 }
 
 struct EverySecond {

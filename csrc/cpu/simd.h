@@ -306,4 +306,14 @@ template <class T> FASTNN_INLINE Vec<T> iota() {
   return r;
 }
 
+// The numbers 0 .. n - 1 as template arguments: a shuffle's choice of lanes is a constant of its instruction.
+template <int... lane>
+struct Lanes {};
+template <int n, int... lane>
+struct LanesUpTo : LanesUpTo<n - 1, n - 1, lane...> {};
+template <int... lane>
+struct LanesUpTo<0, lane...> {
+  using type = Lanes<lane...>;
+};
+
 }  // namespace fastnn::FASTNN_ISA
