@@ -128,7 +128,7 @@ struct CrossEntropyParams {  // rows x classes, row-major
   const int64_t* labels;
   int64_t ignore_index;
   void* loss;          // forward: rows losses (0 where ignored)
-  void* log_sum_exp;   // forward: written; backward: read; rows
+  void* log_sum_exp;   // forward: written; backward: read; rows pairs {m, s}, log sum e^x = m + s (apart, for large logits)
   const void* dloss;   // backward: rows factors, the gradient of each row's loss
   void* dlogits;       // backward: written whole
 };
