@@ -1,0 +1,354 @@
+// Pooling of planes of H x W pixels to P x Q windows of R x S taps (kernel_h x kernel_w).
+//
+// Vectors run along q. Outputs whose taps all fall inside a row (the interior) are computed in registers, tap after tap;
+// loads step by stride_w: contiguous for 1, two loads and a shuffle for 2, lane by lane otherwise. The few outputs at
+// either side that meet padding are computed alone, with the same operations in the same order. 2 x 2 windows with stride 2,
+// the usual case, have paths of their own. Tasks are whole planes.
+#include "../backend/kernel_table.h"
+#include "interleave.h"
+
+namespace fastnn::FASTNN_ISA {
+namespace {
+
+constexpr int64_t kTaskElements = 1 << 15;
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+template <class F> Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& f) {
+  const int64_t size = p.h * p.w + p.p * p.q, per_task = most(1, kTaskElements / most(1, size));
+  const double ns = static_cast<double>(p.planes * size) * ns_per_element;
+  return parallel_for(ctx, (p.planes + per_task - 1) / per_task, ns, [&](int64_t task, int) {
+    for (int64_t i = task * per_task; i < least(p.planes, (task + 1) * per_task); ++i) f(i);
+  });
+}
+
+bool halves(const PoolParams& p) {
+  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 && p.pad_w == 0 &&
+         p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p <= p.h && 2 * p.q <= p.w;
+}
+
+// The taps [begin, end) of output `at` that fall inside `size` pixels, and the pixel of tap 0.
+struct Taps {
+  int64_t begin, end, origin;
+  Taps(int64_t at, int64_t stride, int64_t pad, int64_t dilation, int64_t kernel, int64_t size) {
+    origin = at * stride - pad;
+    begin = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
+    end = origin < size ? least(kernel, (size - 1 - origin) / dilation + 1) : 0;
+    begin = least(begin, end);
+  }
+};
+Taps rows_of(const PoolParams& p, int64_t at) {
+  return Taps(at, p.stride_h, p.pad_h, p.dilation_h, p.kernel_h, p.h);
+}
+Taps columns_of(const PoolParams& p, int64_t at) {
+  return Taps(at, p.stride_w, p.pad_w, p.dilation_w, p.kernel_w, p.w);
+}
+
+// Outputs [begin, end) of a row have all their taps inside it.
+struct Interior {
+  int64_t begin, end;
+  explicit Interior(const PoolParams& p) {
+    const int64_t reach = (p.kernel_w - 1) * p.dilation_w;
+    begin = least(p.q, (p.pad_w + p.stride_w - 1) / p.stride_w);
+    end = p.w - 1 - reach + p.pad_w < 0 ? 0 : least(p.q, (p.w - 1 - reach + p.pad_w) / p.stride_w + 1);
+    end = most(begin, end);
+  }
+};
+
+// n pixels, `stride` apart; reads no further than the last of them.
+template <class T> FASTNN_INLINE Vec<T> load_apart(const T* x, int64_t stride, int n) {
+  using V = Vec<T>;
+  if (stride == 1) return n == V::N ? V::load(x) : V::load_n(x, n);
+  if (stride == 2) {
+    const int last = 2 * n - 1;  // of these many pixels the odd ones are passed over
+    const int low = last < V::N ? last : V::N;
+    return deinterleave(V::load_n(x, low), V::load_n(x + low, last - low)).a;
+  }
+  V v(T(0));
+  for (int i = 0; i < n; ++i) v.v[i] = x[i * stride];
+  return v;
+}
+template <class T> FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) { n == Vec<T>::N ? v.store(p) : v.store_n(p, n); }
+
+// n window positions, one or four bytes each.
+template <class I> FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
+  I lane[Vec<I>::N];
+  position.store(lane);
+  if (bytes == 1) {
+    uint8_t narrow[Vec<I>::N];
+    for (int i = 0; i < Vec<I>::N; ++i) narrow[i] = static_cast<uint8_t>(lane[i]);
+    memcpy(static_cast<uint8_t*>(index) + at, narrow, static_cast<size_t>(n));
+  } else {
+    for (int i = 0; i < n; ++i) static_cast<int32_t*>(index)[at + i] = static_cast<int32_t>(lane[i]);
+  }
+}
+FASTNN_INLINE int64_t position_at(const PoolParams& p, int64_t i) {
+  return p.index_bytes == 1 ? static_cast<const uint8_t*>(p.index)[i] : static_cast<const int32_t*>(p.index)[i];
+}
+
+// ---- maximum --------------------------------------------------------------------------------------------------------
+// The largest pixel so far and its tap: the first of equals; a NaN wins over numbers and earlier NaNs, as in PyTorch.
+template <class T> struct Largest {
+  Vec<T> value = Vec<T>(static_cast<T>(-__builtin_inff()));
+  Mask<T> tap = Mask<T>(Int<T>(0));
+  FASTNN_INLINE void start(Vec<T> x, int64_t t) { value = x, tap = Mask<T>(static_cast<Int<T>>(t)); }
+  FASTNN_INLINE void see(Vec<T> x, int64_t t) {
+    const Mask<T> larger = (x > value) | (x != x);
+    value = select(larger, x, value);
+    tap = select(larger, Mask<T>(static_cast<Int<T>>(t)), tap);
+  }
+};
+
+template <class T> void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
+  using V = Vec<T>;
+  for (int64_t q = 0; q < p.q; q += V::N) {
+    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+    auto pairs = [&](const T* row) {
+      return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
+                       : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
+    };
+    const Both<T> top = pairs(x + 2 * q), bottom = pairs(x + p.w + 2 * q);
+    Largest<T> best;
+    best.start(top.a, 0);
+    best.see(top.b, 1);
+    best.see(bottom.a, 2);
+    best.see(bottom.b, 3);
+    store_some(best.value, y + at + q, n);
+    store_positions(best.tap, p.index, 1, at + q, n);
+  }
+}
+
+template <class T> void max_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y, int64_t at) {
+  using V = Vec<T>;
+  const Taps rows = rows_of(p, row);
+  auto see_all = [&](Largest<T>& best, const Taps& columns, int64_t q_stride, int n) {
+    bool first = true;
+    for (int64_t r = rows.begin; r < rows.end; ++r)
+      for (int64_t s = columns.begin; s < columns.end; ++s) {
+        const T* from = x + (rows.origin + r * p.dilation_h) * p.w + columns.origin + s * p.dilation_w;
+        const V v = load_apart(from, q_stride, n);
+        first ? best.start(v, r * p.kernel_w + s) : best.see(v, r * p.kernel_w + s);
+        first = false;
+      }
+  };
+  for (int64_t q = 0; q < p.q;) {
+    const bool inside = q >= interior.begin && q < interior.end;
+    const int n = inside ? static_cast<int>(least(V::N, interior.end - q)) : 1;
+    Largest<T> best;
+    see_all(best, columns_of(p, q), p.stride_w, n);
+    store_some(best.value, y + at + q, n);
+    store_positions(best.tap, p.index, p.index_bytes, at + q, n);
+    q += n;
+  }
+}
+
+// dx of a 2 x 2 window: dy where the maximum was, 0 in the other three; pixels beyond the last window get 0.
+template <class T> void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
+  using V = Vec<T>;
+  using I = Int<T>;
+  const V zero(T(0));
+  const int64_t covered = 2 * p.q;
+  for (int64_t row = 0; row < p.p; ++row, dy += p.q, at += p.q) {
+    T* top = dx + 2 * row * p.w;
+    T* bottom = top + p.w;
+    for (int64_t q = 0; q < p.q; q += V::N) {
+      const int n = static_cast<int>(least(V::N, p.q - q));
+      uint8_t tap[V::N] = {};
+      memcpy(tap, static_cast<const uint8_t*>(p.index) + at + q, static_cast<size_t>(n));
+      I wide[V::N];
+      for (int i = 0; i < V::N; ++i) wide[i] = tap[i];
+      const Mask<T> position = Mask<T>::load(wide);
+      const V g = n == V::N ? V::load(dy + q) : V::load_n(dy + q, n);
+      auto where = [&](int t) { return select(position == Mask<T>(I(t)), g, zero); };
+      const Both<T> upper = interleave(where(0), where(1)), lower = interleave(where(2), where(3));
+      const int low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+      store_some(upper.a, top + 2 * q, low), store_some(lower.a, bottom + 2 * q, low);
+      if (high > 0) store_some(upper.b, top + 2 * q + V::N, high), store_some(lower.b, bottom + 2 * q + V::N, high);
+    }
+    for (int64_t c = covered; c < p.w; ++c) top[c] = bottom[c] = T(0);
+  }
+  memset(dx + 2 * p.p * p.w, 0, static_cast<size_t>((p.h - 2 * p.p) * p.w) * sizeof(T));
+}
+
+// Distance in memory from a window's origin to each of its taps; windows of more than kTable taps divide instead.
+constexpr int kTable = 256;
+struct TapOffsets {
+  const PoolParams& p;
+  int32_t table[kTable];
+  explicit TapOffsets(const PoolParams& params) : p(params) {
+    for (int t = 0; t < kTable && t < p.kernel_h * p.kernel_w; ++t) table[t] = static_cast<int32_t>(compute(t));
+  }
+  FASTNN_INLINE int64_t compute(int64_t t) const {
+    return t / p.kernel_w * p.dilation_h * p.w + t % p.kernel_w * p.dilation_w;
+  }
+  // Of output i of all planes, at (row, q) of its own: where in the plane its maximum was.
+  FASTNN_INLINE int64_t operator()(int64_t i, int64_t row, int64_t q) const {
+    const int64_t t = position_at(p, i);
+    const int64_t origin = (row * p.stride_h - p.pad_h) * p.w + q * p.stride_w - p.pad_w;
+    return origin + (p.index_bytes == 1 ? table[t] : compute(t));
+  }
+};
+
+// ---- average --------------------------------------------------------------------------------------------------------
+// By how many pixels a window's sum is divided: those inside, or, counting padding, those not beyond it.
+int64_t count_of(const PoolParams& p, const Taps& t, int64_t kernel, int64_t size, int64_t pad) {
+  return p.count_include_pad ? least(kernel, size + pad - t.origin) : t.end - t.begin;
+}
+int64_t divisor(const PoolParams& p, const Taps& rows, const Taps& columns) {
+  return most(1, count_of(p, rows, p.kernel_h, p.h, p.pad_h) * count_of(p, columns, p.kernel_w, p.w, p.pad_w));
+}
+
+template <class T> void avg_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y) {
+  using V = Vec<T>;
+  const Taps rows = rows_of(p, row);
+  for (int64_t q = 0; q < p.q;) {
+    const bool inside = q >= interior.begin && q < interior.end;
+    const int n = inside ? static_cast<int>(least(V::N, interior.end - q)) : 1;
+    const Taps columns = columns_of(p, q);
+    V sum(T(0));
+    for (int64_t r = rows.begin; r < rows.end; ++r)
+      for (int64_t s = columns.begin; s < columns.end; ++s)
+        sum = sum + load_apart(x + (rows.origin + r) * p.w + columns.origin + s, p.stride_w, n);
+    store_some(sum / V(static_cast<T>(divisor(p, rows, columns))), y + q, n);
+    q += n;
+  }
+}
+template <class T> void avg_row_halves(const PoolParams& p, const T* x, T* y) {
+  using V = Vec<T>;
+  for (int64_t q = 0; q < p.q; q += V::N) {
+    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+    auto pairs = [&](const T* row) {
+      return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
+                       : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
+    };
+    const Both<T> top = pairs(x + 2 * q), bottom = pairs(x + p.w + 2 * q);
+    store_some((((V(T(0)) + top.a) + top.b + bottom.a) + bottom.b) * V(T(0.25)), y + q, n);
+  }
+}
+// One window per plane: four sums, by the vector.
+template <class T> T sum_plane(const T* x, int64_t n) {
+  using V = Vec<T>;
+  V a[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
+  int64_t i = 0;
+  for (; i + 4 * V::N <= n; i += 4 * V::N)
+    for (int j = 0; j < 4; ++j) a[j] = a[j] + V::load(x + i + j * V::N);
+  for (int j = 0; i < n; ++j, i += V::N) a[j] = a[j] + V::load_n(x + i, static_cast<int>(least(V::N, n - i)));
+  return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
+}
+
+// Adds a row's shares to the pixels of its windows, tap after tap; `share` holds dy / divisor of the row's outputs.
+template <class T> void spread_row(const PoolParams& p, const T* share, int64_t row, T* dx) {
+  const Taps rows = rows_of(p, row);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    T* to = dx + (rows.origin + r) * p.w;
+    for (int64_t s = 0; s < p.kernel_w; ++s) {
+      const int64_t shift = s - p.pad_w;  // pixel q * stride_w + shift lies inside for q in [begin, end)
+      const int64_t begin = shift < 0 ? (-shift + p.stride_w - 1) / p.stride_w : 0;
+      const int64_t end = p.w - shift <= 0 ? 0 : least(p.q, (p.w - shift - 1) / p.stride_w + 1);
+      if (p.stride_w == 1)
+        for (int64_t q = begin; q < end; ++q) to[q + shift] += share[q];
+      else
+        for (int64_t q = begin; q < end; ++q) to[q * p.stride_w + shift] += share[q];
+    }
+  }
+}
+template <class T> void avg_halves_backward(const PoolParams& p, const T* dy, T* dx) {
+  using V = Vec<T>;
+  for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
+    T* top = dx + 2 * row * p.w;
+    for (int64_t q = 0; q < p.q; q += V::N) {
+      const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+      const V share = (n == V::N ? V::load(dy + q) : V::load_n(dy + q, n)) * V(T(0.25));
+      const Both<T> twice = interleave(share, share);
+      T* to = top + 2 * q;
+      store_some(twice.a, to, low), store_some(twice.a, to + p.w, low);
+      if (high > 0) store_some(twice.b, to + V::N, high), store_some(twice.b, to + p.w + V::N, high);
+    }
+    for (int64_t c = 2 * p.q; c < p.w; ++c) top[c] = top[p.w + c] = T(0);
+  }
+  memset(dx + 2 * p.p * p.w, 0, static_cast<size_t>((p.h - 2 * p.p) * p.w) * sizeof(T));
+}
+
+}  // namespace
+
+template <class T> Status max_pool2d(Context& ctx, const PoolParams& p) {
+  const Interior interior(p);
+  const bool fast = halves(p);
+  return for_planes(ctx, p, fast ? 0.3 : 0.6, [&](int64_t plane) {
+    const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
+    for (int64_t row = 0; row < p.p; ++row) {
+      const int64_t at = (plane * p.p + row) * p.q;
+      fast ? max_row_halves(p, x + 2 * row * p.w, static_cast<T*>(p.y), at)
+           : max_row(p, interior, x, row, static_cast<T*>(p.y), at);
+    }
+  });
+}
+
+template <class T> Status max_pool2d_backward(Context& ctx, const PoolParams& p) {
+  const bool fast = halves(p);
+  const TapOffsets where(p);
+  return for_planes(ctx, p, fast ? 0.3 : 0.8, [&](int64_t plane) {
+    const T* dy = static_cast<const T*>(p.x) + plane * p.p * p.q;
+    T* dx = static_cast<T*>(p.y) + plane * p.h * p.w;
+    int64_t i = plane * p.p * p.q;
+    if (fast) return max_halves_backward(p, dy, i, dx);
+    memset(dx, 0, static_cast<size_t>(p.h * p.w) * sizeof(T));
+    for (int64_t row = 0; row < p.p; ++row)
+      for (int64_t q = 0; q < p.q; ++q, ++i) dx[where(i, row, q)] += *dy++;
+  });
+}
+
+template <class T> Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
+  const TapOffsets where(p);
+  return for_planes(ctx, p, 0.6, [&](int64_t plane) {
+    const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
+    T* y = static_cast<T*>(p.y);
+    int64_t i = plane * p.p * p.q;
+    for (int64_t row = 0; row < p.p; ++row)
+      for (int64_t q = 0; q < p.q; ++q, ++i) y[i] = x[where(i, row, q)];
+  });
+}
+
+template <class T> Status avg_pool2d(Context& ctx, const PoolParams& p) {
+  const Interior interior(p);
+  const bool fast = halves(p);
+  const bool whole = p.p == 1 && p.q == 1 && p.kernel_h == p.h && p.kernel_w == p.w && p.pad_h == 0 && p.pad_w == 0;
+  return for_planes(ctx, p, fast || whole ? 0.3 : 0.6, [&](int64_t plane) {
+    const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
+    T* y = static_cast<T*>(p.y) + plane * p.p * p.q;
+    if (whole) {
+      *y = sum_plane(x, p.h * p.w) / static_cast<T>(p.h * p.w);
+      return;
+    }
+    for (int64_t row = 0; row < p.p; ++row, y += p.q)
+      fast ? avg_row_halves(p, x + 2 * row * p.w, y) : avg_row(p, interior, x, row, y);
+  });
+}
+
+template <class T> Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
+  const bool fast = halves(p);
+  return for_planes(ctx, p, fast ? 0.3 : 1, [&](int64_t plane) {
+    const T* dy = static_cast<const T*>(p.x) + plane * p.p * p.q;
+    T* dx = static_cast<T*>(p.y) + plane * p.h * p.w;
+    if (fast) return avg_halves_backward(p, dy, dx);
+    memset(dx, 0, static_cast<size_t>(p.h * p.w) * sizeof(T));
+    constexpr int64_t kShares = 256;  // a row is spread in parts of this many outputs
+    for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
+      const Taps rows = rows_of(p, row);
+      for (int64_t first = 0; first < p.q; first += kShares) {
+        T share[kShares];
+        PoolParams part = p;
+        part.q = least(kShares, p.q - first);
+        part.pad_w = p.pad_w - first * p.stride_w;
+        for (int64_t q = 0; q < part.q; ++q)
+          share[q] = dy[first + q] / static_cast<T>(divisor(p, rows, columns_of(p, first + q)));
+        spread_row(part, share, row, dx);
+      }
+    }
+  });
+}
+
+FASTNN_EXPORT(POOL)
+
+}  // namespace fastnn::FASTNN_ISA
