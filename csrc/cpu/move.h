@@ -9,6 +9,7 @@
 //   dimensions strided    dst[i * di + j * dj] = src[i * si + j * sj]   anything else; j is the longer
 //   dimension
 #pragma once
+#include "../backend/params.h"
 #include "simd.h"
 
 namespace fastnn::FASTNN_ISA {

@@ -2,6 +2,7 @@
 // here; the ops themselves are in csrc/ops.
 #include <pybind11/stl.h>
 
+#include "ops/activation.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
@@ -61,6 +62,11 @@ void define_ops(py::module_& m) {
   both(m, "logical_or", logical_or, "a or b, of bool tensors.");
   both(m, "logical_not", logical_not, "not x, of a bool tensor.");
   m.def("where", where, arg("condition"), arg("a"), arg("b"), "a where condition holds, else b.");
+
+  // ---- activations
+  both(m, "relu", relu, "The larger of x and 0.");
+  both(m, "sigmoid", sigmoid, "1 / (1 + e^-x)");
+  both(m, "tanh", tanh, "Hyperbolic tangent of x.");
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
