@@ -32,16 +32,18 @@ struct Blocking {
   static constexpr int NR = NV * Vec<T>::N;
   static constexpr int MR = max_rows(NV);
   static constexpr int KC = 1024 / sizeof(T);
-  static constexpr int MC = 192;
-  static constexpr int NC = 256;
+  static constexpr int64_t MC = 512;
 
-  static constexpr int64_t kUnpackedRows = 32;           // fewer rows do not pay for packing B
-  static constexpr int64_t kUnpackedColumns = 256;       // fewer columns do not pay for packing A
-  static constexpr int64_t kUnpackedElements = 1 << 14;  // an operand this small stays in cache as it is
-  static constexpr int64_t kDotMaxRows = 32;             // more rows pay for transposing B into panels
-  static constexpr double kTaskFmas = 1 << 20;           // a task at least: about 8 us
-  static constexpr int64_t kFewTasks = 16;               // enough for a handful of threads to share evenly
-  static constexpr int64_t kSplitDepth = 2048;           // k is cut into parts of at least this
+  static constexpr int64_t kUnpackedRows = kVectorBytes == 64 ? 640 : 192;
+  static constexpr bool kPackColumnsOfA = kVectorBytes < 64;
+  static constexpr int64_t kUnpackedColumns = 256;
+  static constexpr int64_t kUnpackedElements = 1 << 14;
+  static constexpr int64_t kDotMaxRows = 32;
+  static constexpr int64_t kDotMinDepth = 2 * Vec<T>::N;
+  static constexpr double kTaskFmas = 1 << 20;
+  static constexpr int64_t kTasks = 16;
+  static constexpr int64_t kPackedTaskRows = 128;
+  static constexpr int64_t kSplitDepth = 2048;
 };
 
 }  // namespace fastnn::FASTNN_ISA

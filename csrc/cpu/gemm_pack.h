@@ -11,6 +11,7 @@ namespace fastnn::FASTNN_ISA {
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Two rows of a block that is being transposed exchange the halves of each group of 2 * half lanes that lie
 // off the diagonal: lane l of the upper row takes lane l - half of the lower one where bit `half` of l is

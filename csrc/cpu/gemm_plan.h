@@ -1,0 +1,122 @@
+// How a product is computed, planned from its shape alone and never from the number of threads: which
+// operands are packed, how C is cut into tasks, where k is cut. So results are the same bits on any number of
+// threads.
+#pragma once
+#include "gemm_tile.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+struct Product {
+  int64_t m, n, k;
+  const T* a;
+  int64_t rs_a, cs_a;
+  const T* b;
+  int64_t rs_b, cs_b;
+  T* c;
+  int64_t ldc;
+  int64_t cs_c, bias_step;  // 1 and 1; ldc and 0 where a column of C is computed as a row (never by blocks)
+  const T* bias;            // by column, or null
+  bool relu;
+
+  double fmas() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+};
+
+enum class Path {
+  blocked,  // tiles, see compute_task
+  dot,      // k runs along both operands' memory and there are few rows: no packing
+  vector,   // one row of C: B is streamed once
+};
+
+template <class T>
+Path choose_path(const Product<T>& g) {
+  using B = Blocking<T>;
+  if (g.m == 1 && g.cs_b == 1 && g.n >= 4 * Vec<T>::N) return Path::vector;
+  const bool along_k = g.cs_a == 1 && g.rs_b == 1 && g.cs_b != 1;
+  return along_k && g.m <= B::kDotMaxRows && g.k >= B::kDotMinDepth ? Path::dot : Path::blocked;
+}
+
+// A column of C as a row of its transpose.
+template <class T>
+Product<T> transposed(const Product<T>& g) {
+  Product<T> t = g;
+  t.m = 1, t.n = g.m;
+  t.a = g.b, t.rs_a = g.cs_b, t.cs_a = g.rs_b;
+  t.b = g.a, t.rs_b = g.cs_a, t.cs_b = g.rs_a;
+  t.cs_c = g.ldc, t.bias_step = 0;
+  return t;
+}
+
+constexpr int64_t part(int64_t total, int64_t parts, int64_t i) { return total * i / parts; }
+
+// The blocked path: C in tiles of mr x nr, tiles in tasks_m x tasks_n blocks, k in `splits` parts.
+template <class T>
+struct Plan {
+  int mr, nr;
+  int64_t tiles_m, tiles_n, tasks_m, tasks_n;
+  int64_t kc, splits;  // depth of a block; parts of k that are computed apart and added in order
+  bool pack_a, pack_b;
+  int64_t a_elements, b_elements;  // packed by one worker at a time
+
+  int64_t tasks() const { return tasks_m * tasks_n * splits; }
+  int64_t worker_elements() const { return a_elements + b_elements; }
+};
+
+template <class T>
+Plan<T> make_plan(const Product<T>& g) {
+  using B = Blocking<T>;
+  Plan<T> plan;
+  const int nv = even_rows(divide_up(g.n, Vec<T>::N), kMaxVectors);
+  plan.nr = nv * Vec<T>::N;
+  plan.mr = even_rows(g.m, max_rows(nv));
+  plan.tiles_m = divide_up(g.m, plan.mr);
+  plan.tiles_n = divide_up(g.n, plan.nr);
+  plan.pack_b =
+      g.cs_b != 1 || (plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements);
+  plan.pack_a =
+      B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
+  plan.kc = even_rows(g.k, B::KC);
+  plan.splits = 1;
+  plan.tasks_m = divide_up(g.m, B::MC);
+  plan.tasks_n = 1;
+  // Columns are cut first: a cut of the rows repeats the packing of B.
+  const double most = g.fmas() / B::kTaskFmas;
+  if (most >= 2) {
+    const int64_t wanted = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
+    plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m));
+    const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
+    plan.tasks_m = max_of(plan.tasks_m, min_of(divide_up(wanted, plan.tasks_n), divide_up(g.m, rows)));
+    if (2 * plan.tasks() < wanted)
+      plan.splits = max_of(1, min_of(g.k / B::kSplitDepth, wanted / plan.tasks()));
+  }
+  const int64_t line = 64 / sizeof(T);
+  plan.a_elements =
+      plan.pack_a ? divide_up(divide_up(plan.tiles_m, plan.tasks_m) * plan.mr * plan.kc, line) * line : 0;
+  plan.b_elements = plan.pack_b ? plan.nr * plan.kc : 0;
+  return plan;
+}
+
+// Where a task works: rows [i0, i1), columns [j0, j1) and part [p0, p1) of k, into C or into a part's own C.
+template <class T>
+struct Block {
+  int64_t i0, i1, j0, j1, p0, p1;
+  T* c;
+  int64_t ldc;
+};
+template <class T>
+Block<T> block_of(const Product<T>& g, const Plan<T>& plan, T* parts, int64_t task) {
+  const int64_t m = task % plan.tasks_m, rest = task / plan.tasks_m, n = rest % plan.tasks_n,
+                split = rest / plan.tasks_n;
+  Block<T> block;
+  block.i0 = part(plan.tiles_m, plan.tasks_m, m) * plan.mr;
+  block.i1 = min_of(g.m, part(plan.tiles_m, plan.tasks_m, m + 1) * plan.mr);
+  block.j0 = part(plan.tiles_n, plan.tasks_n, n) * plan.nr;
+  block.j1 = min_of(g.n, part(plan.tiles_n, plan.tasks_n, n + 1) * plan.nr);
+  block.p0 = part(g.k, plan.splits, split);
+  block.p1 = part(g.k, plan.splits, split + 1);
+  block.c = plan.splits > 1 ? parts + split * g.m * g.n : g.c;
+  block.ldc = plan.splits > 1 ? g.n : g.ldc;
+  return block;
+}
+
+}  // namespace fastnn::FASTNN_ISA
