@@ -1,28 +1,17 @@
-// Loads and permutations of vectors that convolution needs: parts of a row, every second element of one, and
-// the transpose of a block.
+// Loads that convolution needs: the part of a row that lies in the image, and every second element of one.
 #pragma once
-#include "simd.h"
+#include "gemm_pack.h"
 
 namespace fastnn::FASTNN_ISA {
 
-// Lane l of the result is element Pick::at(l) of a and b side by side; the choice is a constant of the
-// instruction.
-template <class Pick, class T, int... L>
-FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, Lanes<L...>) {
+template <class T, int... l>
+FASTNN_INLINE Vec<T> every_second(Vec<T> a, Vec<T> b, Lanes<l...>) {
 #if defined(__clang__)
-  return Vec<T>(__builtin_shufflevector(a.v, b.v, Pick::at(L)...));
+  return Vec<T>(__builtin_shufflevector(a.v, b.v, (2 * l)...));
 #else
-  return Vec<T>(__builtin_shuffle(a.v, b.v, typename native<Int<T>>::type{Pick::at(L)...}));
+  return Vec<T>(__builtin_shuffle(a.v, b.v, typename native<Int<T> >::type{(2 * l)...}));
 #endif
 }
-template <class Pick, class T>
-FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
-  return shuffle<Pick>(a, b, typename LanesUpTo<Vec<T>::N>::type{});
-}
-
-struct EverySecond {
-  static constexpr int at(int lane) { return 2 * lane; }
-};
 
 constexpr int clamp_lane(int64_t lane, int most) {
   return lane < 0 ? 0 : lane > most ? most : static_cast<int>(lane);
@@ -61,56 +50,14 @@ FASTNN_INLINE Vec<T> load_strided(const T* p, int64_t low, int64_t high, int64_t
   if constexpr (kStep == 1) {
     return load_between(p, low, high);
   } else if constexpr (kStep == 2) {
-    return shuffle<EverySecond>(load_between(p, low, high), load_between(p + V::N, low - V::N, high - V::N));
+    return every_second(load_between(p, low, high), load_between(p + V::N, low - V::N, high - V::N),
+                        typename LanesUpTo<V::N>::type{});
   } else {
     T lane[V::N] = {};
     for (int64_t l = 0, at = 0; l < V::N && at < high; ++l, at += step)
       if (at >= low) lane[l] = p[at];
     return V::load(lane);
   }
-}
-
-// One butterfly of a transpose: exchanges the off-diagonal D x D blocks of each 2D x 2D block.
-template <int N, int D>
-struct TakeLow {
-  static constexpr int at(int lane) { return lane & D ? N + lane - D : lane; }
-};
-template <int N, int D>
-struct TakeHigh {
-  static constexpr int at(int lane) { return lane & D ? N + lane : lane + D; }
-};
-template <int D, class T>
-FASTNN_INLINE void transpose_step(Vec<T>* row) {
-  constexpr int N = Vec<T>::N;
-#pragma GCC unroll 16
-  for (int i = 0; i < N; ++i) {
-    if (i & D) continue;
-    const Vec<T> a = row[i], b = row[i + D];
-    row[i] = shuffle<TakeLow<N, D>>(a, b);
-    row[i + D] = shuffle<TakeHigh<N, D>>(a, b);
-  }
-  if constexpr (2 * D < N) transpose_step<2 * D>(row);
-}
-
-// out (n x m, rows of ldo) = the transpose of in (m x n, rows of ldi). Lanes m .. N of the last vector in a
-// row of out become zero where there is room: out has `width` columns, a whole number of vectors.
-template <class T>
-void transpose(T* out, int64_t ldo, const T* in, int64_t ldi, int64_t m, int64_t n, int64_t width) {
-  using V = Vec<T>;
-  for (int64_t i0 = 0; i0 < width; i0 += V::N)
-    for (int64_t j0 = 0; j0 < n; j0 += V::N) {
-      const int cols = n - j0 < V::N ? static_cast<int>(n - j0) : V::N;
-      V row[V::N];
-#pragma GCC unroll 16
-      for (int i = 0; i < V::N; ++i) {
-        const T* from = in + (i0 + i) * ldi + j0;
-        row[i] = i0 + i >= m ? V(T(0)) : cols == V::N ? V::load(from) : V::load_n(from, cols);
-      }
-      transpose_step<1>(row);
-#pragma GCC unroll 16
-      for (int j = 0; j < V::N; ++j)
-        if (j < cols) row[j].store(out + (j0 + j) * ldo + i0);
-    }
 }
 
 }  // namespace fastnn::FASTNN_ISA

@@ -146,7 +146,7 @@ void clear_pixels(T* out, int at, int len, int64_t rows) {
 // Rows of units [u0, u1) of a panel, unit u = r * channels + c being the taps_w rows of one tap row and
 // channel.
 template <class T>
-void pack_panel(const PixelGrid<T>& g, const Run* run, int runs, int64_t u0, int64_t u1, T* out) {
+void pack_pixels(const PixelGrid<T>& g, const Run* run, int runs, int64_t u0, int64_t u1, T* out) {
   constexpr int NR = Blocking<T>::NR;
   while (u0 < u1) {
     const int64_t r = u0 / g.channels, c0 = u0 - r * g.channels;

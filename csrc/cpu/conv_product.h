@@ -139,7 +139,7 @@ void multiply_panel(const ConvProduct<T>& p, const ConvPlan<T>& plan, int64_t gr
   const int64_t begin = unit;
   do {
     const int64_t next = end - unit < plan.units ? end : unit + plan.units;
-    pack_panel(g, run, runs, unit, next, b);
+    pack_pixels(g, run, runs, unit, next, b);
     for (int64_t t = tile0; t < tile1; ++t) {
       const int64_t m = t * plan.rows;
       const int height = static_cast<int>(p.filters - m < plan.rows ? p.filters - m : plan.rows);

@@ -206,8 +206,9 @@ struct GradTask {
     for (int64_t l = first; l < first + count;) {  // images
       const int64_t n = l / pq, in_image = l - n * pq;
       const int64_t len = pq - in_image < first + count - l ? pq - in_image : first + count - l;
-      transpose(panel + (l - first) * g.width, g.width,
-                dy + (n * s.k + group * g.filters + filter0) * pq + in_image, pq, filters, len, g.width);
+      pack_panel(panel + (l - first) * g.width, static_cast<int>(g.width),
+                 dy + (n * s.k + group * g.filters + filter0) * pq + in_image, pq, 1,
+                 static_cast<int>(filters), len);
       const int64_t p0 = in_image / s.q, p1 = (in_image + len - 1) / s.q + 1;
       const int64_t slab_size = (c1 - c0) * g.slab_rows * g.slab_cols;
       if (g.padded) fill_slab(g, x, n, channel0, channel0 + c1 - c0, p0, p1, slab + slabs * slab_size);
@@ -250,7 +251,7 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
       V row[V::N];
 #pragma GCC unroll 16
       for (int t = 0; t < V::N; ++t) row[t] = t < lanes ? V::load(own + (t0 + t) * g.width + k0) : V(T(0));
-      transpose_step<1>(row);
+      transpose(row);
 #pragma GCC unroll 16
       for (int k = 0; k < V::N; ++k)
         if (k0 + k < filters) row[k].store_n(out + (k0 + k) * g.taps + t0, lanes);

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "ops/activation.h"
+#include "ops/conv.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
@@ -26,6 +27,28 @@ void method(const char* name, F f, const char* doc, const Extra&... extra) {
 Dims dims_of(const py::args& args) {  // x.reshape(2, 3) and x.reshape((2, 3))
   if (args.size() == 1 && !PyIndex_Check(py::object(args[0]).ptr())) return args[0].cast<Dims>();
   return args.cast<Dims>();
+}
+
+Activation activation_of(const char* op, const std::string& name) {
+  check_value(name == "none" || name == "relu", op, ": activation must be 'none' or 'relu', got '", name, "'");
+  return name == "relu" ? Activation::relu : Activation::none;
+}
+
+Pair pair_of(const char* op, const char* argument, const Dims& values) {  // 2 or (2, 2)
+  check_value(values.size() == 1 || values.size() == 2, op, ": ", argument, " must be one or two integers, got ", values);
+  return {values[0], values.back()};
+}
+
+Tensor conv2d_binding(const Tensor& x, const Tensor& w, const Tensor& bias, const Dims& stride, const std::variant<Dims, std::string>& padding,
+                      const Dims& dilation, int64_t groups, const std::string& activation) {
+  ConvOptions o{pair_of("conv2d", "stride", stride), {0, 0}, pair_of("conv2d", "dilation", dilation), groups};
+  if (const auto* name = std::get_if<std::string>(&padding)) {
+    check_value(*name == "same" || *name == "valid", "conv2d: padding must be integers, 'same' or 'valid', got '", *name, "'");
+    o.same = *name == "same";
+  } else {
+    o.padding = pair_of("conv2d", "padding", std::get<Dims>(padding));
+  }
+  return conv2d(x, w, bias, o, activation_of("conv2d", activation));
 }
 
 }  // namespace
@@ -70,6 +93,11 @@ void define_ops(py::module_& m) {
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
+
+  // ---- convolution
+  m.def("conv2d", conv2d_binding, arg("input"), arg("weight"), arg("bias") = none, arg("stride") = 1, arg("padding") = 0,
+        arg("dilation") = 1, arg("groups") = 1, arg("activation") = "none",
+        "Two-dimensional convolution: input (N, C, H, W), weight (K, C / groups, R, S), bias (K,); padding also 'same' or 'valid'.");
 
   // ---- copies
   method("contiguous", contiguous, "This tensor in row-major memory.");
