@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -58,7 +59,9 @@ class Process:
         return {"error": "the process ended" if ready else f"no reply within {seconds:.0f} s"}
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        if self.process is None:
+            return
+        self.process.kill()
+        with contextlib.suppress(OSError), self.process:  # closes the pipes and waits
+            pass
+        self.process = None

@@ -34,16 +34,27 @@ ROWS = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; exit code 0, or 1 if a row failed."""
-    parser = argparse.ArgumentParser("fastnn bench", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=int, default=machine.cores(), help="for both (default: all cores, %(default)s)"
+        "--threads", type=_positive, default=machine.cores(), help="of either library (default: %(default)s)"
     )
-    threads = parser.parse_args(argv).threads
-    if threads < 1:
-        parser.error("--threads must be at least 1")
 
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("fastnn bench", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the table; exit code 0, or 1 if a row failed."""
+    threads = options.threads
     print(f"fastnn against NumPy, {threads} threads each, float32, medians of interleaved rounds\n")
     harness = Harness(("fastnn", "numpy"), (threads,), Settings(rounds=3, seconds=0.04), quiet=True)
     try:
