@@ -67,3 +67,5 @@ from fastnn._C import (
 from fastnn._info import __version__, info
 from fastnn._tensor import arange, empty, eye, full, linspace, ones, stack, tensor, zeros
 from fastnn.autograd import enable_grad, no_grad, set_grad_enabled
+from fastnn.io import load, load_model, save, save_model
+from fastnn.registry import register_model

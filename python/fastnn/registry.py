@@ -5,8 +5,8 @@ A model file holds a description such as
     {"class": "Conv2d", "arguments": {"in_channels": 1, "out_channels": 20, "kernel_size": 5}}
 
 and never code: ``build`` looks the name up among the registered classes and calls that class with those
-arguments. Layers, models and data transforms derive from ``Describable``, which records the arguments; a layer
-needs no line of its own for it.
+arguments. Layers, models and data transforms derive from ``Describable``, which records the arguments; a
+layer needs no line of its own for it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
+from fastnn import _C
+from fastnn._C import dtype
+
 __all__ = ["Describable", "build", "describe", "register_all", "register_model"]
 
 _Class = TypeVar("_Class", bound=type)
 _classes: dict[str, type] = {}
+_DTYPES = {value.name: value for value in vars(_C).values() if isinstance(value, dtype)}
 
 
 class Describable:
@@ -51,10 +55,12 @@ def register_model(cls: _Class | str) -> _Class | Callable[[_Class], _Class]:
     """Class decorator: lets ``fn.load_model`` build this class when a model file names it.
 
     The name in the file is the class's own, or the one given: ``@fn.register_model("zoo.LeNet")``. Files name
-    classes but hold no code, so the program that loads one has to import the class first. Constructor arguments
-    may be None, bool, int, float, str, dtypes, lists, tuples, dicts with str keys, and other registered objects.
+    classes but hold no code, so the program that loads one has to import the class first. Constructor
+    arguments may be None, bool, int, float, str, dtypes, lists, tuples, dicts with str keys, and other
+    registered objects.
 
-    Errors: TypeError if the class is no ``nn.Module`` (or transform), ValueError if another class has the name.
+    Errors: TypeError if the class is no ``nn.Module`` (or transform), ValueError if another class has the
+    name.
 
     Example:
         >>> import fastnn as fn
@@ -109,14 +115,16 @@ def describe(thing: Describable) -> dict[str, Any]:
     name = next((name for name, cls in _classes.items() if cls is type(thing)), None)
     if name is None:
         raise TypeError(
-            f"{type(thing).__module__}.{type(thing).__qualname__} is not registered, so no file can describe it: "
-            "put @fn.register_model above the class, or save only the weights with fn.save(model.state_dict(), path)"
+            f"{type(thing).__module__}.{type(thing).__qualname__} is not registered, so no file can describe "
+            "it: put @fn.register_model above the class, or save the weights alone: "
+            "fn.save(model.state_dict(), path)"
         )
     args, kwargs = thing.constructor_arguments()
-    bound = _constructor(type(thing)).bind(*args, **kwargs)
+    arguments = _constructor(type(thing)).bind(*args, **kwargs).arguments
+    arguments.pop("device", None)  # of the machine that saved it, not of the one that loads
     return {
         "class": name,
-        "arguments": {key: _encode(value, f"{name}({key}=...)") for key, value in bound.arguments.items()},
+        "arguments": {key: _encode(value, f"{name}({key}=...)") for key, value in arguments.items()},
     }
 
 
@@ -158,6 +166,8 @@ def _encode(value: Any, where: str) -> Any:
         return {"dict": {key: _encode(item, where) for key, item in value.items()}}
     if isinstance(value, Describable):
         return describe(value)
+    if isinstance(value, dtype):
+        return {"dtype": value.name}
     raise TypeError(f"{where}: a model file cannot hold a {type(value).__name__}")
 
 
@@ -169,6 +179,8 @@ def _decode(value: Any) -> Any:
     match value:
         case {"float": "nan" | "inf" | "-inf" as text}:
             return float(text)
+        case {"dtype": str(name)} if name in _DTYPES:
+            return _DTYPES[name]
         case {"tuple": list(items)}:
             return tuple(_decode(item) for item in items)
         case {"dict": dict(items)}:

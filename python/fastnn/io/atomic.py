@@ -1,0 +1,106 @@
+"""Replacing a file so that every moment leaves either the old one or the new one, whole.
+
+The bytes go to another file of the same folder, reach the disk (fsync), and only then take the name (rename);
+the folder is synced last. On Linux that other file has no name until it is complete (O_TMPFILE), so even
+``kill -9`` leaves nothing behind; elsewhere it is a hidden file, removed on every error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+__all__ = ["atomic_write"]
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Gives a file to write; ``path`` becomes that file when the block ends, and is untouched if it raises.
+
+    Errors: OSError naming the path (no such folder, no permission, disk full).
+    """
+    target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to the file it points to
+    try:
+        with _open_folder(target.parent) as folder, _Draft(target, folder) as draft:
+            with open(draft.fd, "wb", closefd=False) as file:
+                yield file
+            os.fsync(draft.fd)
+            draft.publish()
+            if folder is not None:
+                os.fsync(folder)
+    except OSError as error:
+        if error.errno is None or error.filename == os.fspath(path):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def _open_folder(folder: Path) -> Iterator[int | None]:
+    if os.name == "nt":  # Windows cannot open folders, and needs no sync of them
+        yield None
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class _Draft:
+    """The file being written: nameless where the system can do that, else hidden beside the target."""
+
+    def __init__(self, target: Path, folder: int | None) -> None:
+        self.target = target
+        self.folder = folder
+        self.name = target.parent / f".{target.name[:200]}.{os.urandom(8).hex()}.tmp"
+        self.named = False
+
+    def __enter__(self) -> Self:
+        self.fd = self._open()
+        try:  # the new file keeps the old one's permissions
+            os.chmod(
+                self.fd if os.chmod in os.supports_fd else self.name, stat.S_IMODE(self.target.stat().st_mode)
+            )
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self) -> int:
+        if hasattr(os, "O_TMPFILE"):
+            with contextlib.suppress(OSError):  # the file system may not know it, and /proc may be missing
+                fd = os.open(self.target.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+                if os.path.exists(f"/proc/self/fd/{fd}"):
+                    return fd
+                os.close(fd)
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        )
+        fd = os.open(self.name, flags, 0o666)
+        self.named = True
+        return fd
+
+    def publish(self) -> None:
+        if not self.named:
+            # linkat() cannot replace a file, rename() can: a name first, then the rename. dst_dir_fd makes
+            # Python call linkat, which follows the link in /proc to the nameless file.
+            os.link(f"/proc/self/fd/{self.fd}", self.name.name, dst_dir_fd=self.folder, follow_symlinks=True)
+            self.named = True
+        if os.name == "nt":  # an open file cannot be renamed there
+            os.close(self.fd)
+            self.fd = -1
+        os.replace(self.name, self.target)
+        self.named = False
+
+    def __exit__(self, *exception: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        if self.named:
+            with contextlib.suppress(OSError):
+                os.unlink(self.name)
