@@ -69,9 +69,14 @@ Dims matmul_shape(const Tensor& a, const Tensor& b) {
   check_value(k == rows, "matmul: shapes ", a.shape(), " and ", b.shape(),
               " do not match: the rows of the first have ", k, " elements, the columns of the second ", rows);
   if (a.dim() == 2 && b.dim() == 2) return {a.size(0), b.size(1)};
-  Dims batch_a = a.shape(), batch_b = b.shape();
-  for (int i = 0; i < 2; ++i) batch_a.erase(batch_a.size() - 1), batch_b.erase(batch_b.size() - 1);
-  Dims shape = broadcast_shapes("matmul", batch_a, batch_b);
+  Dims shape(std::max(a.dim(), b.dim()) - 2, 1);
+  for (int i = 0; i < shape.size(); ++i) {
+    const int at = shape.size() - 1 - i;  // batches are aligned at the right
+    const int64_t da = i < a.dim() - 2 ? a.size(a.dim() - 3 - i) : 1, db = i < b.dim() - 2 ? b.size(b.dim() - 3 - i) : 1;
+    check_value(da == db || da == 1 || db == 1, "matmul: shapes ", a.shape(), " and ", b.shape(),
+                " do not match: the dimensions before the last two must be equal or 1");
+    shape[at] = da == 1 ? db : da;
+  }
   shape.push_back(a.size(a.dim() - 2));
   shape.push_back(b.size(b.dim() - 1));
   return shape;

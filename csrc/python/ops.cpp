@@ -93,6 +93,10 @@ void define_ops(py::module_& m) {
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
+  m.def("linear", [](const Tensor& x, const Tensor& w, const Tensor& bias, const std::string& activation) {
+    return linear(x, w, bias, activation_of("linear", activation));
+  }, arg("x"), arg("w"), arg("bias") = none, arg("activation") = "none",
+        "act(x w^T + bias): x (..., in), w (out, in), bias (out) or None; activation 'none' or 'relu'.");
 
   // ---- convolution
   m.def("conv2d", conv2d_binding, arg("input"), arg("weight"), arg("bias") = none, arg("stride") = 1, arg("padding") = 0,
