@@ -206,6 +206,22 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
     return -1;
   }
 }
+// x.data = value: the same tensor over other memory, also of another dtype. Whoever saved x for a backward pass must
+// notice, so the version goes beyond all that were.
+void set_data(const Tensor& x, const Tensor& value) {
+  check_value(x.is_leaf() && !x.impl()->is_view, "data: only a leaf that is no view can be given other data");
+  check_value(value.shape() == x.shape(), "data: the new data has shape ", value.shape(), ", the tensor ", x.shape());
+  check(!x.impl()->requires_grad || is_floating(value.dtype()), ErrorKind::runtime,
+        "data: a tensor that requires a gradient must be floating, not ", value.dtype());
+  const uint32_t before = x.impl()->storage->version.load(), given = value.impl()->storage->version.load();
+  TensorImpl* impl = x.impl();
+  impl->storage = value.impl()->storage;
+  impl->offset = value.impl()->offset;
+  impl->strides = value.strides();
+  impl->dtype = value.dtype();
+  impl->storage->version.store((before > given ? before : given) + 1);
+}
+
 int set_grad(PyObject* self, PyObject* value, void*) {
   const Tensor& t = unwrap(self);
   try {
@@ -314,6 +330,7 @@ void define_tensor_type(py::module_& m) {
   py::setattr(m.attr("Tensor"), "__array_ufunc__", py::none());  // NumPy leaves `array + tensor` to us
 
   m.def("_set_repr", [](py::object f) { repr_function = f.release().ptr(); }, "Sets the function that prints tensors.");
+  m.def("_set_data", set_data);
   def_method("item", [](const Tensor& t) { return py::reinterpret_steal<py::object>(item(t)); },
              "The value of a tensor of one element, as a Python number.");
 }

@@ -203,7 +203,7 @@ def _install() -> None:
         "__deepcopy__": _deepcopy,
         "T": property(_transposed),
         "mT": property(lambda self: self.transpose(-2, -1), doc="The last two dimensions swapped."),
-        "data": property(lambda self: self.detach(), doc="The same memory without history."),
+        "data": property(lambda self: self.detach(), _C._set_data, doc="The same memory without history."),
         "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
         "cpu": lambda self: self.to("cpu"),

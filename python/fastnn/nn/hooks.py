@@ -1,0 +1,34 @@
+"""Functions called around a module's forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Hooks", "RemovableHandle"]
+
+
+class Hooks:
+    """The hooks of one module, in the order of registration."""
+
+    def __init__(self) -> None:
+        self.before: dict[RemovableHandle, Callable[..., Any]] = {}
+        self.after: dict[RemovableHandle, Callable[..., Any]] = {}
+
+
+class RemovableHandle:
+    """Removes its hook: ``handle.remove()``, or at the end of ``with module.register_forward_hook(f):``."""
+
+    def __init__(self, hooks: dict[RemovableHandle, Callable[..., Any]], removed: Callable[[], None]) -> None:
+        self._hooks = hooks
+        self._removed = removed
+
+    def remove(self) -> None:
+        self._hooks.pop(self, None)
+        self._removed()
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()

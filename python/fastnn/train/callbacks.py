@@ -1,0 +1,211 @@
+"""What may happen between epochs:
+
+stop, save, lower the learning rate, or whatever a class derived here does.
+"""
+
+from __future__ import annotations
+
+import math
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import fastnn as fn
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+__all__ = ["Callback", "EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"]
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """Base class: override what you need. ``trainer.stop("why")`` ends training after the epoch.
+
+    ``logs`` holds the epoch's numbers, as the history will, or the batch's loss.
+
+    Example:
+        >>> from fastnn.train import Callback
+        >>> class StopWhenGood(Callback):
+        ...     def on_epoch_end(self, trainer, epoch, logs):
+        ...         if logs["val_accuracy"] > 0.99:
+        ...             trainer.stop("good enough")
+    """
+
+    def on_fit_begin(self, trainer: Trainer) -> None: ...
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None: ...
+
+    def on_batch_end(self, trainer: Trainer, batch: int, logs: Logs) -> None: ...
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None: ...
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Also called when training was interrupted from the keyboard."""
+
+
+class _Monitor(Callback):
+    """
+
+    ollows one number of the logs and knows whether it became better than ever by more than ``min_delta``.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{type(self).__name__}: mode must be 'auto', 'min' or 'max', not {mode!r}")
+        if min_delta < 0:
+            raise ValueError(f"{type(self).__name__}: min_delta={min_delta} must not be negative")
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.sign = -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self.best = math.inf
+
+    def improved(self, logs: Logs) -> bool:
+        if self.monitor not in logs:
+            known = ", ".join(logs)
+            missing = " (give fit a validation set: val=...)" if self.monitor.startswith("val_") else ""
+            raise ValueError(
+                f"{type(self).__name__}: there is no {self.monitor!r} to monitor{missing}; there is: {known}"
+            )
+        value = self.sign * logs[self.monitor]
+        if value < self.best - self.min_delta:
+            self.best = value
+            return True
+        return False
+
+
+class EarlyStopping(_Monitor):
+    """Stops when ``monitor`` has not become better for ``patience`` epochs, and brings the best weights back.
+
+    Parameters: ``min_delta``, what counts as better at least. ``mode``: "min", "max", or "auto" (max for
+    accuracies). ``restore_best``: at the end of training, early or not, the model gets the weights of its
+    best epoch. Afterwards ``best_epoch`` says which one (from 0).
+
+    Errors: ValueError if the logs have no such number.
+
+    Example:
+        >>> from fastnn.train import EarlyStopping
+        >>> callback = EarlyStopping("val_accuracy", patience=3)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if patience < 0:
+            raise ValueError(f"EarlyStopping: patience={patience} must not be negative")
+        self.patience = patience
+        self.restore_best = restore_best
+        self.best_epoch: int | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        super().on_fit_begin(trainer)
+        self.best_epoch = None
+        self._weights: dict[str, Any] = {}
+        self._waited = 0
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        if self.improved(logs):
+            self.best_epoch = epoch
+            self._waited = 0
+            if self.restore_best:
+                self._weights = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            trainer.stop(f"{self.monitor} has not improved for {self._waited} epochs")
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._weights:
+            trainer.model.load_state_dict(self._weights)
+            self._weights = {}
+
+
+class ModelCheckpoint(_Monitor):
+    """Saves the model's state_dict after every epoch, or only when ``monitor`` became better than ever.
+
+    ``path`` may hold the epoch (from 1) and any number of the logs:
+    ``"run-{epoch:03d}-{val_loss:.3f}.safetensors"``. Files are written whole or not at all. ``fn.load(path)``
+    gives the state_dict back.
+
+    Errors: OSError if the file cannot be written; ValueError if the logs have no such number.
+
+    Example:
+        >>> from fastnn.train import ModelCheckpoint
+        >>> callback = ModelCheckpoint("best.safetensors", monitor="val_accuracy")
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        monitor: str = "val_loss",
+        save_best_only: bool = True,
+        mode: str = "auto",
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.path = fspath(path)
+        self.save_best_only = save_best_only
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        if not self.save_best_only or self.improved(logs):
+            fn.save(trainer.model.state_dict(), self.path.format(epoch=epoch + 1, **logs))
+
+
+class ReduceLROnPlateau(_Monitor):
+    """Multiplies the learning rate by ``factor`` when ``monitor`` has stalled for ``patience`` epochs.
+
+    The lecture's schedule: start at a normal rate such as 0.1, divide it by 2 (``factor=0.5``) or 5 (0.2)
+    whenever the validation set shows no more progress, and stop once it is very small: training ends where
+    the next rate would fall below ``min_lr``.
+
+    Errors: ValueError unless 0 < factor < 1 and patience >= 1, or if the logs have no such number.
+
+    Example:
+        >>> from fastnn.train import ReduceLROnPlateau
+        >>> callback = ReduceLROnPlateau(factor=0.2, patience=3, min_lr=1e-4)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.5,
+        patience: int = 2,
+        min_lr: float = 1e-5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0.0 < factor < 1.0 or patience < 1 or min_lr < 0:
+            raise ValueError(
+                f"ReduceLROnPlateau: factor={factor} must lie between 0 and 1, "
+                f"patience={patience} be at least 1, min_lr={min_lr} not be negative"
+            )
+        self.factor = factor
+        self.patience = patience
+        self.min_lr = min_lr
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        super().on_fit_begin(trainer)
+        self._waited = 0
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        self._waited = 0 if self.improved(logs) else self._waited + 1
+        if self._waited < self.patience:
+            return
+        self._waited = 0
+        groups = trainer.opt.param_groups
+        if all(group["lr"] * self.factor < self.min_lr for group in groups):
+            trainer.stop(
+                f"{self.monitor} stalls and the learning rate has reached its minimum of {self.min_lr:g}"
+            )
+        for group in groups:
+            if group["lr"] * self.factor >= self.min_lr:
+                group["lr"] *= self.factor

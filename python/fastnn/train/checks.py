@@ -1,0 +1,46 @@
+"""Checks of the data: mistakes that would otherwise show as a loss that is NaN, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["check_finite", "check_labels"]
+
+
+def check_finite(what: str, arrays: tuple[NDArray[Any], ...]) -> None:
+    """
+
+    alueError if floating inputs or targets hold NaN or infinity, with how many samples and the first of them.
+    """
+    for number, array in enumerate(arrays):
+        if array.dtype.kind != "f":
+            continue
+        with np.errstate(invalid="ignore"):
+            if np.isfinite(np.sum(array, dtype=np.float64)):
+                continue  # a finite sum has finite terms
+        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        if bad.size:
+            role = "targets" if number == len(arrays) - 1 else "inputs"
+            raise ValueError(
+                f"{what}: the {role} of {bad.size} of {len(array)} samples hold NaN or "
+                f"infinity; the first is sample {bad[0]}"
+            )
+
+
+def check_labels(what: str, labels: NDArray[Any], output_shape: tuple[int, ...], ignore_index: int) -> None:
+    """ValueError if integer labels (N, ...) do not fit outputs (N, classes, ...)."""
+    if labels.dtype.kind not in "iu" or labels.ndim + 1 != len(output_shape) or labels.size == 0:
+        return
+    classes = output_shape[1]
+    wrong = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
+    if wrong.any():
+        position = np.argwhere(wrong)[0]
+        value = labels[tuple(position)]
+        hint = "; labels count from 0" if value == classes and not (labels == 0).any() else ""
+        raise ValueError(
+            f"{what}: {np.count_nonzero(wrong)} labels do not fit a model with {classes} outputs: "
+            f"sample {position[0]} has the label {value}, but labels must lie in 0..{classes - 1}{hint}"
+        )

@@ -1,0 +1,286 @@
+"""The loop over epochs and batches."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+import fastnn as fn
+import fastnn.nn.functional as F
+from fastnn import Tensor, nn
+from fastnn.data.dataset import ArrayDataset
+from fastnn.optim import Optimizer
+
+from .batches import evaluating, loader_of, place, restored
+from .callbacks import Callback
+from .checks import check_finite, check_labels
+from .history import History
+from .metrics import Metric, metric_functions
+from .progress import batches_with_bar, print_epoch
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a model: ``fit``, ``evaluate``, ``predict``.
+
+    Parameters: ``model``; ``opt``, an optimiser of its parameters; ``loss``, a function or module (output,
+    target) -> mean; ``metrics``, names ("accuracy", "mse", "mae"), functions (output, target) -> mean, or a
+    dict of functions; ``callbacks``, called in this order.
+
+    Data is given as ``(x, y)`` arrays or tensors, a ``Dataset``, or a ``DataLoader`` (also any other iterable
+    of batches (x, y)). Floating inputs, and images of bytes, are cast to the dtype of the model; labels to
+    int64. ``history`` is that of the last ``fit``, kept also when it was interrupted.
+
+    Example:
+        >>> import numpy as np, fastnn as fn
+        >>> from fastnn import nn, optim
+        >>> _ = fn.manual_seed(0)
+        >>> x = np.random.default_rng(0).normal(size=(512, 2)).astype(np.float32)
+        >>> y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)  # XOR of the signs
+        >>> model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> trainer = fn.Trainer(model, optim.Adam(model.parameters(), lr=0.01), metrics=["accuracy"])
+        >>> history = trainer.fit((x, y), epochs=40, batch_size=32, verbose=0)
+        >>> history["accuracy"][-1] > 0.9
+        True
+        >>> tuple(trainer.predict(x[:5]).shape)
+        (5, 2)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        opt: Optimizer,
+        loss: Callable[[Any, Any], Any] = F.cross_entropy,
+        metrics: Iterable[str | Metric] | Mapping[str, Metric] = (),
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"Trainer: model must be an nn.Module, not a {type(model).__name__}")
+        if not isinstance(opt, Optimizer):
+            raise TypeError(f"Trainer: opt must be an optimizer, not a {type(opt).__name__}")
+        if not callable(loss):
+            raise TypeError(
+                f"Trainer: loss must be a function of output and target, not a {type(loss).__name__}"
+            )
+        self.model = model
+        self.opt = opt
+        self.loss = loss
+        self.metrics = metric_functions(metrics)
+        self.callbacks = list(callbacks)
+        self.history = History()
+
+    def stop(self, why: str = "stop() was called") -> None:
+        """Ends ``fit`` after the current epoch; for callbacks."""
+        self.history.stopped = why
+
+    def fit(
+        self,
+        train: Any,
+        epochs: int = 1,
+        val: Any = None,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        seed: int | None = None,
+        verbose: int = 1,
+    ) -> History:
+        """Trains for ``epochs`` passes over ``train`` and evaluates ``val`` after each.
+
+        ``batch_size`` and ``shuffle`` apply to arrays and data sets; loaders bring their own. ``seed`` fixes
+        the order of the samples and, by ``fn.manual_seed``, dropout: the same model, data and seed give the
+        same run; without it the order is that of seed 0 and the global generator goes on. ``verbose``: 1 a
+        bar (with tqdm, on a terminal) and a line per epoch, 2 only the lines, 0 nothing.
+
+        The data is checked first: something in it, no NaN or infinity, labels that fit the model's outputs.
+        (What comes from a loader is checked while the first epoch runs.) Training stops with a warning,
+        before the weights are spoilt, when the loss becomes NaN. Ctrl-C raises KeyboardInterrupt with
+        weights, optimiser and ``trainer.history`` as the last step left them. The model's mode is as it was
+        before.
+
+        Errors: ValueError for data that cannot be right; those of model and loss, naming the layer.
+        """
+        if epochs < 0:
+            raise ValueError(f"fit: epochs={epochs} must not be negative")
+        if seed is not None:
+            fn.manual_seed(seed)
+        self.history = History()
+        loader = self._checked("train", train, batch_size, shuffle, seed or 0)
+        val_loader = None if val is None else self._checked("val", val, batch_size, False, 0)
+        with restored(self.model):
+            self._call("on_fit_begin")
+            try:
+                for epoch in range(epochs):
+                    self._epoch(epoch, epochs, loader, val_loader, verbose)
+                    if self.history.stopped:
+                        break
+            except KeyboardInterrupt:
+                self.history.stopped = "interrupted from the keyboard"
+                self.opt.zero_grad()
+                self._call("on_fit_end")
+                raise
+            self._call("on_fit_end")
+        if verbose and self.history.stopped:
+            print(f"stopped: {self.history.stopped}", flush=True)
+        return self.history
+
+    def evaluate(self, data: Any, batch_size: int = 128) -> dict[str, float]:
+        """The mean loss and metrics over the data: ``{"loss": ..., "accuracy": ...}``.
+
+        The model's mode and gradients are left alone. Errors: ValueError if there is no data.
+        """
+        return self._evaluate(loader_of(data, batch_size), "evaluate", False)
+
+    def predict(self, x: Any, batch_size: int = 128) -> Tensor:
+        """The outputs for all of ``x``, in order.
+
+        ``x`` is an array, a tensor, or a data set or loader, whose targets are left out. Errors: ValueError
+        if there is no data.
+        """
+        bare = hasattr(x, "__array__") or isinstance(x, Tensor)
+        outputs = []
+        with evaluating(self.model):
+            for batch in loader_of((x,) if bare else x, batch_size):
+                inputs = batch if bare or not isinstance(batch, tuple | list) else batch[:-1] or batch
+                inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
+                outputs.append(self.model(*(place(values, self.model) for values in inputs)))
+        if not outputs:
+            raise ValueError("predict: the loader gave no batches")
+        return outputs[0] if len(outputs) == 1 else fn.cat(outputs, 0)
+
+    # ---- one epoch
+    # -----------------------------------------------------------------------------------------------
+
+    def _epoch(self, epoch: int, epochs: int, loader: Any, val_loader: Any, verbose: int) -> None:
+        start = time.perf_counter()
+        self._call("on_epoch_begin", epoch)
+        self.model.train()
+        total = len(loader) if hasattr(loader, "__len__") else None
+        means = _Means()
+        on_batch_end = [
+            c.on_batch_end for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end
+        ]
+        for number, batch in enumerate(
+            batches_with_bar(loader, total, f"epoch {epoch + 1}/{epochs}", 0 if verbose > 1 else verbose)
+        ):
+            *inputs, target = self._place("train", batch)
+            output, loss = self._losses("train", inputs, target, epoch == 0)
+            value = loss.item()
+            if math.isnan(value):
+                self._diverged(epoch, number)
+                return
+            self.opt.zero_grad()
+            loss.backward()
+            self.opt.step()
+            means.add(self._measure(value, output, target), len(target))
+            for call in on_batch_end:
+                call(self, number, {"loss": value})
+        logs = means.result(f"fit: the training data gave no batches in epoch {epoch + 1}")
+        if val_loader is not None:
+            results = self._evaluate(val_loader, "val", epoch == 0)
+            logs.update({f"val_{key}": value for key, value in results.items()})
+        logs["lr"] = self.opt.param_groups[0]["lr"]
+        seconds = time.perf_counter() - start
+        self.history.append(logs, seconds)
+        if verbose:
+            print_epoch(epoch, epochs, logs, seconds)
+        self._call("on_epoch_end", epoch, logs)
+
+    def _evaluate(self, loader: Any, what: str, check: bool) -> dict[str, float]:
+        means = _Means()
+        with evaluating(self.model):
+            for batch in loader:
+                *inputs, target = self._place(what, batch)
+                output, loss = self._losses(what, inputs, target, check)
+                means.add(self._measure(loss.item(), output, target), len(target))
+        return means.result(f"{what}: the data gave no batches")
+
+    def _losses(self, what: str, inputs: list[Tensor], target: Tensor, check: bool) -> tuple[Any, Tensor]:
+        if check:
+            check_finite(what, tuple(tensor.detach().numpy() for tensor in (*inputs, target)))
+        output = self.model(*inputs)
+        if check and isinstance(output, Tensor):
+            check_labels(what, target.numpy(), tuple(output.shape), self._ignore_index())
+        loss = self.loss(output, target)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            shape = (
+                f"the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            )
+            raise ValueError(f"{what}: the loss must be one number in a tensor, not {shape}")
+        return output, loss
+
+    def _measure(self, loss: float, output: Any, target: Tensor) -> dict[str, float]:
+        numbers = {"loss": loss}
+        if self.metrics:
+            with fn.no_grad():
+                for name, metric in self.metrics.items():
+                    numbers[name] = float(metric(output, target))
+        return numbers
+
+    def _diverged(self, epoch: int, batch: int) -> None:
+        self.stop(f"the loss became NaN in epoch {epoch + 1}, batch {batch + 1}")
+        warnings.warn(
+            f"fit: {self.history.stopped}; training ends with the weights before that step. "
+            f"The learning rate ({self.opt.param_groups[0]['lr']:g}) may be too large: try a tenth of it",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+    # ---- data
+    # ----------------------------------------------------------------------------------------------------
+
+    def _place(self, what: str, batch: Any) -> list[Tensor]:
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise ValueError(
+                f"{what}: expected batches of inputs and targets (x, y), not a {type(batch).__name__}"
+            )
+        last = len(batch) - 1
+        return [place(values, self.model, number == last) for number, values in enumerate(batch)]
+
+    def _checked(self, what: str, data: Any, batch_size: int, shuffle: bool, seed: int) -> Any:
+        """A loader over the data, arrays looked through in advance:
+
+        it takes milliseconds and may save hours.
+        """
+        try:
+            loader = loader_of(data, batch_size, shuffle, seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from None
+        dataset = getattr(loader, "dataset", None)
+        if isinstance(dataset, ArrayDataset) and len(dataset.arrays) > 1:
+            check_finite(what, dataset.arrays)
+            with evaluating(self.model):
+                *inputs, _ = self._place(what, dataset.take(np.array([0])))
+                output = self.model(*inputs)
+            if isinstance(output, Tensor):
+                check_labels(what, dataset.arrays[-1], tuple(output.shape), self._ignore_index())
+        return loader
+
+    def _ignore_index(self) -> int:
+        return int(getattr(self.loss, "ignore_index", -100))
+
+    def _call(self, event: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *args)
+
+
+class _Means:
+    """Means over samples of numbers that come as means over batches."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.samples = 0
+
+    def add(self, numbers: dict[str, float], samples: int) -> None:
+        for key, value in numbers.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value * samples
+        self.samples += samples
+
+    def result(self, if_none: str) -> dict[str, float]:
+        if not self.samples:
+            raise ValueError(if_none)
+        return {key: value / self.samples for key, value in self.sums.items()}
