@@ -37,7 +37,8 @@ class Process:
         """The worker's reply; {"error": ...} if the row failed, crashed the process or took too long."""
         if self.process is None:
             self.start()
-        assert self.process is not None
+        if self.process is None:
+            return {"error": f"{self.name} does not start"}
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
