@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import importlib.util
 import re
 import sys
 import time
@@ -26,7 +27,7 @@ def _arguments() -> argparse.Namespace:
     run.add_argument(
         "--only", action="append", metavar="PATTERN", help="rows such as 'gemm/*' or 'nets/LeNet*'"
     )
-    run.add_argument("--libraries", default="fastnn,numpy,torch")
+    run.add_argument("--libraries", default=_installed())
     run.add_argument("--threads", default=f"1,{machine.cores()}", help="(default: %(default)s)")
     run.add_argument("--rounds", type=int, default=Settings.rounds)
     run.add_argument("--seconds", type=float, default=Settings.seconds, help="per library, row and round")
@@ -39,6 +40,10 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("list", help="names of all rows")
     commands.add_parser("quick", help="what `fastnn bench` does")
     return parser.parse_args()
+
+
+def _installed() -> str:
+    return ",".join(name for name in ("fastnn", *PEERS) if importlib.util.find_spec(name))
 
 
 def _slug() -> str:

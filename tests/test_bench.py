@@ -96,6 +96,11 @@ def test_a_failing_row_does_not_end_the_worker():
         worker.stop()
 
 
+def test_a_library_that_does_not_start_is_an_error_of_its_rows():
+    worker = Process("no_such_library", 1)
+    assert "does not start" in worker.ask(prepare="gemm/NN 64^3")["error"]
+
+
 def report(fastnn, numpy, torch, flops=0.0, bytes=0.0):
     results = {
         name: {"median": seconds, "p95": 2 * seconds, "way": ""}
