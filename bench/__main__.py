@@ -27,12 +27,15 @@ def _arguments() -> argparse.Namespace:
     run.add_argument(
         "--only", action="append", metavar="PATTERN", help="rows such as 'gemm/*' or 'nets/LeNet*'"
     )
-    run.add_argument("--libraries", default=_installed())
+    run.add_argument(
+        "--libraries", default=_installed(), help="fastnn@FOLDER is another build (default: %(default)s)"
+    )
     run.add_argument("--threads", default=f"1,{machine.cores()}", help="(default: %(default)s)")
     run.add_argument("--rounds", type=int, default=Settings.rounds)
     run.add_argument("--seconds", type=float, default=Settings.seconds, help="per library, row and round")
     run.add_argument("--no-probes", action="store_true", help="leave out import time, sizes and peak memory")
     run.add_argument("--output", type=Path, help="where the JSON goes instead")
+    run.add_argument("--table", action="store_true", help="rewrite the tables afterwards")
     tables = commands.add_parser("table", help="rewrite the tables in README.md and docs/performance.md")
     tables.add_argument(
         "result", nargs="?", type=Path, help="JSON of a run (default: the latest in bench/results)"
@@ -60,7 +63,7 @@ def _chosen(patterns: list[str] | None) -> list[Row]:
 def _run(options: argparse.Namespace) -> int:
     started = time.time()
     libraries = options.libraries.split(",")
-    if unknown := set(libraries) - {"fastnn", *PEERS}:
+    if unknown := {name for name in libraries if name.partition("@")[0] not in ("fastnn", *PEERS)}:
         sys.exit(f"unknown libraries: {', '.join(sorted(unknown))}")
     rows = _chosen(options.only)
     threads = sorted({int(count) for count in options.threads.split(",")})
@@ -77,6 +80,8 @@ def _run(options: argparse.Namespace) -> int:
         f"{path}: {len(results)} rows in {time.time() - started:.0f} s, {len(failures)} failures",
         file=sys.stderr,
     )
+    if options.table:
+        table.main(path)
     return 1 if failures else 0
 
 

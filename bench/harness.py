@@ -62,7 +62,7 @@ class Harness:
         found: dict[str, Any] = {}
         samples: dict[str, list[float]] = {}
         for name in self.libraries:
-            if name in row.sides:
+            if name.partition("@")[0] in row.sides:
                 reply = self.workers[name, threads].ask(prepare=row.key)
                 found[name] = reply
                 if "error" not in reply:

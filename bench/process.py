@@ -17,10 +17,14 @@ STARTUP, LONGEST = 120.0, 180.0  # seconds to wait for the first reply and for a
 
 
 class Process:
-    """`python -m bench.worker LIBRARY THREADS`, started again if it dies: one row cannot end the run."""
+    """`python -m bench.worker LIBRARY THREADS`, started again if it dies: one row cannot end the run.
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.threads = name, threads
+    `fastnn@FOLDER` is the fastnn in that folder, so that two builds can be compared.
+    """
+
+    def __init__(self, label: str, threads: int) -> None:
+        self.name, _, self.folder = label.partition("@")
+        self.threads = threads
         self.version = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -28,7 +32,9 @@ class Process:
     def start(self) -> None:
         count = str(self.threads)
         env = dict(os.environ, OPENBLAS_NUM_THREADS=count, OMP_NUM_THREADS=count, MKL_NUM_THREADS=count)
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        env["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [self.folder, str(ROOT), os.environ.get("PYTHONPATH")])
+        )
         command = [sys.executable, "-m", f"{PACKAGE}.worker", self.name, count]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         self.version = self._reply(STARTUP).get("version", "")

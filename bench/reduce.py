@@ -21,9 +21,7 @@ def reduction(name: str, axis: int | None, headline: str = "") -> Row:
         function = getattr(lib.xp, name)
         if axis is None:
             return lambda: function(x)
-        if (
-            name == "max"
-        ):  # of a dimension: values and indices, so both libraries are asked for the values alone
+        if name == "max":  # max of a dimension returns indices too; amax the values alone
             return lambda: lib.xp.amax(x, axis)
         return lambda: function(x, axis)
 
