@@ -9,7 +9,7 @@
 // Inside, ops run with the tape on when the caller asked for create_graph: what is built from differentiable ops is then
 // differentiable again; grad_enabled() tells, where a fused kernel serves the common case.
 #pragma once
-#include <array>
+#include <functional>
 #include <initializer_list>
 #include <new>
 #include <span>
@@ -57,6 +57,36 @@ struct Edge {
 };
 Edge edge_of(const Tensor& x);
 
+// Functions that see, and may replace, a gradient on its way: of a leaf, or of the outputs of a node.
+class Watches {
+ public:
+  using Hook = std::function<Tensor(const Tensor&)>;  // returns the gradient to use instead, or an undefined Tensor
+
+  uint64_t add(uint32_t output_nr, Hook hook);
+  void remove(uint64_t id);
+  void keep(uint32_t output_nr, TensorImpl* tensor);  // writes the gradient to tensor->grad
+  void forget(const TensorImpl* tensor);
+  Tensor run(uint32_t output_nr, Tensor grad) const;
+
+  void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void release() {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+ private:
+  struct Entry {
+    uint64_t id;
+    uint32_t output_nr;
+    Hook hook;
+    TensorImpl* tensor;
+  };
+  std::atomic<uint32_t> refs_{1};
+  uint64_t next_id_ = 0;
+  std::vector<Entry> entries_;
+};
+Watches& watches_of(const Tensor& x);  // those that x's gradient passes, made at the first call
+void retain_grad(const Tensor& x);
+
 class Backward;
 
 class Node : public Pooled {
@@ -81,6 +111,7 @@ class Node : public Pooled {
   const char* const name;
   const uint64_t sequence;  // grows with time: a node's inputs have smaller ones
   bool freed = false;
+  Ref<Watches> watches;
 
   // The running pass: which one this node is queued in, and the gradients of its outputs so far.
   uint64_t pass = 0;

@@ -114,6 +114,22 @@ class Pass {
   }
 
   void run() {
+    run_nodes();
+    // Hooks of a leaf see the whole gradient of the pass, which has arrived only now.
+    while (!watched_.empty()) {
+      const Watched last = std::move(watched_.back());
+      watched_.pop_back();
+      keep(last.leaf, last.leaf->watches->run(0, last.grad));
+    }
+  }
+
+ private:
+  struct Watched {
+    Ref<TensorImpl> leaf;
+    Tensor grad;
+  };
+
+  void run_nodes() {
     while (queue.size() > begin_) {
       std::pop_heap(queue.begin() + static_cast<ptrdiff_t>(begin_), queue.end(), older);
       const Ref<Node> node = std::move(queue.back());
@@ -122,8 +138,10 @@ class Pass {
     }
   }
 
- private:
   void visit(Node& node) {
+    if (node.watches)
+      for (uint32_t i = 0; i < node.outputs(); ++i)
+        if (node.pending(i).defined()) node.pending(i) = node.watches->run(i, std::move(node.pending(i)));
     for (Capture& c : captures_)
       if (c.node == &node && node.pending(c.output_nr).defined()) c.grad = node.pending(c.output_nr);
     if (node.freed) {
@@ -150,6 +168,13 @@ class Pass {
   }
 
   void arrive_at_leaf(const Ref<TensorImpl>& leaf, Tensor grad) {
+    if (!leaf->watches) return keep(leaf, std::move(grad));
+    for (Watched& w : watched_)
+      if (w.leaf.get() == leaf.get()) return add(w.grad, std::move(grad));
+    watched_.push_back({leaf, std::move(grad)});
+  }
+
+  void keep(const Ref<TensorImpl>& leaf, Tensor grad) {
     if (!captures_.empty()) {
       for (Capture& c : captures_)
         if (c.leaf == leaf.get()) add(c.grad, grad);
@@ -177,6 +202,7 @@ class Pass {
   const bool retain_, create_;
   const std::span<Capture> captures_;
   Useful useful_;
+  std::vector<Watched> watched_;
   const size_t begin_;
   const uint64_t id_;
 };

@@ -4,7 +4,9 @@
 
 namespace fastnn {
 
-TensorImpl::~TensorImpl() = default;
+TensorImpl::~TensorImpl() {
+  if (retains_grad && grad_fn && grad_fn->watches) grad_fn->watches->forget(this);
+}
 
 bool Tensor::is_contiguous() const {
   int64_t expected = 1;

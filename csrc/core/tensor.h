@@ -9,6 +9,7 @@
 namespace fastnn {
 
 class Node;
+class Watches;
 
 // The memory of one or more tensors. `version` counts in-place writes, so that the tape notices stale saved tensors.
 class Storage : public Pooled {
@@ -54,6 +55,8 @@ class TensorImpl : public Pooled {
   uint32_t output_nr = 0;      // which output of grad_fn
   Ref<Node> grad_fn;
   Ref<TensorImpl> grad;
+  Ref<Watches> watches;       // of a leaf; those of other tensors belong to grad_fn
+  bool retains_grad = false;  // keeps its gradient in `grad` though it is not a leaf
   void* py_object = nullptr;  // the Python object that shows this tensor, while there is one; not owned
 
   ~TensorImpl();

@@ -77,6 +77,11 @@ std::vector<Tensor> as_list(const py::object& o, const char* what) {
   return list;
 }
 
+struct PyHook {
+  Ref<Watches> watches;
+  uint64_t id;
+};
+
 // A node of the tape as Python sees it, for inspection.
 struct PyNode {
   Ref<Node> node;
@@ -112,6 +117,24 @@ void define_autograd(py::module_& m) {
         py::arg("create_graph") = false, py::arg("allow_unused") = false,
         "The gradients of the sum of `outputs` (times `grad_outputs`) with respect to each of `inputs`, as a tuple.\n\n"
         "Nothing is added to any .grad. With create_graph=True the gradients can be differentiated again.");
+
+  def_method("retain_grad", [](const Tensor& x) { retain_grad(x); },
+             "Keeps the gradient of this tensor in .grad though it is not a leaf.");
+  py::class_<PyHook>(m, "HookHandle", "A hook that was registered; remove() takes it away.")
+      .def("remove", [](PyHook& h) {
+        if (Watches* w = h.watches.get()) w->remove(h.id);
+        h.watches = nullptr;
+      });
+  def_method("register_hook",
+             [](const Tensor& x, py::function hook) {
+               Watches& w = watches_of(x);
+               const uint64_t id = w.add(x.impl()->output_nr, [hook = std::move(hook)](const Tensor& grad) {
+                 return hook(grad).cast<Tensor>();
+               });
+               return PyHook{Ref<Watches>::share(&w), id};
+             },
+             py::arg("hook"),
+             "Calls hook(grad) when the gradient of this tensor is complete; a Tensor it returns is used instead.");
 
   py::class_<PySaved>(m, "_Saved")
       .def(py::init([](const Tensor& t, std::optional<uint32_t> output_nr) {
