@@ -6,6 +6,7 @@
 // source and the filters' transpose. For strides above 1 the pixels of dx fall into stride_h x stride_w
 // phases; within a phase every pixel meets the same taps, so each phase is a dense convolution with some of
 // the taps, and nothing is multiplied with zeros put between pixels. The filters' gradient is conv_weight.h.
+#include "conv_fold.h"
 #include "conv_weight.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -117,9 +118,7 @@ ConvProduct<T> grad_input_phase(const ConvParams& params, const ConvShape& s, in
 }
 
 template <class T>
-Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
-  const ConvShape s = flatten(params.shape);
-  if (s.n * s.c * s.h * s.w == 0) return Status::ok;
+Status phased_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
   int64_t most = 0;
   for (int64_t a = 0; a < s.stride_h && a < s.h; ++a)
     for (int64_t b = 0; b < s.stride_w && b < s.w; ++b) {
@@ -135,6 +134,42 @@ Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
       if (status != Status::ok) return status;
     }
   return Status::ok;
+}
+
+// Folding costs some 16 multiply-adds per product element, and the rest of its last vector; the convolution
+// multiplies with zeros to the left and right of dy.
+template <class T>
+bool fold_pays(const ConvShape& s) {
+  if (s.stride_h != 1 || s.stride_w != 1 || s.q > Blocking<T>::NR || s.n * s.k * s.p * s.q == 0) return false;
+  const int64_t line_pixels = min_of(Blocking<T>::NR / s.q, s.p) * s.q;
+  const double filters = static_cast<double>(s.k / s.groups), taps = static_cast<double>(s.r * s.s);
+  const double used =
+      static_cast<double>(line_pixels) / static_cast<double>(round_up(line_pixels, Vec<T>::N));
+  const double fold = static_cast<double>(s.p * s.q) * taps / used * (1 + 4 / filters);
+  const Phase rows = phase_of(0, s.h, 1, s.pad_h, s.dilation_h, s.r);
+  return fold < static_cast<double>(s.h * s.w) * taps * share_inside(rows, s.p);
+}
+
+template <class T>
+struct GradInputAlgorithm {
+  const char* name;
+  bool (*applicable)(const ConvShape& s);
+  Status (*run)(Context& ctx, const ConvParams& params, const ConvShape& s);
+};
+// The first that applies is run.
+template <class T>
+constexpr GradInputAlgorithm<T> kGradInput[] = {
+    {"fold", fold_pays<T>, fold_grad_input<T>},
+    {"phases", [](const ConvShape&) { return true; }, phased_grad_input<T>},
+};
+
+template <class T>
+Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
+  const ConvShape s = flatten(params.shape);
+  if (s.n * s.c * s.h * s.w == 0) return Status::ok;
+  const GradInputAlgorithm<T>* algorithm = kGradInput<T>;
+  while (!algorithm->applicable(s)) ++algorithm;
+  return algorithm->run(ctx, params, s);
 }
 
 FASTNN_EXPORT(CONV)
