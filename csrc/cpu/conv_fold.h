@@ -54,10 +54,10 @@ void fold_channel(const ConvShape& s, const T* t, int64_t p0, int64_t p1, bool f
       const T* line = t + (i + s.pad_h - p0) * s.q;
       for (int64_t k = 0; k < s.s; ++k) {
         const int64_t q = j + s.pad_w - k * s.dilation_w;  // of lane 0
-        const int64_t low = -q, high = min_of(s.q - q, lanes);
+        const Part<T> part = part_of<T>(-q, min_of(s.q - q, lanes));
         const T* row = line + (rows.begin * s.s + k) * NR - rows.begin * s.dilation_h * s.q + q;
         for (int64_t r = rows.begin; r < rows.end; ++r, row += s.s * NR - s.dilation_h * s.q)
-          sum = sum + load_between(row, low, high);
+          sum = sum + load_part(row, part);
       }
       sum.store_n(to, lanes);
     }

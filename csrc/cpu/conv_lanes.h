@@ -17,47 +17,85 @@ constexpr int clamp_lane(int64_t lane, int most) {
   return lane < 0 ? 0 : lane > most ? most : static_cast<int>(lane);
 }
 
-// Lanes [low, high) of p, zero in the others, of which nothing is read; bounds outside the vector are cut to
-// it.
+// Some neighbouring lanes of a vector, in the form that the instruction set loads them by.
 template <class T>
-FASTNN_INLINE Vec<T> load_between(const T* p, int64_t low, int64_t high) {
-  using V = Vec<T>;
-  const int lo = clamp_lane(low, V::N), hi = clamp_lane(high, V::N);
+struct Part {
 #if defined(__AVX512F__)
-  const unsigned mask = ((1u << hi) - 1) & ~((1u << lo) - 1);
-  if constexpr (sizeof(T) == 4)
-    return V((typename V::Native)_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p));
-  else
-    return V((typename V::Native)_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p));
+  unsigned mask;
+#elif defined(__AVX2__)
+  __m256i mask;
+#else
+  int low, high;
+#endif
+};
+
+// Lanes [low, high); bounds outside the vector are cut to it.
+template <class T>
+FASTNN_INLINE Part<T> part_of(int64_t low, int64_t high) {
+  const int lo = clamp_lane(low, Vec<T>::N), hi = clamp_lane(high, Vec<T>::N);
+#if defined(__AVX512F__)
+  return {((1u << hi) - 1) & ~((1u << lo) - 1)};
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4)
-    return V((typename V::Native)_mm256_maskload_ps(p, _mm256_andnot_si256(lanes32(lo), lanes32(hi))));
+    return {_mm256_andnot_si256(lanes32(lo), lanes32(hi))};
   else
-    return V((typename V::Native)_mm256_maskload_pd(p, _mm256_andnot_si256(lanes64(lo), lanes64(hi))));
+    return {_mm256_andnot_si256(lanes64(lo), lanes64(hi))};
 #else
-  if (lo == 0 && hi == V::N) return V::load(p);
-  T lane[V::N] = {};
-  for (int l = lo; l < hi; ++l) lane[l] = p[l];
-  return V::load(lane);
+  return {lo, hi};
 #endif
 }
 
-// N elements of p, `step` (kStep where it is known) apart: those at offsets [low, high), zero in place of the
-// others.
-template <class T, int kStep>
-FASTNN_INLINE Vec<T> load_strided(const T* p, int64_t low, int64_t high, int64_t step) {
+// That part of the vector at p, zero in the other lanes, of which nothing is read.
+template <class T>
+FASTNN_INLINE Vec<T> load_part(const T* p, Part<T> part) {
   using V = Vec<T>;
-  if constexpr (kStep == 1) {
-    return load_between(p, low, high);
-  } else if constexpr (kStep == 2) {
-    return every_second(load_between(p, low, high), load_between(p + V::N, low - V::N, high - V::N),
-                        typename LanesUpTo<V::N>::type{});
-  } else {
-    T lane[V::N] = {};
-    for (int64_t l = 0, at = 0; l < V::N && at < high; ++l, at += step)
-      if (at >= low) lane[l] = p[at];
-    return V::load(lane);
-  }
+  using Native = typename V::Native;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return V((Native)_mm512_maskz_loadu_ps(static_cast<__mmask16>(part.mask), p));
+  else
+    return V((Native)_mm512_maskz_loadu_pd(static_cast<__mmask8>(part.mask), p));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return V((Native)_mm256_maskload_ps(p, part.mask));
+  else
+    return V((Native)_mm256_maskload_pd(p, part.mask));
+#else
+  if (part.low == 0 && part.high == V::N) return V::load(p);
+  Native lane = {};
+  for (int l = part.low; l < part.high; ++l) lane[l] = p[l];
+  return V(lane);
+#endif
 }
+
+// N elements, kStep apart: those at offsets [low, high) from the first, zero in place of the others. A kStep
+// of 0 stands for any.
+template <class T, int kStep>
+struct StridedPart {
+  Part<T> first, second;
+  int64_t low, high, step;
+
+  StridedPart() = default;
+  FASTNN_INLINE StridedPart(int64_t low, int64_t high, int64_t step)
+      : first(part_of<T>(low, high)),
+        second(part_of<T>(low - Vec<T>::N, high - Vec<T>::N)),
+        low(low),
+        high(high),
+        step(step) {}
+
+  FASTNN_INLINE Vec<T> load(const T* p) const {
+    if constexpr (kStep == 1) {
+      return load_part(p, first);
+    } else if constexpr (kStep == 2) {
+      return every_second(load_part(p, first), load_part(p + Vec<T>::N, second),
+                          typename LanesUpTo<Vec<T>::N>::type{});
+    } else {
+      typename Vec<T>::Native lane = {};
+      for (int64_t l = 0, at = 0; l < Vec<T>::N && at < high; ++l, at += step)
+        if (at >= low) lane[l] = p[at];
+      return Vec<T>(lane);
+    }
+  }
+};
 
 }  // namespace fastnn::FASTNN_ISA

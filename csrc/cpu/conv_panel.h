@@ -51,8 +51,8 @@ struct PixelGrid {
 
 struct Run {
   int64_t n, i, j;  // image, row and first column
-  int len;          // 0: nothing but zeros up to the end of the panel
-  int at;           // position in the panel
+  int len;
+  int at;  // position in the panel
 };
 
 struct TapRange {
@@ -86,85 +86,65 @@ int find_runs(const PixelGrid<T>& g, int64_t first, int count, Run* run) {
   return runs;
 }
 
-// Copies one vector of pixels for `channels` x `taps` rows of the panel, rows `row_step` apart from one
-// channel to the next. Of the source, offsets [low, high) lie in the image. The store of a whole vector may
-// spill into pixels that later runs write; `exact` forbids it at the end of the panel.
+// Up to one vector of pixels of a run, through rows of units [u0, u1) of the panel. Channels are outside and
+// taps inside, as neighbouring taps read the same cache line. A store of a whole vector may spill into pixels
+// that are written later; `exact` forbids it at the end of the panel.
 template <class T, int kStep, bool exact>
-struct PixelCopy {
-  int lanes;
-  int64_t low, high, step;
-  int64_t channels, plane, row_step;
-  int64_t taps, tap_step;
-
-  void run(T* out, const T* source) const {
-    for (int64_t c = 0; c < channels; ++c, source += plane, out += row_step) {
-      const T* from = source;
-      T* to = out;
-      for (int64_t s = 0; s < taps; ++s, from += tap_step, to += Blocking<T>::NR) {
-        const Vec<T> x = load_strided<T, kStep>(from, low, high, step);
-        exact ? x.store_n(to, lanes) : x.store(to);
-      }
+void pack_vector(const PixelGrid<T>& g, const Run& run, int done, int lanes, int64_t u0, int64_t u1, T* out) {
+  constexpr int NR = Blocking<T>::NR;
+  constexpr int kTaps = 16;  // at a time
+  const int64_t start = (run.j + done) * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
+  for (int64_t s0 = 0; s0 < g.taps_w; s0 += kTaps) {
+    const int64_t taps = min_of(kTaps, g.taps_w - s0);
+    StridedPart<T, kStep> part[kTaps];
+    for (int64_t s = 0; s < taps; ++s) {
+      const int64_t col = start + (s0 + s) * g.col_step;
+      part[s] = {-col, min_of(g.width - col, extent), g.stride_w};
     }
-  }
-};
-
-// One run for tap row r, channels [c0, c1): rows (c, s) of the panel.
-template <class T, int kStep>
-void pack_run(const PixelGrid<T>& g, const Run& run, int64_t r, int64_t c0, int64_t c1, T* out) {
-  constexpr int N = Vec<T>::N, NR = Blocking<T>::NR;
-  const int64_t line = run.i * g.stride_h + g.row0 + r * g.row_step;
-  const T* row = g.source + run.n * g.image_step + (c0 * g.height + line) * g.width;
-  for (int done = 0; done < run.len; done += N) {
-    const int lanes = run.len - done < N ? run.len - done : N;
-    const int64_t start = (run.j + done) * g.stride_w + g.col0, far = start + (g.taps_w - 1) * g.col_step;
-    const int64_t extent = (lanes - 1) * g.stride_w + 1;
-    const bool inside = (start < far ? start : far) >= 0 && (start < far ? far : start) + extent <= g.width;
-    // Taps that stay inside the image share their bounds and go through the channels together.
-    const int64_t together = inside ? g.taps_w : 1;
-    for (int64_t s = 0; s < g.taps_w; s += together) {
-      const int64_t col = start + s * g.col_step;
-      const int64_t low = col < 0 ? -col : 0, high = g.width - col < extent ? g.width - col : extent;
-      T* to = out + s * NR + run.at + done;
-      if (run.at + done + N > NR)
-        PixelCopy<T, kStep, true>{lanes,         low,      high,      g.stride_w, c1 - c0, g.height * g.width,
-                                  g.taps_w * NR, together, g.col_step}
-            .run(to, row + col);
-      else
-        PixelCopy<T, kStep, false>{
-            lanes, low, high, g.stride_w, c1 - c0, g.height * g.width, g.taps_w * NR, together, g.col_step}
-            .run(to, row + col);
+    T* to = out + s0 * NR + run.at + done;
+    for (int64_t u = u0; u < u1;) {
+      const int64_t r = u / g.channels, c0 = u - r * g.channels, c1 = min_of(c0 + u1 - u, g.channels);
+      const int64_t line = run.i * g.stride_h + g.row0 + r * g.row_step;
+      const bool outside = line < 0 || line >= g.height;
+      const T* source =
+          g.source + run.n * g.image_step + (c0 * g.height + line) * g.width + start + s0 * g.col_step;
+      for (int64_t c = c0; c < c1; ++c, source += g.height * g.width, to += g.taps_w * NR)
+        for (int64_t s = 0; s < taps; ++s) {
+          const Vec<T> x = outside ? Vec<T>(T(0)) : part[s].load(source + s * g.col_step);
+          exact ? x.store_n(to + s * NR, lanes) : x.store(to + s * NR);
+        }
+      u += c1 - c0;
     }
   }
 }
 
-template <class T>
-void clear_pixels(T* out, int at, int len, int64_t rows) {
-  for (int64_t k = 0; k < rows; ++k, out += Blocking<T>::NR)
-    for (int j = at; j < at + len; ++j) out[j] = T(0);
+template <class T, int kStep>
+void pack_run(const PixelGrid<T>& g, const Run& run, int64_t u0, int64_t u1, T* out) {
+  constexpr int N = Vec<T>::N;
+  for (int done = 0; done < run.len; done += N) {
+    const int lanes = run.len - done < N ? run.len - done : N;
+    if (run.at + done + N > Blocking<T>::NR)
+      pack_vector<T, kStep, true>(g, run, done, lanes, u0, u1, out);
+    else
+      pack_vector<T, kStep, false>(g, run, done, lanes, u0, u1, out);
+  }
 }
 
 // Rows of units [u0, u1) of a panel, unit u = r * channels + c being the taps_w rows of one tap row and
-// channel.
+// channel. Pixels from `count` on become zero.
 template <class T>
-void pack_pixels(const PixelGrid<T>& g, const Run* run, int runs, int64_t u0, int64_t u1, T* out) {
+void pack_pixels(const PixelGrid<T>& g, const Run* run, int runs, int count, int64_t u0, int64_t u1, T* out) {
   constexpr int NR = Blocking<T>::NR;
-  while (u0 < u1) {
-    const int64_t r = u0 / g.channels, c0 = u0 - r * g.channels;
-    const int64_t c1 = c0 + u1 - u0 < g.channels ? c0 + u1 - u0 : g.channels;
-    for (int k = 0; k < runs; ++k) {
-      const int64_t line = run[k].i * g.stride_h + g.row0 + r * g.row_step;
-      if (run[k].len == 0 || line < 0 || line >= g.height)
-        clear_pixels(out, run[k].at, run[k].len ? run[k].len : NR - run[k].at, (c1 - c0) * g.taps_w);
-      else if (g.stride_w == 1)
-        pack_run<T, 1>(g, run[k], r, c0, c1, out);
-      else if (g.stride_w == 2)
-        pack_run<T, 2>(g, run[k], r, c0, c1, out);
-      else
-        pack_run<T, 0>(g, run[k], r, c0, c1, out);
-    }
-    out += (c1 - c0) * g.taps_w * NR;
-    u0 += c1 - c0;
+  for (int k = 0; k < runs; ++k) {
+    if (g.stride_w == 1)
+      pack_run<T, 1>(g, run[k], u0, u1, out);
+    else if (g.stride_w == 2)
+      pack_run<T, 2>(g, run[k], u0, u1, out);
+    else
+      pack_run<T, 0>(g, run[k], u0, u1, out);
   }
+  for (int64_t k = 0; k < (u1 - u0) * g.taps_w && count < NR; ++k, out += NR)
+    for (int j = count; j < NR; ++j) out[j] = T(0);
 }
 
 }  // namespace fastnn::FASTNN_ISA

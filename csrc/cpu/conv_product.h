@@ -112,8 +112,8 @@ void multiply_panel(const ConvProduct<T>& p, const ConvPlan<T>& plan, int64_t gr
   g.source += group * p.source_group;
   const int64_t first = panel * NR;
   const int count = static_cast<int>(g.pixels() - first < NR ? g.pixels() - first : NR);
-  Run run[NR + 1];
-  int runs = find_runs(g, first, count, run);
+  Run run[NR];
+  const int runs = find_runs(g, first, count, run);
 
   TapRange taps{g.taps_h, 0};
   for (int k = 0; k < runs; ++k) {
@@ -131,15 +131,13 @@ void multiply_panel(const ConvProduct<T>& p, const ConvPlan<T>& plan, int64_t gr
   T* const out = p.out + group * p.out_group + tile0 * plan.rows * p.out_filter;
   T* const c = dense ? out + run[0].n * p.out_image + run[0].i * p.out_row + run[0].j : tiles;
   const int64_t ldc = dense ? p.out_filter : NR;
-  const int real_runs = runs;
-  if (count < NR) run[runs++] = {0, 0, 0, 0, count};
 
   const int64_t end = taps.end * g.channels;
   int64_t unit = taps.begin * g.channels;
   const int64_t begin = unit;
   do {
     const int64_t next = end - unit < plan.units ? end : unit + plan.units;
-    pack_pixels(g, run, runs, unit, next, b);
+    pack_pixels(g, run, runs, count, unit, next, b);
     for (int64_t t = tile0; t < tile1; ++t) {
       const int64_t m = t * plan.rows;
       const int height = static_cast<int>(p.filters - m < plan.rows ? p.filters - m : plan.rows);
@@ -154,7 +152,7 @@ void multiply_panel(const ConvProduct<T>& p, const ConvPlan<T>& plan, int64_t gr
   } while (unit < end);
   if (!dense) {
     const int64_t m1 = tile1 * plan.rows < p.filters ? tile1 * plan.rows : p.filters;
-    scatter_runs(p, run, real_runs, tiles, out, m1 - tile0 * plan.rows);
+    scatter_runs(p, run, runs, tiles, out, m1 - tile0 * plan.rows);
   }
 }
 
