@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -32,17 +34,17 @@ class Lib:
     xp: Any
     threads: int = 1
 
-    @property
+    @cached_property
     def nn(self) -> Any:
-        return self.xp.nn
+        return import_module(f"{self.name}.nn")
 
-    @property
+    @cached_property
     def F(self) -> Any:
-        return self.xp.nn.functional
+        return import_module(f"{self.name}.nn.functional")
 
-    @property
+    @cached_property
     def optim(self) -> Any:
-        return self.xp.optim
+        return import_module(f"{self.name}.optim")
 
     def tensor(self, array: NDArray[Any], requires_grad: bool = False) -> Any:
         return self.xp.tensor(array, requires_grad=requires_grad)
