@@ -9,44 +9,65 @@ namespace fastnn::FASTNN_ISA {
 
 constexpr double kCopyByte = 0.1;  // nanoseconds
 
+// Copies larger than the last-level cache bypass it: the lines written would be read only to be overwritten,
+// and push out what is still needed.
+constexpr int64_t kStreamBytes = 32 << 20;
+
 static Status copy_dense(Context& ctx, char* y, const char* x, int64_t bytes) {
   constexpr int64_t kPart = 1 << 18;
-  return parallel_for(ctx, (bytes + kPart - 1) / kPart, kCopyByte * static_cast<double>(bytes),
-                      [&](int64_t part, int) {
-                        const int64_t from = part * kPart, rest = bytes - from;
-                        copy_bytes(y + from, x + from, rest < kPart ? rest : kPart);
-                      });
+  const double work = kCopyByte * static_cast<double>(bytes);
+  return parallel_for(ctx, (bytes + kPart - 1) / kPart, work, [&](int64_t part, int) {
+    const int64_t from = part * kPart, count = bytes - from < kPart ? bytes - from : kPart;
+    if (bytes < kStreamBytes) return copy_bytes(y + from, x + from, count);
+    stream_bytes(y + from, x + from, count);
+    stream_end();
+  });
 }
 
-static void copy_tiles(TileWalk<2>& walk, int64_t tiles, bool turned) {
-  alignas(64) char buffer[kTile * 8];
+// Squares of 256 bytes a side, where a transpose needs them: 64 rows of 64 floats.
+constexpr int64_t kSquareBytes = 16384;
+
+static void copy_tiles(TileWalk<2>& walk, int64_t tiles, int across, bool stream) {
+  alignas(64) char buffer[kSquareBytes];
   const int ndim = walk.loop.ndim, size = walk.size[0];
-  Box in, out;
-  for (;;) {
+  const Move out = stream ? Move::stream : Move::scatter;
+  TileWalk<2> ahead = walk;
+  Box direct, to_buffer, from_buffer;
+  for (;; walk.next()) {
     if (walk.reshaped) {
       int64_t packed[kMaxDims];
       dense_strides(ndim, walk.extent, packed);
-      in = make_box(ndim, walk.extent, turned ? packed : walk.loop.stride[0], walk.loop.stride[1]);
-      if (turned) out = make_box(ndim, walk.extent, walk.loop.stride[0], packed);
+      direct = make_box(ndim, walk.extent, walk.loop.stride[0], walk.loop.stride[1]);
+      to_buffer = make_box(ndim, walk.extent, packed, walk.loop.stride[1]);
+      from_buffer = make_box(ndim, walk.extent, walk.loop.stride[0], packed);
     }
-    move_box(turned ? buffer : walk.at[0], walk.at[1], size, in, true);
-    if (turned) move_box(walk.at[0], buffer, size, out, false);
-    if (--tiles == 0) return;
-    walk.next();
+    if (across >= 0 && tiles > 1) {
+      ahead.next();
+      prefetch_tile(ahead, 1, across);
+    }
+    if (direct.kind == Box::transpose) {
+      move_box(buffer, walk.at[1], size, to_buffer, Move::gather);
+      move_box(walk.at[0], buffer, size, from_buffer, out);
+    } else {
+      move_box(walk.at[0], walk.at[1], size, direct, out);
+    }
+    if (--tiles == 0) break;
   }
+  if (stream) stream_end();
 }
 
 static Status copy(Context& ctx, const Loop<2>& loop, char* y, const char* x, int size) {
   if (loop.numel == 0) return Status::ok;
+  const int64_t bytes = loop.numel * size;
   if (is_dense(loop.ndim, loop.shape, loop.stride[0]) && is_dense(loop.ndim, loop.shape, loop.stride[1]))
-    return copy_dense(ctx, y, x, loop.numel * size);
+    return copy_dense(ctx, y, x, bytes);
   int64_t tile[kMaxDims];
-  bool turned;
-  choose_tile(loop.ndim, loop.shape, loop.stride, 2, tile, &turned);
+  const int across = choose_tile(loop.ndim, loop.shape, loop.stride, 2, kSquareBytes / size, tile);
   char* const base[2] = {y, const_cast<char*>(x)};
   const int sizes[2] = {size, size};
-  return for_tiles(ctx, loop, base, sizes, tile, 2 * kCopyByte * static_cast<double>(loop.numel * size),
-                   [&](TileWalk<2>& walk, int64_t tiles) { copy_tiles(walk, tiles, turned); });
+  return for_tiles(
+      ctx, loop, base, sizes, tile, 2 * kCopyByte * static_cast<double>(bytes),
+      [&](TileWalk<2>& walk, int64_t tiles) { copy_tiles(walk, tiles, across, bytes >= kStreamBytes); });
 }
 
 template <class To, class From> Status cast_to(Context& ctx, const CastParams& p) {

@@ -29,6 +29,35 @@ FASTNN_BYTES(4)
 FASTNN_BYTES(8)
 #undef FASTNN_BYTES
 
+// Bytes as integers of 1, 4 or 8 bytes. gcc converts such vectors lane by lane, so the instructions are
+// named.
+using Bytes1 = Bytes<1>::type;
+using Bytes4 = Bytes<4>::type;
+using Bytes8 = Bytes<8>::type;
+FASTNN_INLINE Vec<int8_t>::Native widen_bytes(Bytes1 b, Vec<int8_t>::Native) { return b; }
+#if defined(__AVX512F__)
+FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native) {
+  return (Vec<int32_t>::Native)_mm512_cvtepi8_epi32((__m128i)b);
+}
+FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native) {
+  return (Vec<int64_t>::Native)_mm512_cvtepi8_epi64(_mm_cvtsi64_si128((long long)b));
+}
+#elif defined(__AVX2__)
+FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native) {
+  return (Vec<int32_t>::Native)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)b));
+}
+FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native) {
+  return (Vec<int64_t>::Native)_mm256_cvtepi8_epi64(_mm_cvtsi32_si128((int)b));
+}
+#else
+FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native wide) {
+  return __builtin_convertvector(b, decltype(wide));
+}
+FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native wide) {
+  return __builtin_convertvector(b, decltype(wide));
+}
+#endif
+
 // How an operand of element type E is seen by a kernel over T.
 template <class T, class E> struct Operand {
   static_assert(sizeof(T) == sizeof(E));
@@ -40,7 +69,7 @@ template <class T, class E> struct Operand {
 template <class T> struct Operand<T, bool> {
   using Byte = typename Bytes<sizeof(T)>::type;
   using Wide = typename Vec<Int<T>>::Native;
-  static FASTNN_INLINE Mask<T> widen(Byte b) { return Mask<T>(__builtin_convertvector(b, Wide) != Wide{}); }
+  static FASTNN_INLINE Mask<T> widen(Byte b) { return Mask<T>(widen_bytes(b, Wide{}) != Wide{}); }
   static FASTNN_INLINE Byte narrow(Mask<T> m) { return -__builtin_convertvector(m.v, Byte); }
   static FASTNN_INLINE Mask<T> load(const bool* p) {
     Byte b;
@@ -117,15 +146,15 @@ template <class T, class F, class Out, class A, class B, class C> void run3(char
 
 // ---- tiles ----
 
-constexpr int64_t kTile =
-    1024;  // elements of a tile that passes through buffers: 8 KB of doubles per operand
-constexpr int64_t kBlock = 32768;  // elements of a task, about
+constexpr int64_t kTileBytes = 8192;  // of one operand's tile that passes through a buffer
+constexpr int64_t kBlock = 32768;     // elements of a task, about
 
-// The extents of a tile: whole inner dimensions as far as there is room, then a part of the next one;
-// square-like where some operand is contiguous along another dimension than the innermost. `turned` tells
-// whether that is so.
-inline void choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[kMaxDims], int operands,
-                        int64_t* tile, bool* turned) {
+// Chooses the extents of a tile of up to `room` elements: whole inner dimensions as far as there is room,
+// then a part of the next one. Where some operand is contiguous along another dimension than the innermost,
+// the tile is about square in the two; that dimension is returned, else -1.
+inline int choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[kMaxDims], int operands,
+                       int64_t room, int64_t* tile) {
+  constexpr int64_t kLongRow = 512;
   const int last = ndim - 1;
   int across = -1;
   bool all_unit = true;
@@ -137,15 +166,15 @@ inline void choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[
     for (int d = 0; d < last; ++d)
       if (stride[k][d] == 1 && shape[d] > 1) across = d;
   }
-  *turned = across >= 0;
   auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
-  if (all_unit && shape[last] >= kTile / 2) {  // long rows, nothing to gather
+  if (all_unit && shape[last] >= kLongRow) {  // nothing to gather
     tile[last] = smaller(shape[last], kBlock);
-    return;
+    return -1;
   }
-  int64_t room = kTile;
   if (across >= 0) {
-    tile[across] = smaller(shape[across], 32);
+    int64_t side = 16;
+    while (side * side < room) side *= 2;
+    tile[across] = smaller(shape[across], side);
     room /= tile[across];
   }
   for (int d = last; d >= 0; --d) {
@@ -154,6 +183,7 @@ inline void choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[
     if (tile[d] < shape[d]) break;
   }
   if (across >= 0 && room > 1) tile[across] = smaller(shape[across], tile[across] * room);
+  return across;
 }
 
 // Walks the tiles [first, last) of a nest, in row-major order.
@@ -236,38 +266,61 @@ inline bool is_dense(int ndim, const int64_t* extent, const int64_t* stride) {
   return true;
 }
 
-template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, Run run) {
-  alignas(64) char buffer[N][kTile * 8];
-  char* operand[N];
-  const char* held[N];  // whose elements a buffer holds: a broadcast operand is gathered once for many tiles
+// The processor does not foresee the many short streams of a transposed operand: ask for the lines of a tile
+// early.
+template <int N> void prefetch_tile(const TileWalk<N>& walk, int k, int across) {
+  const int last = walk.loop.ndim - 1;
+  const int64_t step = walk.loop.stride[k][last] * walk.size[k], bytes = walk.extent[across] * walk.size[k];
+  if (walk.loop.stride[k][across] != 1) return;
+  for (int64_t row = 0; row < walk.extent[last]; ++row) {
+    const char* const first = walk.at[k] + row * step;
+    for (const char* line = first - reinterpret_cast<uintptr_t>(first) % 64; line < first + bytes; line += 64)
+      __builtin_prefetch(line);
+  }
+}
+
+// How the operands of a tile reach the vector code: where they lie, or through a buffer.
+template <int N> struct TilePlan {
+  bool buffered[N];
   Box box[N];
-  bool dense[N];
-  const int ndim = walk.loop.ndim;
-  for (;;) {
+
+  void make(const TileWalk<N>& walk) {
+    const int ndim = walk.loop.ndim;
+    int64_t packed[kMaxDims];
+    dense_strides(ndim, walk.extent, packed);
+    for (int k = 0; k < N; ++k) {
+      const int64_t* stride = walk.loop.stride[k];
+      buffered[k] = !is_dense(ndim, walk.extent, stride);
+      if (buffered[k])
+        box[k] = make_box(ndim, walk.extent, k == 0 ? stride : packed, k == 0 ? packed : stride);
+    }
+  }
+};
+
+template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run) {
+  alignas(64) char buffer[N][kTileBytes];
+  const char* held[N];  // whose elements a buffer holds: a broadcast operand is gathered once for many tiles
+  char* operand[N];
+  TileWalk<N> ahead = walk;
+  TilePlan<N> plan;
+  for (;; walk.next()) {
     if (walk.reshaped) {
-      int64_t packed[kMaxDims];
-      dense_strides(ndim, walk.extent, packed);
-      for (int k = 0; k < N; ++k) {
-        dense[k] = is_dense(ndim, walk.extent, walk.loop.stride[k]);
-        held[k] = nullptr;
-        if (dense[k]) continue;
-        operand[k] = buffer[k];
-        box[k] = k == 0 ? make_box(ndim, walk.extent, walk.loop.stride[k], packed)
-                        : make_box(ndim, walk.extent, packed, walk.loop.stride[k]);
-      }
+      plan.make(walk);
+      for (int k = 0; k < N; ++k) held[k] = nullptr;
+    }
+    if (across >= 0 && tiles > 1) {
+      ahead.next();
+      for (int k = 1; k < N; ++k) prefetch_tile(ahead, k, across);
     }
     for (int k = 0; k < N; ++k) {
-      if (dense[k])
-        operand[k] = walk.at[k];
-      else if (k > 0 && held[k] != walk.at[k]) {
-        move_box(buffer[k], walk.at[k], walk.size[k], box[k], true);
-        held[k] = walk.at[k];
-      }
+      operand[k] = plan.buffered[k] ? buffer[k] : walk.at[k];
+      if (k == 0 || !plan.buffered[k] || held[k] == walk.at[k]) continue;
+      move_box(buffer[k], walk.at[k], walk.size[k], plan.box[k], Move::gather);
+      held[k] = walk.at[k];
     }
     run(operand, walk.count);
-    if (!dense[0]) move_box(walk.at[0], buffer[0], walk.size[0], box[0], false);
+    if (plan.buffered[0]) move_box(walk.at[0], buffer[0], walk.size[0], plan.box[0], Move::scatter);
     if (--tiles == 0) return;
-    walk.next();
   }
 }
 
@@ -276,20 +329,24 @@ template <int N> Status walk(Context& ctx, const Loop<N>& loop, char* const (&ba
                              double nanoseconds, Run run) {
   if (loop.numel == 0) return Status::ok;
   bool dense = true;
-  for (int k = 0; k < N; ++k) dense &= is_dense(loop.ndim, loop.shape, loop.stride[k]);
+  int64_t largest = 1;
+  for (int k = 0; k < N; ++k) {
+    dense &= is_dense(loop.ndim, loop.shape, loop.stride[k]);
+    if (size[k] > largest) largest = size[k];
+  }
+  const double work = nanoseconds * static_cast<double>(loop.numel);
   if (dense) {
     const int64_t blocks = (loop.numel + kBlock - 1) / kBlock;
-    return parallel_for(ctx, blocks, nanoseconds * static_cast<double>(loop.numel), [&](int64_t block, int) {
+    return parallel_for(ctx, blocks, work, [&](int64_t block, int) {
       char* operand[N];
       for (int k = 0; k < N; ++k) operand[k] = base[k] + block * kBlock * size[k];
       run(operand, block + 1 < blocks ? kBlock : loop.numel - block * kBlock);
     });
   }
   int64_t tile[kMaxDims];
-  bool turned;
-  choose_tile(loop.ndim, loop.shape, loop.stride, N, tile, &turned);
-  return for_tiles(ctx, loop, base, size, tile, 1.5 * nanoseconds * static_cast<double>(loop.numel),
-                   [&](TileWalk<N>& tiles, int64_t count) { run_tiles(tiles, count, run); });
+  const int across = choose_tile(loop.ndim, loop.shape, loop.stride, N, kTileBytes / largest, tile);
+  return for_tiles(ctx, loop, base, size, tile, 1.5 * work,
+                   [&](TileWalk<N>& tiles, int64_t count) { run_tiles(tiles, count, across, run); });
 }
 
 // ---- map ----

@@ -20,6 +20,9 @@ struct Box {
   int64_t extent[kMaxDims + 2], dst[kMaxDims + 2], src[kMaxDims + 2];
 };
 
+// gather: from memory into a buffer; scatter: from a buffer to memory; stream: the same, past the caches.
+enum class Move : int { gather, scatter, stream };
+
 // Dimension `from` of the box takes place `to`, the ones between move up by one.
 inline void move_dim(Box& box, int from, int to) {
   const int64_t e = box.extent[from], d = box.dst[from], s = box.src[from];
@@ -100,20 +103,88 @@ FASTNN_INLINE void copy_bytes(char* dst, const char* src, int64_t bytes) {
   if (at < bytes) one(bytes - V);
 }
 
+// The same past the caches, for memory that is not read again soon. stream_end() orders it before what
+// follows.
+inline void stream_bytes(char* dst, const char* src, int64_t bytes) {
+#if defined(__x86_64__)
+  constexpr int64_t V = kVectorBytes;
+  const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(dst) % V);
+  if (bytes < head + V) return copy_bytes(dst, src, bytes);
+  memcpy(dst, src, static_cast<size_t>(head));
+  int64_t at = head;
+  for (; at + V <= bytes; at += V) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(dst + at), _mm512_loadu_si512(src + at));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(dst + at),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + at)));
+#else
+    _mm_stream_si128(reinterpret_cast<__m128i*>(dst + at),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + at)));
+#endif
+  }
+  memcpy(dst + at, src + at, static_cast<size_t>(bytes - at));
+#else
+  copy_bytes(dst, src, bytes);
+#endif
+}
+FASTNN_INLINE void stream_end() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 template <class U> FASTNN_INLINE void splat_row(char* dst, const char* src, int64_t n) {
-  alignas(kVectorBytes) char repeated[kVectorBytes];
-  for (int at = 0; at < kVectorBytes; at += static_cast<int>(sizeof(U))) move_one<U>(repeated + at, src);
-  const int64_t bytes = n * static_cast<int64_t>(sizeof(U));
-  int64_t at = 0;
-  for (; at + kVectorBytes <= bytes; at += kVectorBytes) memcpy(dst + at, repeated, kVectorBytes);
-  if (at < bytes) memcpy(dst + at, repeated, static_cast<size_t>(bytes - at));
+  U value;
+  memcpy(&value, src, sizeof value);
+  if constexpr (sizeof(U) == 2) {
+    for (int64_t i = 0; i < n; ++i) memcpy(dst + 2 * i, &value, 2);
+  } else {
+    constexpr int64_t W = Vec<U>::N;
+    const Vec<U> repeated(value);
+    U* y = reinterpret_cast<U*>(dst);
+    int64_t i = 0;
+    for (; i + W <= n; i += W) repeated.store(y + i);
+    if (i < n) repeated.store_n(y + i, static_cast<int>(n - i));
+  }
 }
 
 // dst[i * di + j] = src[i + j * sj] for a square of kSquare<U>, through registers; strides in bytes.
 template <class U> constexpr int kSquare = 1;
 #if defined(__x86_64__)
+template <> inline constexpr int kSquare<uint8_t> = 8;
+template <> inline constexpr int kSquare<uint16_t> = 8;
 template <> inline constexpr int kSquare<uint32_t> = 4;
 template <> inline constexpr int kSquare<uint64_t> = 2;
+FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint8_t) {
+  __m128i r[8];
+  for (int k = 0; k < 8; ++k) r[k] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + k * sj));
+  for (int k = 0; k < 4; ++k) r[k] = _mm_unpacklo_epi8(r[2 * k], r[2 * k + 1]);  // pairs of j, for i = 0..7
+  const __m128i a = _mm_unpacklo_epi16(r[0], r[1]), b = _mm_unpackhi_epi16(r[0], r[1]);
+  const __m128i c = _mm_unpacklo_epi16(r[2], r[3]), d = _mm_unpackhi_epi16(r[2], r[3]);
+  const __m128i rows[4] = {_mm_unpacklo_epi32(a, c), _mm_unpackhi_epi32(a, c), _mm_unpacklo_epi32(b, d),
+                           _mm_unpackhi_epi32(b, d)};
+  for (int k = 0; k < 4; ++k) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(dst + 2 * k * di), rows[k]);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(dst + (2 * k + 1) * di),
+                     _mm_unpackhi_epi64(rows[k], rows[k]));
+  }
+}
+FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint16_t) {
+  __m128i r[8], s[8];
+  for (int k = 0; k < 8; ++k) r[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + k * sj));
+  for (int k = 0; k < 4; ++k) {
+    s[k] = _mm_unpacklo_epi16(r[2 * k], r[2 * k + 1]);      // pairs of j, for i = 0..3
+    s[k + 4] = _mm_unpackhi_epi16(r[2 * k], r[2 * k + 1]);  // and 4..7
+  }
+  for (int h = 0; h < 8; h += 4) {
+    const __m128i a = _mm_unpacklo_epi32(s[h], s[h + 1]), b = _mm_unpackhi_epi32(s[h], s[h + 1]);
+    const __m128i c = _mm_unpacklo_epi32(s[h + 2], s[h + 3]), d = _mm_unpackhi_epi32(s[h + 2], s[h + 3]);
+    const __m128i rows[4] = {_mm_unpacklo_epi64(a, c), _mm_unpackhi_epi64(a, c), _mm_unpacklo_epi64(b, d),
+                             _mm_unpackhi_epi64(b, d)};
+    for (int k = 0; k < 4; ++k) _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + (h + k) * di), rows[k]);
+  }
+}
 FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint32_t) {
   __m128 r[4];
   for (int k = 0; k < 4; ++k) r[k] = _mm_loadu_ps(reinterpret_cast<const float*>(src + k * sj));
@@ -134,11 +205,11 @@ template <class U> FASTNN_INLINE void transpose_square(char* dst, int64_t, const
 // One side is a buffer in the first-level cache; the memory side is walked line by line, so that each cache
 // line is touched once even where the leading stride maps all rows to the same cache set.
 template <class U> inline void transpose_box(char* dst, int64_t di, const char* src, int64_t sj, int64_t ni,
-                                             int64_t nj, bool src_is_memory) {
+                                             int64_t nj, Move way) {
   constexpr int S = kSquare<U>;
   constexpr int64_t size = sizeof(U);
   const int64_t whole_i = ni / S * S, whole_j = nj / S * S;
-  if (src_is_memory) {
+  if (way == Move::gather) {
     for (int64_t j = 0; j < whole_j; j += S)
       for (int64_t i = 0; i < whole_i; i += S)
         transpose_square(dst + i * di + j * size, di, src + i * size + j * sj, sj, U());
@@ -152,7 +223,7 @@ template <class U> inline void transpose_box(char* dst, int64_t di, const char* 
       move_one<U>(dst + i * di + j * size, src + i * size + j * sj);
 }
 
-template <class U> inline void move_plane(char* dst, const char* src, const Box& box, bool src_is_memory) {
+template <class U> inline void move_plane(char* dst, const char* src, const Box& box, Move way) {
   constexpr int64_t size = sizeof(U);
   const int i_dim = box.ndim - 2, j_dim = box.ndim - 1;
   const int64_t ni = box.extent[i_dim], nj = box.extent[j_dim];
@@ -160,13 +231,17 @@ template <class U> inline void move_plane(char* dst, const char* src, const Box&
   const int64_t dj = box.dst[j_dim] * size, sj = box.src[j_dim] * size;
   switch (box.kind) {
     case Box::rows:
-      for (int64_t i = 0; i < ni; ++i) copy_bytes(dst + i * di, src + i * si, nj * size);
+      for (int64_t i = 0; i < ni; ++i)
+        if (way == Move::stream)
+          stream_bytes(dst + i * di, src + i * si, nj * size);
+        else
+          copy_bytes(dst + i * di, src + i * si, nj * size);
       break;
     case Box::splat:
       for (int64_t i = 0; i < ni; ++i) splat_row<U>(dst + i * di, src + i * si, nj);
       break;
     case Box::transpose:
-      transpose_box<U>(dst, di, src, sj, ni, nj, src_is_memory);
+      transpose_box<U>(dst, di, src, sj, ni, nj, way);
       break;
     case Box::strided:
       for (int64_t i = 0; i < ni; ++i)
@@ -175,11 +250,11 @@ template <class U> inline void move_plane(char* dst, const char* src, const Box&
   }
 }
 
-template <class U> inline void move_box_of(char* dst, const char* src, const Box& box, bool src_is_memory) {
+template <class U> inline void move_box_of(char* dst, const char* src, const Box& box, Move way) {
   const int outer = box.ndim - 2;
   int64_t at[kMaxDims + 2] = {};
   for (;;) {
-    move_plane<U>(dst, src, box, src_is_memory);
+    move_plane<U>(dst, src, box, way);
     int d = outer - 1;
     for (; d >= 0; --d) {
       dst += box.dst[d] * static_cast<int64_t>(sizeof(U));
@@ -193,17 +268,16 @@ template <class U> inline void move_box_of(char* dst, const char* src, const Box
   }
 }
 
-// src_is_memory: gathering into a buffer; otherwise scattering from one.
-inline void move_box(char* dst, const char* src, int size, const Box& box, bool src_is_memory) {
+inline void move_box(char* dst, const char* src, int size, const Box& box, Move way) {
   switch (size) {
     case 1:
-      return move_box_of<uint8_t>(dst, src, box, src_is_memory);
+      return move_box_of<uint8_t>(dst, src, box, way);
     case 2:
-      return move_box_of<uint16_t>(dst, src, box, src_is_memory);
+      return move_box_of<uint16_t>(dst, src, box, way);
     case 4:
-      return move_box_of<uint32_t>(dst, src, box, src_is_memory);
+      return move_box_of<uint32_t>(dst, src, box, way);
     default:
-      return move_box_of<uint64_t>(dst, src, box, src_is_memory);
+      return move_box_of<uint64_t>(dst, src, box, way);
   }
 }
 

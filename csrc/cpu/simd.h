@@ -129,6 +129,16 @@ template <> FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) {
 template <> FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const { _mm512_mask_storeu_ps(p, lanes16(n), (__m512)v); }
 template <> FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) { return Vec((Native)_mm512_maskz_loadu_pd(lanes8(n), p)); }
 template <> FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const { _mm512_mask_storeu_pd(p, lanes8(n), (__m512d)v); }
+#define FASTNN_MASKED(T, bits, lanes)                                                                                        \
+  template <> FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) { return Vec((Native)_mm512_maskz_loadu_epi##bits(lanes(n), p)); } \
+  template <> FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const { _mm512_mask_storeu_epi##bits(p, lanes(n), (__m512i)v); }
+FASTNN_INLINE __mmask64 lanes64(int n) { return _bzhi_u64(~uint64_t(0), static_cast<unsigned>(n)); }
+FASTNN_MASKED(uint8_t, 8, lanes64)
+FASTNN_MASKED(int32_t, 32, lanes16)
+FASTNN_MASKED(uint32_t, 32, lanes16)
+FASTNN_MASKED(int64_t, 64, lanes8)
+FASTNN_MASKED(uint64_t, 64, lanes8)
+#undef FASTNN_MASKED
 FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>((Vec<float>::Native)_mm512_fmadd_ps((__m512)a.v, (__m512)b.v, (__m512)c.v)); }
 FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>((Vec<double>::Native)_mm512_fmadd_pd((__m512d)a.v, (__m512d)b.v, (__m512d)c.v)); }
 FASTNN_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm512_sqrt_ps((__m512)a.v)); }
@@ -149,6 +159,14 @@ template <> FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) {
 template <> FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const { _mm256_maskstore_ps(p, lanes32(n), (__m256)v); }
 template <> FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) { return Vec((Native)_mm256_maskload_pd(p, lanes64(n))); }
 template <> FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const { _mm256_maskstore_pd(p, lanes64(n), (__m256d)v); }
+#define FASTNN_MASKED(T, bits, lane, word)                                                                                  \
+  template <> FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) { return Vec((Native)_mm256_maskload_epi##bits(reinterpret_cast<const word*>(p), lane(n))); } \
+  template <> FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const { _mm256_maskstore_epi##bits(reinterpret_cast<word*>(p), lane(n), (__m256i)v); }
+FASTNN_MASKED(int32_t, 32, lanes32, int)
+FASTNN_MASKED(uint32_t, 32, lanes32, int)
+FASTNN_MASKED(int64_t, 64, lanes64, long long)
+FASTNN_MASKED(uint64_t, 64, lanes64, long long)
+#undef FASTNN_MASKED
 FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>((Vec<float>::Native)_mm256_fmadd_ps((__m256)a.v, (__m256)b.v, (__m256)c.v)); }
 FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>((Vec<double>::Native)_mm256_fmadd_pd((__m256d)a.v, (__m256d)b.v, (__m256d)c.v)); }
 FASTNN_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm256_sqrt_ps((__m256)a.v)); }
