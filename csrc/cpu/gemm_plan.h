@@ -33,7 +33,8 @@ Path choose_path(const Product<T>& g) {
   using B = Blocking<T>;
   if (g.m == 1 && g.cs_b == 1 && g.n >= 4 * Vec<T>::N) return Path::vector;
   const bool along_k = g.cs_a == 1 && g.rs_b == 1 && g.cs_b != 1;
-  return along_k && g.m <= B::kDotMaxRows && g.k >= B::kDotMinDepth ? Path::dot : Path::blocked;
+  const int64_t depth = g.m == 1 ? 2 * Vec<T>::N : B::kDotMinDepth;
+  return along_k && g.m <= B::kDotMaxRows && g.k >= depth ? Path::dot : Path::blocked;
 }
 
 // A column of C as a row of its transpose.

@@ -72,7 +72,8 @@ Dims matmul_shape(const Tensor& a, const Tensor& b) {
   Dims shape(std::max(a.dim(), b.dim()) - 2, 1);
   for (int i = 0; i < shape.size(); ++i) {
     const int at = shape.size() - 1 - i;  // batches are aligned at the right
-    const int64_t da = i < a.dim() - 2 ? a.size(a.dim() - 3 - i) : 1, db = i < b.dim() - 2 ? b.size(b.dim() - 3 - i) : 1;
+    const int64_t da = i < a.dim() - 2 ? a.size(a.dim() - 3 - i) : 1,
+                  db = i < b.dim() - 2 ? b.size(b.dim() - 3 - i) : 1;
     check_value(da == db || da == 1 || db == 1, "matmul: shapes ", a.shape(), " and ", b.shape(),
                 " do not match: the dimensions before the last two must be equal or 1");
     shape[at] = da == 1 ? db : da;
