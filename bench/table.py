@@ -1,7 +1,7 @@
 """Turns the JSON of a run into the tables of README.md and docs/performance.md.
 
 A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; the text around it is written by hand.
-NAME is `headlines`, `machine`, `probes` or a subject.
+NAME is `headlines`, `summary`, `machine`, `probes` or a subject.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,27 @@ def machine(report: Report) -> str:
     return rule + "".join(f"| {key} | {value} |\n" for key, value in lines)
 
 
+def summary(report: Report) -> str:
+    """How many rows are won, and which are lost, by thread count."""
+    lines = []
+    for threads in report["ceilings"]:
+        found = [(ratio_to_best_peer(row), row) for row in report["rows"] if str(row["threads"]) == threads]
+        ratios = [(ratio, row) for ratio, row in found if ratio is not None]
+        if not ratios:
+            continue
+        lost = sorted((ratio, f"{row['subject']}: {row['name']}") for ratio, row in ratios if ratio < 1)
+        middle = statistics.median(ratio for ratio, _ in ratios)
+        lines.append(
+            f"- {threads} thread{'s' * (threads != '1')}: fastnn is ahead of the fastest peer in "
+            f"{len(ratios) - len(lost)} of {len(ratios)} rows; the median ratio is {digits(middle)}."
+        )
+        if lost:
+            lines.append("  Behind: " + ", ".join(f"{name} ({digits(ratio)})" for ratio, name in lost) + ".")
+    return "".join(line + "\n" for line in lines)
+
+
 def block(name: str, report: Report) -> str:
-    makers = {"headlines": headlines, "machine": machine, "probes": probes}
+    makers = {"headlines": headlines, "summary": summary, "machine": machine, "probes": probes}
     return makers[name](report) if name in makers else subject(name, report)
 
 

@@ -149,3 +149,13 @@ def test_documents_are_rewritten_between_the_markers_alone(tmp_path):
     assert "| import, over `import numpy` | 20.0 ms | – | 1.50 s | 75.0x | – |" in text
     assert "| a row | 2 | 1.00 ms [2.00 ms] | 50.0 GFLOP/s | 50 % |" in text
     assert not table.update(page, found)
+
+
+def test_summary_lists_the_losses():
+    found = report(1e-3, 0.5e-3, 2e-3)
+    won = report(1e-3, 3e-3, 2e-3)["rows"][0]
+    found["rows"] += [{**won, "name": "another"}, {**won, "name": "a third", "results": {}}]
+    assert table.summary(found) == (
+        "- 2 threads: fastnn is ahead of the fastest peer in 1 of 2 rows; the median ratio is 1.25.\n"
+        "  Behind: gemm: a row (0.500).\n"
+    )
