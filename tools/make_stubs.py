@@ -33,7 +33,9 @@ Index = typing.Any
 '''
 OPERAND = "other: Operand"
 OPERATORS = {
-    **dict.fromkeys(["add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"], OPERAND),
+    **dict.fromkeys(
+        ["add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"], OPERAND
+    ),
     **dict.fromkeys(["pow", "rpow", "iadd", "isub", "imul", "itruediv"], OPERAND),
     **dict.fromkeys(["and", "rand", "or", "ror"], OPERAND),
     **dict.fromkeys(["neg", "pos", "abs", "invert"], ""),
@@ -41,7 +43,10 @@ OPERATORS = {
 SPECIAL = [
     "def __eq__(self, other: Operand) -> Tensor: ...  # type: ignore[override]",
     "def __ne__(self, other: Operand) -> Tensor: ...  # type: ignore[override]",
-    *(f"def __{op}__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]" for op in ("lt", "le", "gt", "ge")),
+    *(
+        f"def __{op}__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]"
+        for op in ("lt", "le", "gt", "ge")
+    ),
     "def __new__(cls, tensor: Tensor) -> typing.Self: ...",
     "def __hash__(self) -> builtins.int: ...",
     "def __bool__(self) -> builtins.bool: ...",
@@ -68,26 +73,33 @@ ATTRIBUTES = {
     "itemsize": "builtins.int",
     "nbytes": "builtins.int",
 }
-WRITABLE = {"requires_grad", "grad"}
+WRITABLE = {"requires_grad", "grad", "data"}
 
 
 def clean(signature: str) -> str:
     """A signature of pybind11's, in the names of the stub."""
     s = signature.replace("fastnn._C.", "")
-    s = re.sub(r"typing\.Supports(Int|Float)(?: \| typing\.SupportsIndex| \| typing\.SupportsFloat)?",
-               lambda m: "builtins." + m[1].lower(), s)
+    s = re.sub(
+        r"typing\.Supports(Int|Float)(?: \| typing\.SupportsIndex| \| typing\.SupportsFloat)?",
+        lambda m: "builtins." + m[1].lower(),
+        s,
+    )
     s = re.sub(r"(?<![\w.])(int|float|bool|str|tuple|list|dict|object)(?![\w(])", r"builtins.\1", s)
     s = re.sub(r"<[^>]*>|device\('[^']*'\)", "...", s)
     s = re.sub(r"(\w+\.)?CapsuleType", "typing.Any", s)
-    return s.replace("typing_extensions.", "typing.").replace("*args", "*args: typing.Any").replace(
-        "**kwargs", "**kwargs: typing.Any").replace("Tensor | None = None", "Tensor | None = None")
+    return (
+        s.replace("typing_extensions.", "typing.")
+        .replace("*args", "*args: typing.Any")
+        .replace("**kwargs", "**kwargs: typing.Any")
+        .replace("Tensor | None = None", "Tensor | None = None")
+    )
 
 
 def signature_of(name: str, function: Any, method: bool) -> str:
     lines = [line for line in (function.__doc__ or "").splitlines() if line.startswith(name + "(")]
     if not lines:  # written in Python
         return f"({'self, ' if method else ''}*args: typing.Any, **kwargs: typing.Any) -> typing.Any"
-    text = clean(lines[0][len(name):])
+    text = clean(lines[0][len(name) :])
     arguments, _, result = text.rpartition(" -> ")
     if method:
         arguments = re.sub(r"^\((self|arg0): [\w.]+", "(self", arguments)
@@ -134,12 +146,17 @@ def function(name: str, f: Any, indent: str = "", method: bool = False) -> str:
 def cls(name: str, c: type) -> str:
     out = [f"class {name}:\n", doc_of(c, "    ")]
     if name == "Tensor":
-        out += [f"    def __{op}__(self{', ' if arg else ''}{arg}) -> Tensor: ...\n" for op, arg in OPERATORS.items()]
+        out += [
+            f"    def __{op}__(self{', ' if arg else ''}{arg}) -> Tensor: ...\n"
+            for op, arg in OPERATORS.items()
+        ]
         out += [f"    {line}\n" for line in SPECIAL]
     for key, value in sorted(vars(c).items()):
         get = getattr(value, "fget", None)
         if name == "Tensor" and key in ATTRIBUTES:
-            out.append(f"    @property\n    def {key}(self) -> {ATTRIBUTES[key]}:\n{doc_of(value, '        ')}        ...\n")
+            out.append(
+                f"    @property\n    def {key}(self) -> {ATTRIBUTES[key]}:\n{doc_of(value, '        ')}        ...\n"
+            )
             if key in WRITABLE:
                 out.append(f"    @{key}.setter\n    def {key}(self, value: {ATTRIBUTES[key]}) -> None: ...\n")
         elif isinstance(value, property):

@@ -1,5 +1,5 @@
-// A backend is one device's memory, kernels and context behind a table of functions. The CPU's is linked in; CUDA's
-// comes from a library of its own.
+// A backend is one device's memory, kernels and context behind a table of functions. The CPU's is linked in;
+// CUDA's comes from a library of its own.
 #pragma once
 #include "kernel_table.h"
 
@@ -17,7 +17,7 @@ struct Backend {
   Status (*copy_to_host)(void* dst, const void* src, size_t bytes, int device);
   Status (*copy_from_host)(void* dst, const void* src, size_t bytes, int device);
   Status (*synchronize)(int device);
-  Context& (*context)(int device);           // the calling thread's
+  Context& (*context)(int device);              // the calling thread's
   bool (*reserve)(Context& ctx, size_t bytes);  // grows the context's scratch; false when memory is short
 };
 

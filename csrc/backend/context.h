@@ -1,4 +1,5 @@
-// What a kernel is handed besides its parameters: threads or a stream, scratch memory, and a flag that asks it to stop.
+// What a kernel is handed besides its parameters: threads or a stream, scratch memory, and a flag that asks
+// it to stop.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -23,9 +24,11 @@ struct Context {
   void (*run_tasks)(const Context&, int64_t tasks, Body body, void* arg) = nullptr;
 };
 
-// Scratch of at least `bytes`, 64-byte aligned, or null: then the kernel returns Status::need_workspace at once, and the
-// launcher makes room and calls it again. So a kernel states its need in one place and never allocates.
-template <class T> T* workspace(Context& ctx, size_t count) {
+// Scratch of at least `bytes`, 64-byte aligned, or null: then the kernel returns Status::need_workspace at
+// once, and the launcher makes room and calls it again. So a kernel states its need in one place and never
+// allocates.
+template <class T>
+T* workspace(Context& ctx, size_t count) {
   const size_t bytes = count * sizeof(T);
   if (bytes <= ctx.scratch_bytes) return reinterpret_cast<T*>(ctx.scratch);
   ctx.scratch_needed = bytes;
@@ -35,10 +38,12 @@ template <class T> T* workspace(Context& ctx, size_t count) {
 // Below this many nanoseconds of estimated work on one core a second thread costs more than it brings.
 constexpr double kSerialBelow = 12e3;
 
-// Calls f(task, worker) for every task in [0, tasks). `nanoseconds` estimates the work of all tasks together on one core;
-// it decides only whether other threads are woken. How the work is cut into tasks must depend on shapes alone: that is
-// what makes results the same for any number of threads. `worker` is in [0, ctx.threads): an index into per-thread scratch.
-template <class F> Status parallel_for(Context& ctx, int64_t tasks, double nanoseconds, F&& f) {
+// Calls f(task, worker) for every task in [0, tasks). `nanoseconds` estimates the work of all tasks together
+// on one core; it decides only whether other threads are woken. How the work is cut into tasks must depend on
+// shapes alone: that is what makes results the same for any number of threads. `worker` is in [0,
+// ctx.threads): an index into per-thread scratch.
+template <class F>
+Status parallel_for(Context& ctx, int64_t tasks, double nanoseconds, F&& f) {
   if (tasks <= 1 || ctx.threads <= 1 || nanoseconds < kSerialBelow) {
     for (int64_t task = 0; task < tasks; ++task) {
       if (*ctx.cancel) return Status::cancelled;

@@ -27,16 +27,42 @@ constexpr const char* name_of(DType t) {
 }
 constexpr bool is_floating(DType t) { return t <= DType::float16; }
 
-template <class T> struct dtype_traits;
-template <> struct dtype_traits<float> { static constexpr DType value = DType::float32; };
-template <> struct dtype_traits<double> { static constexpr DType value = DType::float64; };
-template <> struct dtype_traits<bfloat16> { static constexpr DType value = DType::bfloat16; };
-template <> struct dtype_traits<float16> { static constexpr DType value = DType::float16; };
-template <> struct dtype_traits<int64_t> { static constexpr DType value = DType::int64; };
-template <> struct dtype_traits<int32_t> { static constexpr DType value = DType::int32; };
-template <> struct dtype_traits<uint8_t> { static constexpr DType value = DType::uint8; };
-template <> struct dtype_traits<bool> { static constexpr DType value = DType::boolean; };
-template <class T> constexpr DType dtype_of = dtype_traits<T>::value;
+template <class T>
+struct dtype_traits;
+template <>
+struct dtype_traits<float> {
+  static constexpr DType value = DType::float32;
+};
+template <>
+struct dtype_traits<double> {
+  static constexpr DType value = DType::float64;
+};
+template <>
+struct dtype_traits<bfloat16> {
+  static constexpr DType value = DType::bfloat16;
+};
+template <>
+struct dtype_traits<float16> {
+  static constexpr DType value = DType::float16;
+};
+template <>
+struct dtype_traits<int64_t> {
+  static constexpr DType value = DType::int64;
+};
+template <>
+struct dtype_traits<int32_t> {
+  static constexpr DType value = DType::int32;
+};
+template <>
+struct dtype_traits<uint8_t> {
+  static constexpr DType value = DType::uint8;
+};
+template <>
+struct dtype_traits<bool> {
+  static constexpr DType value = DType::boolean;
+};
+template <class T>
+constexpr DType dtype_of = dtype_traits<T>::value;
 
 // A set of dtypes is a bit mask, so that a registry row can be tested at compile time.
 using DTypeSet = unsigned;

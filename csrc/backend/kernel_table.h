@@ -6,7 +6,8 @@
 
 namespace fastnn {
 
-template <class P> struct KernelRow {
+template <class P>
+struct KernelRow {
   using Params = P;
   using Fn = Status (*)(Context&, const P&);
   Fn fn[kDTypes];  // by dtype; null where the row does not list it
@@ -21,9 +22,11 @@ struct KernelTable {
 };
 
 // Fills one row: pick.template operator()<T>() names the kernel's instance for T.
-template <DTypeSet set, class P, class Pick> void fill_row(KernelRow<P>& row, Pick pick) {
+template <DTypeSet set, class P, class Pick>
+void fill_row(KernelRow<P>& row, Pick pick) {
   auto one = [&]<class T>() {
-    if constexpr (contains(set, dtype_of<T>)) row.fn[static_cast<int>(dtype_of<T>)] = pick.template operator()<T>();
+    if constexpr (contains(set, dtype_of<T>))
+      row.fn[static_cast<int>(dtype_of<T>)] = pick.template operator()<T>();
   };
   one.template operator()<float>();
   one.template operator()<double>();
@@ -35,8 +38,8 @@ template <DTypeSet set, class P, class Pick> void fill_row(KernelRow<P>& row, Pi
   one.template operator()<bool>();
 }
 
-// Closes a kernel file: instantiates the family's kernels for the dtypes of their rows and enters them in a table.
-// Stands in the namespace of the kernels; FASTNN_DEVICE is the bit of the backend being built.
+// Closes a kernel file: instantiates the family's kernels for the dtypes of their rows and enters them in a
+// table. Stands in the namespace of the kernels; FASTNN_DEVICE is the bit of the backend being built.
 #define FASTNN_FILL(name, params, dtypes, devices) \
   if constexpr (((devices) & FASTNN_DEVICE) != 0)  \
     fill_row<(dtypes)>(table.name, []<class T>() -> KernelRow<params>::Fn { return &name<T>; });

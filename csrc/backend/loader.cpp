@@ -1,4 +1,5 @@
-// Which backends there are: the CPU's always; CUDA's lives in a library of its own, which this build does not have yet.
+// Which backends there are: the CPU's always; CUDA's lives in a library of its own, which this build does not
+// have yet.
 #include "loader.h"
 
 namespace fastnn {

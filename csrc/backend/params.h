@@ -1,5 +1,5 @@
-// What the kernels of each family are told: plain structs, filled and validated by the op, read by every backend.
-// Strides and leading dimensions count elements, not bytes. Pointers are to the first element.
+// What the kernels of each family are told: plain structs, filled and validated by the op, read by every
+// backend. Strides and leading dimensions count elements, not bytes. Pointers are to the first element.
 #pragma once
 #include "dtype.h"
 
@@ -7,11 +7,13 @@ namespace fastnn {
 
 constexpr int kMaxDims = 8;
 
-// ---- elementwise ----------------------------------------------------------------------------------------------------
-// A nest of loops over N operands; operand 0 is the output. Outermost dimension first, innermost last; dimensions that
-// can be walked as one have been merged, size-1 dimensions dropped (a 0-d or one-element loop has ndim 1, shape {1}).
-// A stride of 0 repeats an element (broadcasting). numel is the product of shape and may be 0.
-template <int N> struct Loop {
+// ---- elementwise
+// ---------------------------------------------------------------------------------------------------- A nest
+// of loops over N operands; operand 0 is the output. Outermost dimension first, innermost last; dimensions
+// that can be walked as one have been merged, size-1 dimensions dropped (a 0-d or one-element loop has ndim
+// 1, shape {1}). A stride of 0 repeats an element (broadcasting). numel is the product of shape and may be 0.
+template <int N>
+struct Loop {
   int ndim;
   int64_t numel;
   int64_t shape[kMaxDims];
@@ -23,7 +25,8 @@ struct UnaryParams {
   const void* x;
   Loop<2> loop;
 };
-struct UnaryGradParams {  // dx = f'(saved) * dy, where saved is the forward's input or output, as the kernel's row says
+struct UnaryGradParams {  // dx = f'(saved) * dy, where saved is the forward's input or output, as the
+                          // kernel's row says
   void* dx;
   const void* dy;
   const void* saved;
@@ -60,21 +63,25 @@ struct ArangeParams {  // y[i] = start + i * step
   double start, step;
 };
 
-// ---- reductions -----------------------------------------------------------------------------------------------------
-// y[kept] = reduce over `reduced` of x. Two nests: `kept` runs over the outputs (operand 0 is y, 1 is x), `reduced` over
-// the elements that fall into one output (operand 0 is x). Both are merged as in Loop. y is dense in row-major order of `kept`.
+// ---- reductions
+// -----------------------------------------------------------------------------------------------------
+// y[kept] = reduce over `reduced` of x. Two nests: `kept` runs over the outputs (operand 0 is y, 1 is x),
+// `reduced` over the elements that fall into one output (operand 0 is x). Both are merged as in Loop. y is
+// dense in row-major order of `kept`.
 struct ReduceParams {
   void* y;
-  int64_t* index;  // argmax, argmin: position in row-major order of `reduced`; max, min: optional, may be null
+  int64_t*
+      index;  // argmax, argmin: position in row-major order of `reduced`; max, min: optional, may be null
   const void* x;
   Loop<2> kept;
   Loop<1> reduced;
   double scale;  // sum: y = scale * sum (mean passes 1/n)
 };
 
-// ---- matrix products ------------------------------------------------------------------------------------------------
-// C (m x n, row-major, ldc) = act(A B + bias) for each of `batch` products; element (i, p) of A is a[i * rs_a + p * cs_a].
-// One of (rs_a, cs_a) is 1, and so for B: NN, NT, TN and TT come without copies.
+// ---- matrix products
+// ------------------------------------------------------------------------------------------------ C (m x n,
+// row-major, ldc) = act(A B + bias) for each of `batch` products; element (i, p) of A is a[i * rs_a + p *
+// cs_a]. One of (rs_a, cs_a) is 1, and so for B: NN, NT, TN and TT come without copies.
 enum class Activation : int { none, relu };
 struct GemmParams {
   int64_t m, n, k;
@@ -86,12 +93,14 @@ struct GemmParams {
   int64_t ldc;
   const void* bias;  // length n, added to every row; or null
   Activation activation;
-  int64_t batch;                         // >= 0
-  int64_t batch_a, batch_b, batch_c;     // distance from one product to the next; 0 shares the operand
+  int64_t batch;                      // >= 0
+  int64_t batch_a, batch_b, batch_c;  // distance from one product to the next; 0 shares the operand
 };
 
-// ---- convolution and pooling ----------------------------------------------------------------------------------------
-// N images of C channels, H x W pixels; K filters of (C / groups) x R x S; outputs P x Q. All tensors row-major NCHW / KCRS.
+// ---- convolution and pooling
+// ---------------------------------------------------------------------------------------- N images of C
+// channels, H x W pixels; K filters of (C / groups) x R x S; outputs P x Q. All tensors row-major NCHW /
+// KCRS.
 struct ConvShape {
   int64_t n, c, h, w, k, r, s, p, q;
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
@@ -111,11 +120,12 @@ struct PoolParams {  // planes = N * C images of H x W to P x Q
   bool count_include_pad;  // avg: divide by the whole window
   const void* x;           // forward: x; backward: dy
   void* y;                 // forward: y; backward: dx (written whole)
-  void* index;             // max: position of the maximum within its window, r * kernel_w + s; index_bytes each
-  int index_bytes;         // 1 where kernel_h * kernel_w <= 256, else 4
+  void* index;      // max: position of the maximum within its window, r * kernel_w + s; index_bytes each
+  int index_bytes;  // 1 where kernel_h * kernel_w <= 256, else 4
 };
 
-// ---- softmax and cross-entropy --------------------------------------------------------------------------------------
+// ---- softmax and cross-entropy
+// --------------------------------------------------------------------------------------
 struct SoftmaxParams {  // over `size` elements, `inner` apart, for each of outer * inner rows; dense
   int64_t outer, size, inner;
   void* y;
@@ -127,14 +137,16 @@ struct CrossEntropyParams {  // rows x classes, row-major
   const void* logits;
   const int64_t* labels;
   int64_t ignore_index;
-  void* loss;          // forward: rows losses (0 where ignored)
-  void* log_sum_exp;   // forward: written; backward: read; rows pairs {m, s}, log sum e^x = m + s (apart, for large logits)
-  const void* dloss;   // backward: rows factors, the gradient of each row's loss
-  void* dlogits;       // backward: written whole
+  void* loss;         // forward: rows losses (0 where ignored)
+  void* log_sum_exp;  // forward: written; backward: read; rows pairs {m, s}, log sum e^x = m + s (apart, for
+                      // large logits)
+  const void* dloss;  // backward: rows factors, the gradient of each row's loss
+  void* dlogits;      // backward: written whole
 };
 
-// ---- random numbers -------------------------------------------------------------------------------------------------
-// Philox 4x32-10 keyed by (seed, op): element i always gets the same draw, whatever the number of threads.
+// ---- random numbers
+// ------------------------------------------------------------------------------------------------- Philox
+// 4x32-10 keyed by (seed, op): element i always gets the same draw, whatever the number of threads.
 struct RandomParams {
   void* y;
   int64_t numel;
@@ -150,9 +162,11 @@ struct DropoutParams {  // y = keep(i) ? x * scale : 0; the mask is drawn again 
   double p;
 };
 
-// ---- indexing -------------------------------------------------------------------------------------------------------
-// Slices of `inner` dense elements. gather: y[i] = x[offset[i]]; scatter_add: y[offset[i]] += x[i], in order of i;
-// put: y[offset[i]] = x[i], in order of i. Offsets count elements of x (of y for scatter_add and put) and are in range.
+// ---- indexing
+// -------------------------------------------------------------------------------------------------------
+// Slices of `inner` dense elements. gather: y[i] = x[offset[i]]; scatter_add: y[offset[i]] += x[i], in order
+// of i; put: y[offset[i]] = x[i], in order of i. Offsets count elements of x (of y for scatter_add and put)
+// and are in range.
 struct IndexParams {
   void* y;
   const void* x;
@@ -165,7 +179,8 @@ struct IndexRangeParams {  // smallest and largest of `count` indices
   int64_t* range;  // {min, max}
 };
 
-// ---- optimisers: one call over all parameters -----------------------------------------------------------------------
+// ---- optimisers: one call over all parameters
+// -----------------------------------------------------------------------
 struct OptimTensor {
   void* w;
   const void* g;

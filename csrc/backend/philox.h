@@ -1,6 +1,6 @@
 // Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// A counter-based generator: block i of stream (seed, op) is a pure function of the three, so any thread, vector lane or
-// device computes its own numbers without state.
+// A counter-based generator: block i of stream (seed, op) is a pure function of the three, so any thread,
+// vector lane or device computes its own numbers without state.
 #pragma once
 #include <stdint.h>
 

@@ -6,7 +6,6 @@ namespace {
 thread_local bool grad_mode = true;
 std::atomic<uint64_t> next_sequence{0};
 
-
 }  // namespace
 
 bool grad_enabled() { return grad_mode; }
@@ -27,7 +26,8 @@ Node::~Node() {
 
 void Node::release() {
   if (refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // Freeing a node drops references to others; the list keeps that from recursing through a graph of any depth.
+  // Freeing a node drops references to others; the list keeps that from recursing through a graph of any
+  // depth.
   struct Queue {
     std::vector<Node*> nodes;
     bool draining = false;
@@ -77,8 +77,8 @@ Tensor Backward::get(const Saved& saved) const {
   if (!saved.tensor.defined()) return {};
   const uint32_t now = saved.tensor.impl()->storage->version.load(std::memory_order_relaxed);
   check(now == saved.version, ErrorKind::runtime, node_.name, ": a tensor of shape ", saved.tensor.shape(),
-        " that its gradient needs was changed in place after the forward pass (version ", now, ", saved at ", saved.version,
-        "); write to a clone instead");
+        " that its gradient needs was changed in place after the forward pass (version ", now, ", saved at ",
+        saved.version, "); write to a clone instead");
   if (!saved.output || !grad_enabled()) return saved.tensor;
   Tensor y = detach(saved.tensor);
   attach(&node_, y, saved.output_nr);
@@ -86,7 +86,8 @@ Tensor Backward::get(const Saved& saved) const {
 }
 
 Tensor before_in_place(const char* op, const Tensor& x, bool recorded) {
-  check_value(!x.impl()->storage->read_only, op, ": the tensor shares a read-only NumPy array and cannot be written");
+  check_value(!x.impl()->storage->read_only, op,
+              ": the tensor shares a read-only NumPy array and cannot be written");
   for (int i = 0; i < x.dim(); ++i)
     check(x.strides()[i] != 0 || x.size(i) <= 1, ErrorKind::runtime, op,
           ": the tensor is an expanded view, several of its elements share memory; write to a clone");
@@ -95,7 +96,8 @@ Tensor before_in_place(const char* op, const Tensor& x, bool recorded) {
   check(!x.requires_grad() || !x.is_leaf(), ErrorKind::runtime, op,
         ": a leaf that requires grad cannot be changed in place while gradients are recorded; use no_grad()");
   check(!x.impl()->is_view, ErrorKind::runtime, op,
-        ": a view cannot be changed in place while gradients are recorded, for the tensor it shows would not know; write "
+        ": a view cannot be changed in place while gradients are recorded, for the tensor it shows would not "
+        "know; write "
         "through an index of that tensor, or to a clone");
   before.impl()->grad_fn = x.impl()->grad_fn;
   before.impl()->output_nr = x.impl()->output_nr;

@@ -1,4 +1,5 @@
-// The tape: a node per recorded op, edges to the nodes that made its inputs, and backward(), which walks them newest first.
+// The tape: a node per recorded op, edges to the nodes that made its inputs, and backward(), which walks them
+// newest first.
 //
 // An op records itself with
 //
@@ -6,8 +7,8 @@
 //     b.set(0, tanh_backward(b.dy(), b.get(y)));
 //   });
 //
-// Inside, ops run with the tape on when the caller asked for create_graph: what is built from differentiable ops is then
-// differentiable again; grad_enabled() tells, where a fused kernel serves the common case.
+// Inside, ops run with the tape on when the caller asked for create_graph: what is built from differentiable
+// ops is then differentiable again; grad_enabled() tells, where a fused kernel serves the common case.
 #pragma once
 #include <functional>
 #include <initializer_list>
@@ -34,11 +35,13 @@ class GradMode {  // sets the mode of this thread for a scope
   bool before_;
 };
 
-template <class... Inputs> bool wants_grad(const Inputs&... inputs) {
+template <class... Inputs>
+bool wants_grad(const Inputs&... inputs) {
   return grad_enabled() && ((inputs.defined() && inputs.requires_grad()) || ...);
 }
 
-// A tensor kept for the backward pass, with the version it had: reading it after an in-place write is an error.
+// A tensor kept for the backward pass, with the version it had: reading it after an in-place write is an
+// error.
 struct Saved {
   Tensor tensor;
   uint32_t version = 0;
@@ -60,7 +63,8 @@ Edge edge_of(const Tensor& x);
 // Functions that see, and may replace, a gradient on its way: of a leaf, or of the outputs of a node.
 class Watches {
  public:
-  using Hook = std::function<Tensor(const Tensor&)>;  // returns the gradient to use instead, or an undefined Tensor
+  using Hook =
+      std::function<Tensor(const Tensor&)>;  // returns the gradient to use instead, or an undefined Tensor
 
   uint64_t add(uint32_t output_nr, Hook hook);
   void remove(uint64_t id);
@@ -142,9 +146,11 @@ class Backward {
   Tensor* dx_;
 };
 
-template <class F> class ClosureNode final : public Node {
+template <class F>
+class ClosureNode final : public Node {
  public:
-  ClosureNode(const char* name, size_t inputs, size_t outputs, F&& f) : Node(name, inputs, outputs), f_(std::move(f)) {}
+  ClosureNode(const char* name, size_t inputs, size_t outputs, F&& f)
+      : Node(name, inputs, outputs), f_(std::move(f)) {}
   ~ClosureNode() override {
     if (!freed) f_.~F();
   }
@@ -165,7 +171,8 @@ template <class F> class ClosureNode final : public Node {
 void attach(Node* node, const Tensor& y, uint32_t output_nr);
 
 template <class F>
-void record(const char* name, const Tensor& y, std::initializer_list<std::reference_wrapper<const Tensor>> inputs, F&& f) {
+void record(const char* name, const Tensor& y,
+            std::initializer_list<std::reference_wrapper<const Tensor>> inputs, F&& f) {
   Ref<Node> node(new ClosureNode<std::decay_t<F>>(name, inputs.size(), 1, std::forward<F>(f)));
   size_t i = 0;
   for (const Tensor& x : inputs) node->edge(i++) = edge_of(x);
@@ -180,15 +187,17 @@ void record_many(const char* name, std::span<const Tensor> outputs, std::span<co
     if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
 }
 
-// For an op that is about to overwrite x: checks that it may, and returns x as it was (same memory, its own history), to be
-// the input of the node whose output x becomes where the write is `recorded`.
+// For an op that is about to overwrite x: checks that it may, and returns x as it was (same memory, its own
+// history), to be the input of the node whose output x becomes where the write is `recorded`.
 Tensor before_in_place(const char* op, const Tensor& x, bool recorded);
 
-// Adds the gradients of sum(outputs * grads) to the .grad of every leaf; grads[i] may be undefined for a scalar output.
-void backward(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph, bool create_graph);
+// Adds the gradients of sum(outputs * grads) to the .grad of every leaf; grads[i] may be undefined for a
+// scalar output.
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph,
+              bool create_graph);
 // Returns them for `inputs` instead, undefined where an input took no part.
-std::vector<Tensor> gradients(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> grads,
-                              bool retain_graph, bool create_graph);
+std::vector<Tensor> gradients(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                              std::span<const Tensor> grads, bool retain_graph, bool create_graph);
 
 // Supplied by csrc/ops: what the engine needs of them.
 Tensor ones_like(const Tensor& x);

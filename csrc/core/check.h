@@ -20,7 +20,8 @@ class Error : public std::exception {
   std::string message_;
 };
 
-template <class... Parts> [[noreturn, gnu::cold, gnu::noinline]] void fail(ErrorKind kind, const Parts&... parts) {
+template <class... Parts>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(ErrorKind kind, const Parts&... parts) {
   std::ostringstream text;
   text << std::boolalpha;
   (text << ... << parts);
@@ -28,12 +29,22 @@ template <class... Parts> [[noreturn, gnu::cold, gnu::noinline]] void fail(Error
 }
 
 // The parts are printed only when the check fails.
-template <class... Parts> inline void check(bool ok, ErrorKind kind, const Parts&... parts) {
+template <class... Parts>
+inline void check(bool ok, ErrorKind kind, const Parts&... parts) {
   if (!ok) [[unlikely]]
     fail(kind, parts...);
 }
-template <class... Parts> inline void check_value(bool ok, const Parts&... parts) { check(ok, ErrorKind::value, parts...); }
-template <class... Parts> inline void check_type(bool ok, const Parts&... parts) { check(ok, ErrorKind::type, parts...); }
-template <class... Parts> inline void check_index(bool ok, const Parts&... parts) { check(ok, ErrorKind::index, parts...); }
+template <class... Parts>
+inline void check_value(bool ok, const Parts&... parts) {
+  check(ok, ErrorKind::value, parts...);
+}
+template <class... Parts>
+inline void check_type(bool ok, const Parts&... parts) {
+  check(ok, ErrorKind::type, parts...);
+}
+template <class... Parts>
+inline void check_index(bool ok, const Parts&... parts) {
+  check(ok, ErrorKind::index, parts...);
+}
 
 }  // namespace fastnn

@@ -1,5 +1,5 @@
-// backward(): nodes are taken newest first (a node's consumers are always newer), so each is reached when all parts of its
-// gradient have arrived. Sums are formed in that order, which depends on the graph alone.
+// backward(): nodes are taken newest first (a node's consumers are always newer), so each is reached when all
+// parts of its gradient have arrived. Sums are formed in that order, which depends on the graph alone.
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
@@ -10,7 +10,8 @@
 namespace fastnn {
 namespace {
 
-// One pass at a time: nodes carry the state of the running one. A thread that has to wait lets others run meanwhile.
+// One pass at a time: nodes carry the state of the running one. A thread that has to wait lets others run
+// meanwhile.
 class EngineLock {
  public:
   EngineLock() {
@@ -146,8 +147,9 @@ class Pass {
       if (c.node == &node && node.pending(c.output_nr).defined()) c.grad = node.pending(c.output_nr);
     if (node.freed) {
       forget(node);
-      fail(ErrorKind::runtime, "backward: the graph of this result has been used and freed already; pass retain_graph=True to "
-                               "the first backward if a second is wanted");
+      fail(ErrorKind::runtime,
+           "backward: the graph of this result has been used and freed already; pass retain_graph=True to "
+           "the first backward if a second is wanted");
     }
     constexpr size_t kFew = 8;
     Tensor few[kFew];
@@ -192,7 +194,9 @@ class Pass {
     }
   }
 
-  static void add(Tensor& sum, Tensor term) { sum = sum.defined() ? accumulate(std::move(sum), term) : std::move(term); }
+  static void add(Tensor& sum, Tensor term) {
+    sum = sum.defined() ? accumulate(std::move(sum), term) : std::move(term);
+  }
 
   static void forget(Node& node) {
     node.pass = 0;
@@ -207,8 +211,8 @@ class Pass {
   const uint64_t id_;
 };
 
-void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph, bool create_graph,
-              std::span<Capture> captures) {
+void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph,
+              bool create_graph, std::span<Capture> captures) {
   EngineLock lock;
   GradMode mode(create_graph);
   Pass pass(retain_graph || create_graph, create_graph, captures);
@@ -218,12 +222,14 @@ void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bo
           "backward: the tensor does not require grad and was not made from one that does");
     Tensor dy = i < grads.size() ? grads[i] : Tensor();
     if (!dy.defined()) {
-      check(y.numel() == 1, ErrorKind::runtime, "backward: a gradient must be given for an output of shape ", y.shape(),
-            "; only for a single element is it 1 by itself");
+      check(y.numel() == 1, ErrorKind::runtime, "backward: a gradient must be given for an output of shape ",
+            y.shape(), "; only for a single element is it 1 by itself");
       dy = ones_like(y);
     }
-    check_value(dy.shape() == y.shape(), "backward: gradient of shape ", dy.shape(), " given for an output of shape ", y.shape());
-    check_type(dy.dtype() == y.dtype(), "backward: gradient of dtype ", dy.dtype(), " given for an output of ", y.dtype());
+    check_value(dy.shape() == y.shape(), "backward: gradient of shape ", dy.shape(),
+                " given for an output of shape ", y.shape());
+    check_type(dy.dtype() == y.dtype(), "backward: gradient of dtype ", dy.dtype(),
+               " given for an output of ", y.dtype());
     pass.send(edge_of(y), std::move(dy));
   }
   pass.run();
@@ -231,12 +237,13 @@ void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bo
 
 }  // namespace
 
-void backward(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph, bool create_graph) {
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph,
+              bool create_graph) {
   run_pass(outputs, grads, retain_graph, create_graph, {});
 }
 
-std::vector<Tensor> gradients(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> grads,
-                              bool retain_graph, bool create_graph) {
+std::vector<Tensor> gradients(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                              std::span<const Tensor> grads, bool retain_graph, bool create_graph) {
   check_value(!inputs.empty(), "grad: no inputs were given");
   std::vector<Capture> captures;
   for (const Tensor& x : inputs) {

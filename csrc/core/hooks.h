@@ -1,11 +1,13 @@
-// What the library asks of the language that hosts it (Python's lock and signals), as functions that the binding fills in.
-// Without a host they do nothing.
+// What the library asks of the language that hosts it (Python's lock and signals), as functions that the
+// binding fills in. Without a host they do nothing.
 #pragma once
 
 namespace fastnn {
 
 struct HostHooks {
-  void* (*unlock)() = [] { return static_cast<void*>(nullptr); };  // lets other host threads run; null if not held
+  void* (*unlock)() = [] {
+    return static_cast<void*>(nullptr);
+  };  // lets other host threads run; null if not held
   void (*relock)(void* token) = [](void*) {};
   bool (*main_thread)() = [] { return false; };  // whether an interrupt should stop this thread's kernels
   void (*raise_interrupt)() = [] {};             // throws if the interrupt became an error in the host

@@ -1,5 +1,5 @@
-// The one way from an op to a kernel: pick it by device and dtype, give it scratch, let other Python threads run while it
-// takes long, turn its Status into an error.
+// The one way from an op to a kernel: pick it by device and dtype, give it scratch, let other Python threads
+// run while it takes long, turn its Status into an error.
 #pragma once
 #include "../backend/backend.h"
 #include "hooks.h"
@@ -7,21 +7,30 @@
 
 namespace fastnn {
 
-// Estimated nanoseconds on one core, to decide whether to let go of the host's lock (and to watch for Ctrl-C).
-template <int N> double cost(const Loop<N>& loop) { return 0.5 * static_cast<double>(loop.numel); }
-template <class P> double cost(const P& p)
+// Estimated nanoseconds on one core, to decide whether to let go of the host's lock (and to watch for
+// Ctrl-C).
+template <int N>
+double cost(const Loop<N>& loop) {
+  return 0.5 * static_cast<double>(loop.numel);
+}
+template <class P>
+double cost(const P& p)
   requires requires { p.loop; }
 {
   return cost(p.loop);
 }
-template <class P> double cost(const P& p)
+template <class P>
+double cost(const P& p)
   requires requires { p.numel; }
 {
   return static_cast<double>(p.numel);
 }
-inline double cost(const ReduceParams& p) { return 0.3 * static_cast<double>(p.kept.numel * p.reduced.numel); }
+inline double cost(const ReduceParams& p) {
+  return 0.3 * static_cast<double>(p.kept.numel * p.reduced.numel);
+}
 inline double cost(const GemmParams& p) {
-  return static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k) * static_cast<double>(p.batch) / 25;
+  return static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k) *
+         static_cast<double>(p.batch) / 25;
 }
 inline double cost(const ConvParams& p) {
   const ConvShape& s = p.shape;
@@ -36,11 +45,14 @@ inline double cost(const SgdParams& p) { return 1000.0 * static_cast<double>(p.c
 inline double cost(const AdamParams& p) { return 1000.0 * static_cast<double>(p.count); }
 
 // Only kernels that can take very long and write nothing but a new tensor may be stopped half way.
-template <class P> constexpr bool cancellable = false;
-template <> inline constexpr bool cancellable<GemmParams> = true;
-template <> inline constexpr bool cancellable<ConvParams> = true;
+template <class P>
+constexpr bool cancellable = false;
+template <>
+inline constexpr bool cancellable<GemmParams> = true;
+template <>
+inline constexpr bool cancellable<ConvParams> = true;
 
-constexpr double kUnlockAbove = 20e3;     // nanoseconds; giving the lock back costs some 100
+constexpr double kUnlockAbove = 20e3;  // nanoseconds; giving the lock back costs some 100
 constexpr double kWatchSignalsAbove = 20e6;
 
 // While it lives on the host's main thread, SIGINT also sets ctx.cancel.
@@ -60,7 +72,8 @@ class InterruptWatch {
 [[noreturn]] void fail_no_kernel(const char* op, DType dtype, Device device);
 const Backend& backend_of(Device device);
 
-template <auto Row, class P> void launch(const char* op, DType dtype, Device device, const P& params) {
+template <auto Row, class P>
+void launch(const char* op, DType dtype, Device device, const P& params) {
   const Backend& backend = backend_of(device);
   const auto kernel = (backend.kernels->*Row).fn[static_cast<int>(dtype)];
   if (!kernel) [[unlikely]]
@@ -85,7 +98,8 @@ template <auto Row, class P> void launch(const char* op, DType dtype, Device dev
     }
   }
 }
-template <auto Row, class P> void launch(const char* op, const Tensor& like, const P& params) {
+template <auto Row, class P>
+void launch(const char* op, const Tensor& like, const P& params) {
   launch<Row>(op, like.dtype(), like.device(), params);
 }
 

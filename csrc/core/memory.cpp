@@ -1,9 +1,9 @@
 #include "memory.h"
 
+#include <stdlib.h>
 #include <atomic>
 #include <bit>
 #include <mutex>
-#include <stdlib.h>
 
 #include "../backend/backend.h"
 #include "check.h"
@@ -27,9 +27,12 @@ class SpinLock {
 std::atomic<int64_t> system_calls{0};
 std::atomic<int64_t> fail_after{0};
 
-bool planned_failure() { return fail_after.load(std::memory_order_relaxed) > 0 && fail_after.fetch_sub(1) == 1; }
+bool planned_failure() {
+  return fail_after.load(std::memory_order_relaxed) > 0 && fail_after.fetch_sub(1) == 1;
+}
 
-// ---- small objects: one free list per multiple of 64 bytes ------------------------------------------------------------
+// ---- small objects: one free list per multiple of 64 bytes
+// ------------------------------------------------------------
 constexpr size_t kStep = 64, kSmallClasses = 16, kChunk = 64 * 1024;
 
 struct FreeObject {
@@ -45,7 +48,8 @@ SmallPool& small_pool() {
   return pool;
 }
 
-// ---- tensors: bins of four sizes per power of two, so that at most a quarter of a block is unused ---------------------
+// ---- tensors: bins of four sizes per power of two, so that at most a quarter of a block is unused
+// ---------------------
 constexpr size_t kSmallest = 64;
 constexpr int kBins = 4 * 42;
 
@@ -139,12 +143,14 @@ void small_free(void* p, size_t bytes) {
 
 void* tensor_alloc(size_t bytes, Device device) {
   if (bytes == 0) return nullptr;
-  check(bytes < (size_t{1} << 46), ErrorKind::memory, "out of memory: a tensor of ", bytes, " bytes cannot be had");
+  check(bytes < (size_t{1} << 46), ErrorKind::memory, "out of memory: a tensor of ", bytes,
+        " bytes cannot be had");
   const int b = bin_of(bytes);
   const size_t rounded = bin_bytes(b);
   TensorPool& pool = tensor_pool(device);
   void* p = nullptr;
-  if (planned_failure()) fail(ErrorKind::memory, "out of memory: allocating ", bytes, " bytes failed (planned by a test)");
+  if (planned_failure())
+    fail(ErrorKind::memory, "out of memory: allocating ", bytes, " bytes failed (planned by a test)");
   {
     std::lock_guard guard(pool.lock);
     Bin& bin = pool.bins[b];
@@ -161,7 +167,9 @@ void* tensor_alloc(size_t bytes, Device device) {
       empty_cache_of(device, backend);
       p = backend.allocate(rounded, device.index);
     }
-    if (!p) fail(ErrorKind::memory, "out of memory: a tensor of ", bytes, " bytes could not be had on ", backend.name);
+    if (!p)
+      fail(ErrorKind::memory, "out of memory: a tensor of ", bytes, " bytes could not be had on ",
+           backend.name);
   }
   std::lock_guard guard(pool.lock);
   pool.used += static_cast<int64_t>(rounded);
@@ -188,7 +196,8 @@ void tensor_free(void* p, size_t bytes, Device device) {
 void empty_cache() {
   for (int type = 0; type < kDeviceTypes; ++type)
     if (const Backend* backend = find_backend(static_cast<DeviceType>(type)))
-      for (int i = 0; i < kMaxDevices; ++i) empty_cache_of({static_cast<DeviceType>(type), static_cast<int8_t>(i)}, *backend);
+      for (int i = 0; i < kMaxDevices; ++i)
+        empty_cache_of({static_cast<DeviceType>(type), static_cast<int8_t>(i)}, *backend);
 }
 
 MemoryStats memory_stats(DeviceType type) {

@@ -1,4 +1,5 @@
-// Two allocators that keep what they are given back, so that a training loop that has warmed up asks the system for nothing.
+// Two allocators that keep what they are given back, so that a training loop that has warmed up asks the
+// system for nothing.
 //   small_alloc   bookkeeping objects of a fixed size (tensors, storages, tape nodes)
 //   tensor_alloc  the elements of tensors, on any device, 64-byte aligned
 #pragma once
@@ -24,13 +25,14 @@ struct Pooled {
   static void operator delete(void* p, size_t bytes) { small_free(p, bytes); }
 };
 
-void* tensor_alloc(size_t bytes, Device device);  // throws Error(memory) when there is none, after emptying the cache
+void* tensor_alloc(size_t bytes,
+                   Device device);  // throws Error(memory) when there is none, after emptying the cache
 void tensor_free(void* p, size_t bytes, Device device);
 void empty_cache();
 
 struct MemoryStats {
-  int64_t used, cached, peak;    // bytes in tensors, bytes kept for reuse, the largest `used` so far
-  int64_t system_calls;          // blocks asked of the device so far; constant once a loop has warmed up
+  int64_t used, cached, peak;  // bytes in tensors, bytes kept for reuse, the largest `used` so far
+  int64_t system_calls;        // blocks asked of the device so far; constant once a loop has warmed up
 };
 MemoryStats memory_stats(DeviceType type);
 void reset_peak_memory(DeviceType type);

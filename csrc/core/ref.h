@@ -5,7 +5,8 @@
 
 namespace fastnn {
 
-template <class T> class Ref {
+template <class T>
+class Ref {
  public:
   Ref() = default;
   Ref(std::nullptr_t) {}

@@ -16,14 +16,15 @@ int64_t checked_numel(const char* op, const Dims& shape) {
 
 Dims row_major_strides(const Dims& shape) {
   Dims strides(shape.size(), 1);
-  for (int i = shape.size() - 2; i >= 0; --i) strides[i] = strides[i + 1] * std::max<int64_t>(shape[i + 1], 1);
+  for (int i = shape.size() - 2; i >= 0; --i)
+    strides[i] = strides[i + 1] * std::max<int64_t>(shape[i + 1], 1);
   return strides;
 }
 
 int wrap_dim(const char* op, int64_t dim, int ndim) {
   const int n = std::max(ndim, 1);
-  check_index(dim >= -n && dim < n, op, ": dimension ", dim, " is out of range for a tensor of ", ndim, " dimensions (", -n,
-              " to ", n - 1, ")");
+  check_index(dim >= -n && dim < n, op, ": dimension ", dim, " is out of range for a tensor of ", ndim,
+              " dimensions (", -n, " to ", n - 1, ")");
   return static_cast<int>(dim < 0 ? dim + n : dim);
 }
 

@@ -1,4 +1,5 @@
-// Dimensions and strides, inline, at most kMaxDims of them; arithmetic on them that cannot overflow unnoticed.
+// Dimensions and strides, inline, at most kMaxDims of them; arithmetic on them that cannot overflow
+// unnoticed.
 #pragma once
 #include <algorithm>
 #include <initializer_list>

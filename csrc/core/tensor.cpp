@@ -19,8 +19,10 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
-// The dimensions that are not of size 1, sorted so that before(a, b) holds for neighbours. Few and nearly sorted.
-template <class Before> static int sort_dims(const Dims& shape, int (&order)[kMaxDims], Before before) {
+// The dimensions that are not of size 1, sorted so that before(a, b) holds for neighbours. Few and nearly
+// sorted.
+template <class Before>
+static int sort_dims(const Dims& shape, int (&order)[kMaxDims], Before before) {
   int n = 0;
   for (int i = 0; i < shape.size(); ++i)
     if (shape[i] != 1) order[n++] = i;
@@ -41,7 +43,8 @@ bool Tensor::is_dense() const {
   return true;
 }
 
-static Tensor make(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset, int64_t numel, DType dtype) {
+static Tensor make(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
+                   int64_t numel, DType dtype) {
   Ref<TensorImpl> impl(new TensorImpl);
   impl->storage = std::move(storage);
   impl->offset = offset;
@@ -67,15 +70,17 @@ Tensor empty_strided(const char* op, const Dims& shape, const Dims& strides, DTy
 
 Tensor empty_like(const Tensor& x, DType dtype) {
   const bool dense = x.is_dense();
-  return allocate(x.shape(), dense ? x.strides() : row_major_strides(x.shape()), x.numel(), dtype, x.device());
+  return allocate(x.shape(), dense ? x.strides() : row_major_strides(x.shape()), x.numel(), dtype,
+                  x.device());
 }
 
 Tensor empty_like(const Tensor& x) { return empty_like(x, x.dtype()); }
 
-Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device, void (*deleter)(void*),
-                   void* owner) {
+Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device,
+                   void (*deleter)(void*), void* owner) {
   const int64_t numel = checked_numel("from_memory", shape);
-  Ref<Storage> storage(new Storage(data, static_cast<size_t>(numel) * size_of(dtype), device, deleter, owner));
+  Ref<Storage> storage(
+      new Storage(data, static_cast<size_t>(numel) * size_of(dtype), device, deleter, owner));
   return make(std::move(storage), shape, strides, 0, numel, dtype);
 }
 
@@ -85,7 +90,8 @@ Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t of
   return make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
 }
 
-template <class T> static Tensor weak_scalar(T value) {
+template <class T>
+static Tensor weak_scalar(T value) {
   Tensor t = allocate({}, {}, 1, dtype_of<T>, {});
   *t.data<T>() = value;
   t.impl()->weak = true;
@@ -100,7 +106,8 @@ Tensor scalar(double value) {
 Tensor scalar(int64_t value) { return weak_scalar(value); }
 Tensor scalar(bool value) { return weak_scalar(value); }
 
-// ---- promotion ----------------------------------------------------------------------------------------------------------
+// ---- promotion
+// ----------------------------------------------------------------------------------------------------------
 static int category(DType t) { return t == DType::boolean ? 0 : is_floating(t) ? 2 : 1; }
 
 DType promote(DType a, DType b) {
@@ -115,7 +122,9 @@ DType promote(DType a, DType b) {
 }
 
 // A weak number speaks with the default dtype of its kind: float32 for a Python float.
-static DType spoken(const Tensor& t) { return t.impl()->weak && t.dtype() == DType::float64 ? DType::float32 : t.dtype(); }
+static DType spoken(const Tensor& t) {
+  return t.impl()->weak && t.dtype() == DType::float64 ? DType::float32 : t.dtype();
+}
 
 DType result_type(const Tensor& a, const Tensor& b) {
   if (a.dtype() == b.dtype() && !a.impl()->weak && !b.impl()->weak) return a.dtype();
@@ -126,7 +135,8 @@ DType result_type(const Tensor& a, const Tensor& b) {
   return high;
 }
 
-// ---- loops ----------------------------------------------------------------------------------------------------------------
+// ---- loops
+// ----------------------------------------------------------------------------------------------------------------
 Dims broadcast_strides(const Tensor& x, const Dims& shape) {
   if (x.shape() == shape) return x.strides();
   Dims strides(shape.size(), 0);
@@ -135,7 +145,8 @@ Dims broadcast_strides(const Tensor& x, const Dims& shape) {
   return strides;
 }
 
-template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
+template <int N>
+Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
   Loop<N> loop;
   loop.numel = 1;
   for (int64_t d : shape) loop.numel *= d;

@@ -1,4 +1,5 @@
-// Tensor: a typed, strided view of a storage, with what the tape needs. A Tensor is a reference; copies share.
+// Tensor: a typed, strided view of a storage, with what the tape needs. A Tensor is a reference; copies
+// share.
 #pragma once
 #include <atomic>
 
@@ -11,11 +12,13 @@ namespace fastnn {
 class Node;
 class Watches;
 
-// The memory of one or more tensors. `version` counts in-place writes, so that the tape notices stale saved tensors.
+// The memory of one or more tensors. `version` counts in-place writes, so that the tape notices stale saved
+// tensors.
 class Storage : public Pooled {
  public:
   Storage(size_t bytes, Device device) : data(tensor_alloc(bytes, device)), bytes(bytes), device(device) {}
-  Storage(void* data, size_t bytes, Device device, void (*deleter)(void*), void* owner)  // memory of somebody else's
+  Storage(void* data, size_t bytes, Device device, void (*deleter)(void*),
+          void* owner)  // memory of somebody else's
       : data(data), bytes(bytes), device(device), deleter_(deleter), owner_(owner) {}
   ~Storage() {
     if (deleter_)
@@ -87,15 +90,21 @@ class Tensor {
   DType dtype() const { return impl_->dtype; }
   Device device() const { return impl_->storage->device; }
   void* data() const {
-    return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
+    return static_cast<char*>(impl_->storage->data) +
+           impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
   }
-  template <class T> T* data() const { return static_cast<T*>(data()); }
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(data());
+  }
 
   bool is_contiguous() const;  // row-major without gaps
   bool is_dense() const;       // a permutation of row-major: every element of a block once
   bool requires_grad() const { return impl_->requires_grad || impl_->grad_fn; }
   bool is_leaf() const { return !impl_->grad_fn; }
-  bool sole_owner() const { return impl_->unique() && impl_->storage->unique() && !impl_->storage->borrowed(); }
+  bool sole_owner() const {
+    return impl_->unique() && impl_->storage->unique() && !impl_->storage->borrowed();
+  }
   void bump_version() const { impl_->storage->version.fetch_add(1, std::memory_order_relaxed); }
 
  private:
@@ -108,8 +117,8 @@ Tensor empty_strided(const char* op, const Dims& shape, const Dims& strides, DTy
 // Of x's shape and, where x is dense, x's order of dimensions in memory.
 Tensor empty_like(const Tensor& x);
 Tensor empty_like(const Tensor& x, DType dtype);
-Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device, void (*deleter)(void*),
-                   void* owner);
+Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device,
+                   void (*deleter)(void*), void* owner);
 // Another view of x's storage; no history.
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
 inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }
@@ -119,14 +128,15 @@ Tensor scalar(double value);
 Tensor scalar(int64_t value);
 Tensor scalar(bool value);
 
-// PyTorch's promotion: tensors with dimensions outrank 0-d ones, which outrank Python numbers; within a rank, and where a
-// lower rank has a higher category (bool < integer < float), the usual table.
+// PyTorch's promotion: tensors with dimensions outrank 0-d ones, which outrank Python numbers; within a rank,
+// and where a lower rank has a higher category (bool < integer < float), the usual table.
 DType promote(DType a, DType b);
 DType result_type(const Tensor& a, const Tensor& b);
 
-// The loop nest of operands already broadcast to one shape; strides[0] is the output's. Dimensions are put in the output's
-// memory order and merged wherever every operand allows.
-template <int N> Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]);
+// The loop nest of operands already broadcast to one shape; strides[0] is the output's. Dimensions are put in
+// the output's memory order and merged wherever every operand allows.
+template <int N>
+Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]);
 // The strides of x seen through `shape`, which x's shape broadcasts to: 0 where it repeats.
 Dims broadcast_strides(const Tensor& x, const Dims& shape);
 

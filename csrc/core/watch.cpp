@@ -14,7 +14,9 @@ void Watches::remove(uint64_t id) {
   std::erase_if(entries_, [id](const Entry& e) { return e.id == id; });
 }
 
-void Watches::keep(uint32_t output_nr, TensorImpl* tensor) { entries_.push_back({++next_id_, output_nr, {}, tensor}); }
+void Watches::keep(uint32_t output_nr, TensorImpl* tensor) {
+  entries_.push_back({++next_id_, output_nr, {}, tensor});
+}
 
 void Watches::forget(const TensorImpl* tensor) {
   std::erase_if(entries_, [tensor](const Entry& e) { return e.tensor == tensor; });
@@ -26,9 +28,9 @@ Tensor Watches::run(uint32_t output_nr, Tensor grad) const {
     if (e.output_nr != output_nr || !e.hook) continue;
     Tensor instead = e.hook(grad);
     if (!instead.defined()) continue;
-    check_value(instead.shape() == grad.shape() && instead.dtype() == grad.dtype(), "register_hook: the hook returned a ",
-                instead.dtype(), " tensor of shape ", instead.shape(), " for a ", grad.dtype(), " gradient of shape ",
-                grad.shape());
+    check_value(instead.shape() == grad.shape() && instead.dtype() == grad.dtype(),
+                "register_hook: the hook returned a ", instead.dtype(), " tensor of shape ", instead.shape(),
+                " for a ", grad.dtype(), " gradient of shape ", grad.shape());
     grad = std::move(instead);
   }
   // Gradients are kept as the hooks left them. The list is read afresh: a hook may have dropped a tensor.

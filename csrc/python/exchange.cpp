@@ -15,7 +15,8 @@ void drop_python_object(void* owner) {
   PyGILState_Release(state);
 }
 
-// ---- the DLPack ABI (version 0.8, https://dmlc.github.io/dlpack) ---------------------------------------------------------
+// ---- the DLPack ABI (version 0.8, https://dmlc.github.io/dlpack)
+// ---------------------------------------------------------
 struct DLDevice {
   int32_t type, id;
 };
@@ -43,12 +44,17 @@ enum : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool =
 DLDataType dl_dtype(DType t) {
   const uint8_t bits = static_cast<uint8_t>(8 * size_of(t));
   switch (t) {
-    case DType::bfloat16: return {kDLBfloat, bits, 1};
+    case DType::bfloat16:
+      return {kDLBfloat, bits, 1};
     case DType::int64:
-    case DType::int32: return {kDLInt, bits, 1};
-    case DType::uint8: return {kDLUInt, bits, 1};
-    case DType::boolean: return {kDLBool, bits, 1};
-    default: return {kDLFloat, bits, 1};
+    case DType::int32:
+      return {kDLInt, bits, 1};
+    case DType::uint8:
+      return {kDLUInt, bits, 1};
+    case DType::boolean:
+      return {kDLBool, bits, 1};
+    default:
+      return {kDLFloat, bits, 1};
   }
 }
 
@@ -57,8 +63,8 @@ DType from_dl(DLDataType t) {
     const DLDataType ours = dl_dtype(static_cast<DType>(i));
     if (ours.code == t.code && ours.bits == t.bits && t.lanes == 1) return static_cast<DType>(i);
   }
-  fail(ErrorKind::type, "from_dlpack: element type with code ", int{t.code}, ", ", int{t.bits}, " bits and ", t.lanes,
-       " lanes is not supported");
+  fail(ErrorKind::type, "from_dlpack: element type with code ", int{t.code}, ", ", int{t.bits}, " bits and ",
+       t.lanes, " lanes is not supported");
 }
 
 struct Export {  // what a capsule of ours keeps alive
@@ -68,10 +74,12 @@ struct Export {  // what a capsule of ours keeps alive
 
 py::capsule to_dlpack(const Tensor& t) {
   check(!t.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
-  check(t.device().type == DeviceType::cpu, ErrorKind::runtime, "__dlpack__: only CPU tensors can be exported by this build");
+  check(t.device().type == DeviceType::cpu, ErrorKind::runtime,
+        "__dlpack__: only CPU tensors can be exported by this build");
   auto* e = new Export{{}, t};
-  e->managed.tensor = {t.data(),     {kDLCPU, 0}, t.dim(), dl_dtype(t.dtype()), t.impl()->shape.begin(),
-                       t.impl()->strides.begin(), 0};
+  e->managed.tensor = {
+      t.data(), {kDLCPU, 0}, t.dim(), dl_dtype(t.dtype()), t.impl()->shape.begin(), t.impl()->strides.begin(),
+      0};
   e->managed.context = e;
   e->managed.deleter = [](DLManagedTensor* m) {
     const PyGILState_STATE state = PyGILState_Ensure();
@@ -90,28 +98,33 @@ Tensor from_dlpack(const py::object& source) {
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!m) throw py::error_already_set();
   const DLTensor& t = m->tensor;
-  check(t.device.type == kDLCPU, ErrorKind::runtime, "from_dlpack: only CPU memory can be imported by this build");
+  check(t.device.type == kDLCPU, ErrorKind::runtime,
+        "from_dlpack: only CPU memory can be imported by this build");
   const DType dtype = from_dl(t.dtype);
   Dims shape;
   for (int i = 0; i < t.ndim; ++i) shape.push_back(t.shape[i]);
   Dims strides = row_major_strides(shape);
   for (int i = 0; t.strides && i < t.ndim; ++i) strides[i] = t.strides[i];
-  Tensor y = from_memory(static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, {},
-                         [](void* owner) {
-                           auto* managed = static_cast<DLManagedTensor*>(owner);
-                           if (managed->deleter) managed->deleter(managed);
-                         },
-                         m);
+  Tensor y = from_memory(
+      static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, {},
+      [](void* owner) {
+        auto* managed = static_cast<DLManagedTensor*>(owner);
+        if (managed->deleter) managed->deleter(managed);
+      },
+      m);
   PyCapsule_SetName(capsule.ptr(), "used_dltensor");
   return y;
 }
 
-// ---- NumPy --------------------------------------------------------------------------------------------------------------
-// The buffer protocol would need an exporter object; an __array_interface__ that keeps the tensor alive does the same.
+// ---- NumPy
+// --------------------------------------------------------------------------------------------------------------
+// The buffer protocol would need an exporter object; an __array_interface__ that keeps the tensor alive does
+// the same.
 py::object to_numpy(const py::object& self) {
   const Tensor& t = unwrap(self.ptr());
   check(!t.requires_grad(), ErrorKind::runtime, "numpy(): the tensor requires grad; use detach().numpy()");
-  check(t.device().type == DeviceType::cpu, ErrorKind::runtime, "numpy(): the tensor is not on the CPU; use .cpu()");
+  check(t.device().type == DeviceType::cpu, ErrorKind::runtime,
+        "numpy(): the tensor is not on the CPU; use .cpu()");
   const py::object dtype = numpy_dtype(t.dtype());
   py::module_ numpy = py::module_::import("numpy");
   if (t.numel() == 0) return numpy.attr("empty")(py::cast(t.shape()), dtype);
@@ -132,7 +145,8 @@ py::object to_numpy(const py::object& self) {
 
 py::object to_array(const py::object& self, const py::object& dtype, const py::object& copy) {
   py::object array = to_numpy(self);
-  if (!dtype.is_none()) return array.attr("astype")(dtype, py::arg("copy") = !copy.is_none() && copy.cast<bool>());
+  if (!dtype.is_none())
+    return array.attr("astype")(dtype, py::arg("copy") = !copy.is_none() && copy.cast<bool>());
   return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
 }
 
@@ -143,8 +157,9 @@ py::list nested(const py::object& self) { return to_numpy(self).attr("tolist")()
 Tensor tensor_from_numpy(py::handle source, bool copy) {
   const py::object array = py::module_::import("numpy").attr("asarray")(source);
   const auto dtype = dtype_from_numpy(array.attr("dtype"));
-  check_type(dtype.has_value(), "a NumPy array of dtype ", std::string(py::str(array.attr("dtype"))),
-             " has no counterpart here; convert it to float32, float64, float16, int64, int32, uint8 or bool");
+  check_type(
+      dtype.has_value(), "a NumPy array of dtype ", std::string(py::str(array.attr("dtype"))),
+      " has no counterpart here; convert it to float32, float64, float16, int64, int32, uint8 or bool");
   const std::string order = py::str(array.attr("dtype").attr("byteorder"));
   check_type(order != ">", "NumPy arrays of foreign byte order are not supported; convert with astype");
   const py::dict interface = array.attr("__array_interface__");
@@ -167,20 +182,28 @@ Tensor tensor_from_numpy(py::handle source, bool copy) {
 }
 
 void define_exchange(py::module_& m) {
-  m.def("from_numpy", [](const py::object& array) {
-    check_type(py::isinstance(array, py::module_::import("numpy").attr("ndarray")),
-               "from_numpy: expected a NumPy array, got ", Py_TYPE(array.ptr())->tp_name);
-    return tensor_from_numpy(array, false);
-  }, py::arg("array"), "A tensor that shares the array's memory.");
-  m.def("_tensor_from_array", [](const py::object& array) { return tensor_from_numpy(array, true); }, py::arg("array"),
-        "A tensor with a copy of the array.");
-  m.def("from_dlpack", from_dlpack, py::arg("source"), "A tensor that shares the memory of any object with __dlpack__.");
+  m.def(
+      "from_numpy",
+      [](const py::object& array) {
+        check_type(py::isinstance(array, py::module_::import("numpy").attr("ndarray")),
+                   "from_numpy: expected a NumPy array, got ", Py_TYPE(array.ptr())->tp_name);
+        return tensor_from_numpy(array, false);
+      },
+      py::arg("array"), "A tensor that shares the array's memory.");
+  m.def(
+      "_tensor_from_array", [](const py::object& array) { return tensor_from_numpy(array, true); },
+      py::arg("array"), "A tensor with a copy of the array.");
+  m.def("from_dlpack", from_dlpack, py::arg("source"),
+        "A tensor that shares the memory of any object with __dlpack__.");
   def_method("numpy", to_numpy, "A NumPy array that shares this tensor's memory.");
   def_method("__array__", to_array, py::arg("dtype") = py::none(), py::arg("copy") = py::none());
-  def_method("tolist", [](const py::object& self) -> py::object {
-    if (unwrap(self.ptr()).dim() == 0) return self.attr("item")();
-    return nested(self);
-  }, "Nested lists of Python numbers.");
+  def_method(
+      "tolist",
+      [](const py::object& self) -> py::object {
+        if (unwrap(self.ptr()).dim() == 0) return self.attr("item")();
+        return nested(self);
+      },
+      "Nested lists of Python numbers.");
   def_method("__dlpack__", [](const Tensor& t, const py::kwargs&) { return to_dlpack(t); });
   def_method("__dlpack_device__", [](const Tensor&) { return py::make_tuple(int{kDLCPU}, 0); });
 }

@@ -11,14 +11,15 @@ namespace fastnn {
 namespace {
 
 struct Key {
-  Slices slices;                // one per dimension of x
-  std::vector<int> new_axes;    // positions in the sliced tensor where None puts a dimension of size 1
-  std::vector<Tensor> arrays;   // per dimension of the result so far; undefined where none
+  Slices slices;               // one per dimension of x
+  std::vector<int> new_axes;   // positions in the sliced tensor where None puts a dimension of size 1
+  std::vector<Tensor> arrays;  // per dimension of the result so far; undefined where none
   bool advanced = false;
 };
 
 bool is_array(PyObject* o) {
-  return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) || PyList_Check(o) ||
+  return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) ||
+         PyList_Check(o) ||
          (!is_tensor(o) && !PyLong_Check(o) && py::hasattr(o, "__array_interface__") && !PyIndex_Check(o));
 }
 
@@ -33,7 +34,8 @@ Tensor as_index(PyObject* o) {
     t = tensor_from_numpy(array, true);
   } else
     t = tensor_from_numpy(o, true);
-  check_index(t.dtype() == DType::boolean || !is_floating(t.dtype()), "an index must be integer or bool, got ", t.dtype());
+  check_index(t.dtype() == DType::boolean || !is_floating(t.dtype()),
+              "an index must be integer or bool, got ", t.dtype());
   return t.dtype() == DType::boolean ? t : cast(t, DType::int64);
 }
 
@@ -107,7 +109,8 @@ Key parse(const Tensor& x, PyObject* key) {
       k.arrays[at] = t;
       k.advanced = true;
     } else {
-      check_type(PyIndex_Check(e), "an index must be an integer, a slice, None, ... or an array, got ", Py_TYPE(e)->tp_name);
+      check_type(PyIndex_Check(e), "an index must be an integer, a slice, None, ... or an array, got ",
+                 Py_TYPE(e)->tp_name);
       k.slices.dim[dim] = parse_integer(e, dim, x.size(dim));
       ++dim;
     }
@@ -137,7 +140,8 @@ Tensor get_item(const Tensor& x, PyObject* key) {
 
 void set_item(const Tensor& x, PyObject* key, PyObject* value) {
   Tensor v;
-  if (!to_operand(value, &v)) v = tensor_from_numpy(py::module_::import("numpy").attr("asarray")(py::handle(value)), true);
+  if (!to_operand(value, &v))
+    v = tensor_from_numpy(py::module_::import("numpy").attr("asarray")(py::handle(value)), true);
   const Key k = parse(x, key);
   if (!k.advanced) {
     Tensor fitted = v;

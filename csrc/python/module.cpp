@@ -14,20 +14,28 @@ namespace {
 
 PyObject* python_class(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::value: return PyExc_ValueError;
-    case ErrorKind::type: return PyExc_TypeError;
-    case ErrorKind::index: return PyExc_IndexError;
-    case ErrorKind::memory: return PyExc_MemoryError;
-    case ErrorKind::not_implemented: return PyExc_NotImplementedError;
-    case ErrorKind::interrupted: return PyExc_KeyboardInterrupt;
-    default: return PyExc_RuntimeError;
+    case ErrorKind::value:
+      return PyExc_ValueError;
+    case ErrorKind::type:
+      return PyExc_TypeError;
+    case ErrorKind::index:
+      return PyExc_IndexError;
+    case ErrorKind::memory:
+      return PyExc_MemoryError;
+    case ErrorKind::not_implemented:
+      return PyExc_NotImplementedError;
+    case ErrorKind::interrupted:
+      return PyExc_KeyboardInterrupt;
+    default:
+      return PyExc_RuntimeError;
   }
 }
 
 void install_host_hooks() {
   host_hooks.unlock = []() -> void* { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; };
   host_hooks.relock = [](void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); };
-  static const unsigned long main_thread = PyThread_get_thread_ident();  // modules are imported by the main thread
+  static const unsigned long main_thread =
+      PyThread_get_thread_ident();  // modules are imported by the main thread
   host_hooks.main_thread = [] { return PyThread_get_thread_ident() == main_thread; };
   host_hooks.raise_interrupt = [] {
     py::gil_scoped_acquire lock;
@@ -52,10 +60,13 @@ py::dict info() {
 void define_runtime(py::module_& m) {
   m.def("_info", info);
   m.def("get_num_threads", num_threads, "How many threads kernels may use.");
-  m.def("set_num_threads", [](int n) {
-    check_value(n >= 1 && n <= 1024, "set_num_threads: expected 1 to 1024, got ", n);
-    set_num_threads(n);
-  }, py::arg("threads"), "Sets how many threads kernels may use; results do not depend on it.");
+  m.def(
+      "set_num_threads",
+      [](int n) {
+        check_value(n >= 1 && n <= 1024, "set_num_threads: expected 1 to 1024, got ", n);
+        set_num_threads(n);
+      },
+      py::arg("threads"), "Sets how many threads kernels may use; results do not depend on it.");
   m.def("_cuda_why_not", cuda_why_not);
   m.def("_memory_stats", [] {
     const MemoryStats s = memory_stats(DeviceType::cpu);

@@ -30,7 +30,8 @@ PyObject* new_object(PyTypeObject* type, const Tensor& t) {
 // A subclass shows another tensor's memory under a new identity; Tensor itself is made by fastnn.tensor().
 PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
   if (type == tensor_type || PyTuple_GET_SIZE(args) < 1 || !is_tensor(PyTuple_GET_ITEM(args, 0))) {
-    PyErr_SetString(PyExc_TypeError, "Tensor: make tensors with fastnn.tensor(data), fastnn.zeros(shape), ...");
+    PyErr_SetString(PyExc_TypeError,
+                    "Tensor: make tensors with fastnn.tensor(data), fastnn.zeros(shape), ...");
     return nullptr;
   }
   try {
@@ -50,8 +51,10 @@ void tensor_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-// ---- operators ----------------------------------------------------------------------------------------------------------
-template <Tensor (*op)(const Tensor&, const Tensor&)> PyObject* binary_slot(PyObject* a, PyObject* b) {
+// ---- operators
+// ----------------------------------------------------------------------------------------------------------
+template <Tensor (*op)(const Tensor&, const Tensor&)>
+PyObject* binary_slot(PyObject* a, PyObject* b) {
   try {
     if (Py_TYPE(a) == tensor_type && Py_TYPE(b) == tensor_type) return wrap(op(unwrap(a), unwrap(b)));
     Tensor x, y;
@@ -62,7 +65,8 @@ template <Tensor (*op)(const Tensor&, const Tensor&)> PyObject* binary_slot(PyOb
     return nullptr;
   }
 }
-template <Tensor (*op)(const Tensor&, const Tensor&)> PyObject* in_place_slot(PyObject* a, PyObject* b) {
+template <Tensor (*op)(const Tensor&, const Tensor&)>
+PyObject* in_place_slot(PyObject* a, PyObject* b) {
   try {
     Tensor y;
     if (!to_operand(b, &y)) Py_RETURN_NOTIMPLEMENTED;
@@ -73,7 +77,8 @@ template <Tensor (*op)(const Tensor&, const Tensor&)> PyObject* in_place_slot(Py
     return nullptr;
   }
 }
-template <Tensor (*op)(const Tensor&)> PyObject* unary_slot(PyObject* a) {
+template <Tensor (*op)(const Tensor&)>
+PyObject* unary_slot(PyObject* a) {
   try {
     return wrap(op(unwrap(a)));
   } catch (...) {
@@ -89,18 +94,27 @@ PyObject* positive_slot(PyObject* a) { return Py_NewRef(a); }
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int which) {
   switch (which) {
-    case Py_EQ: return binary_slot<eq>(a, b);
-    case Py_NE: return binary_slot<ne>(a, b);
-    case Py_LT: return binary_slot<lt>(a, b);
-    case Py_LE: return binary_slot<le>(a, b);
-    case Py_GT: return binary_slot<gt>(a, b);
-    default: return binary_slot<ge>(a, b);
+    case Py_EQ:
+      return binary_slot<eq>(a, b);
+    case Py_NE:
+      return binary_slot<ne>(a, b);
+    case Py_LT:
+      return binary_slot<lt>(a, b);
+    case Py_LE:
+      return binary_slot<le>(a, b);
+    case Py_GT:
+      return binary_slot<gt>(a, b);
+    default:
+      return binary_slot<ge>(a, b);
   }
 }
 
-// ---- single elements ------------------------------------------------------------------------------------------------------
-template <class F> auto with_element(const char* what, const Tensor& t, F&& f) {
-  check_value(t.numel() == 1, what, ": only a tensor of one element has a truth value or becomes a number, got shape ", t.shape());
+// ---- single elements
+// ------------------------------------------------------------------------------------------------------
+template <class F>
+auto with_element(const char* what, const Tensor& t, F&& f) {
+  check_value(t.numel() == 1, what,
+              ": only a tensor of one element has a truth value or becomes a number, got shape ", t.shape());
   if (is_floating(t.dtype())) return f(*cast(detach(t), DType::float64).data<double>());
   return f(static_cast<long long>(*cast(detach(t), DType::int64).data<int64_t>()));
 }
@@ -112,12 +126,16 @@ int bool_slot(PyObject* a) {
     return -1;
   }
 }
-template <bool to_float> PyObject* number_slot(PyObject* a) {
+template <bool to_float>
+PyObject* number_slot(PyObject* a) {
   try {
     return with_element(to_float ? "float" : "int", unwrap(a), [](auto v) {
-      if constexpr (to_float) return PyFloat_FromDouble(static_cast<double>(v));
-      else if constexpr (std::is_same_v<decltype(v), double>) return PyLong_FromDouble(v);
-      else return PyLong_FromLongLong(v);
+      if constexpr (to_float)
+        return PyFloat_FromDouble(static_cast<double>(v));
+      else if constexpr (std::is_same_v<decltype(v), double>)
+        return PyLong_FromDouble(v);
+      else
+        return PyLong_FromLongLong(v);
     });
   } catch (...) {
     set_python_error();
@@ -134,12 +152,15 @@ PyObject* index_slot(PyObject* a) {
 PyObject* item(const Tensor& t) {
   return with_element("item", t, [&](auto v) -> PyObject* {
     if (t.dtype() == DType::boolean) return PyBool_FromLong(v != 0);
-    if constexpr (std::is_same_v<decltype(v), double>) return PyFloat_FromDouble(v);
-    else return PyLong_FromLongLong(v);
+    if constexpr (std::is_same_v<decltype(v), double>)
+      return PyFloat_FromDouble(v);
+    else
+      return PyLong_FromLongLong(v);
   });
 }
 
-// ---- containers -------------------------------------------------------------------------------------------------------------
+// ---- containers
+// -------------------------------------------------------------------------------------------------------------
 Py_ssize_t length_slot(PyObject* self) {
   if (unwrap(self).dim() > 0) return unwrap(self).size(0);
   PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
@@ -183,7 +204,8 @@ PyObject* repr_slot(PyObject* self) {
   return PyUnicode_FromString("<Tensor>");
 }
 
-// ---- attributes -----------------------------------------------------------------------------------------------------------
+// ---- attributes
+// -----------------------------------------------------------------------------------------------------------
 PyObject* tuple_of(const Dims& dims) { return py::detail::type_caster<Dims>::cast(dims, {}, {}).ptr(); }
 PyObject* get_shape(PyObject* self, void*) { return tuple_of(unwrap(self).shape()); }
 PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(unwrap(self).dtype())); }
@@ -198,7 +220,8 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
   const Tensor& t = unwrap(self);
   try {
     check(t.is_leaf(), ErrorKind::runtime, "requires_grad: only a leaf can be changed; use detach()");
-    check(!on || is_floating(t.dtype()), ErrorKind::runtime, "requires_grad: only floating tensors can, this is ", t.dtype());
+    check(!on || is_floating(t.dtype()), ErrorKind::runtime,
+          "requires_grad: only floating tensors can, this is ", t.dtype());
     t.impl()->requires_grad = on;
     return 0;
   } catch (...) {
@@ -206,11 +229,12 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
     return -1;
   }
 }
-// x.data = value: the same tensor over other memory, also of another dtype. Whoever saved x for a backward pass must
-// notice, so the version goes beyond all that were.
+// x.data = value: the same tensor over other memory, also of another dtype. Whoever saved x for a backward
+// pass must notice, so the version goes beyond all that were.
 void set_data(const Tensor& x, const Tensor& value) {
   check_value(x.is_leaf() && !x.impl()->is_view, "data: only a leaf that is no view can be given other data");
-  check_value(value.shape() == x.shape(), "data: the new data has shape ", value.shape(), ", the tensor ", x.shape());
+  check_value(value.shape() == x.shape(), "data: the new data has shape ", value.shape(), ", the tensor ",
+              x.shape());
   check(!x.impl()->requires_grad || is_floating(value.dtype()), ErrorKind::runtime,
         "data: a tensor that requires a gradient must be floating, not ", value.dtype());
   const uint32_t before = x.impl()->storage->version.load(), given = value.impl()->storage->version.load();
@@ -231,8 +255,9 @@ int set_grad(PyObject* self, PyObject* value, void*) {
     }
     check_type(is_tensor(value), "grad: must be a Tensor or None");
     const Tensor& g = unwrap(value);
-    check_value(g.shape() == t.shape() && g.dtype() == t.dtype() && g.device() == t.device(), "grad: a ", g.dtype(),
-                " tensor of shape ", g.shape(), " cannot be the gradient of a ", t.dtype(), " tensor of shape ", t.shape());
+    check_value(g.shape() == t.shape() && g.dtype() == t.dtype() && g.device() == t.device(), "grad: a ",
+                g.dtype(), " tensor of shape ", g.shape(), " cannot be the gradient of a ", t.dtype(),
+                " tensor of shape ", t.shape());
     t.impl()->grad = g.ref();
     return 0;
   } catch (...) {
@@ -246,7 +271,8 @@ PyGetSetDef attributes[] = {
     {"dtype", get_dtype, nullptr, "Type of the elements.", nullptr},
     {"device", get_device, nullptr, "Where the elements are.", nullptr},
     {"ndim", get_ndim, nullptr, "Number of dimensions.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients flow to this tensor.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients flow to this tensor.",
+     nullptr},
     {"grad", get_grad, set_grad, "Sum of the gradients that backward() has brought, or None.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -255,7 +281,10 @@ PyMemberDef members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 
-template <class F> void* slot(F* f) { return reinterpret_cast<void*>(f); }
+template <class F>
+void* slot(F* f) {
+  return reinterpret_cast<void*>(f);
+}
 
 }  // namespace
 
@@ -287,7 +316,9 @@ bool to_operand(PyObject* o, Tensor* out) {
 
 void define_tensor_type(py::module_& m) {
   static PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("A typed, strided array with a tape for gradients. Made by fastnn.tensor() and its kin.")},
+      {Py_tp_doc,
+       const_cast<char*>(
+           "A typed, strided array with a tape for gradients. Made by fastnn.tensor() and its kin.")},
       {Py_tp_new, slot(tensor_new)},
       {Py_tp_dealloc, slot(tensor_dealloc)},
       {Py_tp_getset, attributes},
@@ -323,16 +354,20 @@ void define_tensor_type(py::module_& m) {
       {Py_mp_ass_subscript, slot(assign_slot)},
       {0, nullptr},
   };
-  static PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+  static PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
   tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!tensor_type) throw py::error_already_set();
   m.attr("Tensor") = py::handle(reinterpret_cast<PyObject*>(tensor_type));
   py::setattr(m.attr("Tensor"), "__array_ufunc__", py::none());  // NumPy leaves `array + tensor` to us
 
-  m.def("_set_repr", [](py::object f) { repr_function = f.release().ptr(); }, "Sets the function that prints tensors.");
+  m.def(
+      "_set_repr", [](py::object f) { repr_function = f.release().ptr(); },
+      "Sets the function that prints tensors.");
   m.def("_set_data", set_data);
-  def_method("item", [](const Tensor& t) { return py::reinterpret_steal<py::object>(item(t)); },
-             "The value of a tensor of one element, as a Python number.");
+  def_method(
+      "item", [](const Tensor& t) { return py::reinterpret_steal<py::object>(item(t)); },
+      "The value of a tensor of one element, as a Python number.");
 }
 
 }  // namespace fastnn

@@ -1,7 +1,8 @@
 // The Python type fastnn.Tensor and conversion between it and the C++ class.
 //
-// It is a CPython type with slots of its own rather than a pybind11 class: x * x must not cost more in the wrapper than in
-// the kernel. pybind11 binds everything else and converts Tensor arguments through the type_caster below.
+// It is a CPython type with slots of its own rather than a pybind11 class: x * x must not cost more in the
+// wrapper than in the kernel. pybind11 binds everything else and converts Tensor arguments through the
+// type_caster below.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -14,29 +15,31 @@ namespace fastnn {
 namespace py = pybind11;
 
 struct PyTensor {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
   PyObject* weakrefs;
 };
 
 extern PyTypeObject* tensor_type;
 
-inline bool is_tensor(PyObject* o) { return Py_TYPE(o) == tensor_type || PyType_IsSubtype(Py_TYPE(o), tensor_type); }
+inline bool is_tensor(PyObject* o) {
+  return Py_TYPE(o) == tensor_type || PyType_IsSubtype(Py_TYPE(o), tensor_type);
+}
 inline const Tensor& unwrap(PyObject* o) { return reinterpret_cast<PyTensor*>(o)->tensor; }
 
 // The Python object of a tensor: the living one, or a new one. Undefined tensors are None.
 PyObject* wrap(const Tensor& t);
 
-// A Tensor, a number (as a 0-d tensor that gives way in promotion), or a NumPy array or scalar; false for anything else.
+// A Tensor, a number (as a 0-d tensor that gives way in promotion), or a NumPy array or scalar; false for
+// anything else.
 bool to_operand(PyObject* o, Tensor* out);
 
 // Sets the Python error for the C++ exception being handled.
 void set_python_error();
 
-void define_tensor_type(py::module_& m);    // tensor.cpp: the type, operators, attributes
-void define_exchange(py::module_& m);       // exchange.cpp: NumPy, DLPack
-void define_autograd(py::module_& m);       // autograd.cpp: backward, grad, Python-defined functions
-void define_ops(py::module_& m);            // ops.cpp: one line per op
+void define_tensor_type(py::module_& m);  // tensor.cpp: the type, operators, attributes
+void define_exchange(py::module_& m);     // exchange.cpp: NumPy, DLPack
+void define_autograd(py::module_& m);     // autograd.cpp: backward, grad, Python-defined functions
+void define_ops(py::module_& m);          // ops.cpp: one line per op
 
 // index.cpp: x[key], x[key] = value
 Tensor get_item(const Tensor& x, PyObject* key);
@@ -46,7 +49,8 @@ void set_item(const Tensor& x, PyObject* key, PyObject* value);
 Tensor tensor_from_numpy(py::handle array, bool copy);
 
 // A Python function or property that a type gets as an attribute.
-template <class F, class... Extra> void def_method(const char* name, F&& f, const Extra&... extra) {
+template <class F, class... Extra>
+void def_method(const char* name, F&& f, const Extra&... extra) {
   py::handle type(reinterpret_cast<PyObject*>(tensor_type));
   py::cpp_function function(std::forward<F>(f), py::name(name), py::is_method(type),
                             py::sibling(py::getattr(type, name, py::none())), extra...);
@@ -57,7 +61,8 @@ template <class F, class... Extra> void def_method(const char* name, F&& f, cons
 
 namespace pybind11::detail {
 
-template <> struct type_caster<fastnn::Tensor> {
+template <>
+struct type_caster<fastnn::Tensor> {
   PYBIND11_TYPE_CASTER(fastnn::Tensor, const_name("fastnn._C.Tensor"));
   bool load(handle source, bool) {
     if (source.is_none()) return true;  // undefined: ops that need a tensor say so
@@ -69,7 +74,8 @@ template <> struct type_caster<fastnn::Tensor> {
 };
 
 // Dimensions: an int or a sequence of ints.
-template <> struct type_caster<fastnn::Dims> {
+template <>
+struct type_caster<fastnn::Dims> {
   PYBIND11_TYPE_CASTER(fastnn::Dims, const_name("int | collections.abc.Sequence[int]"));
   bool load(handle source, bool) {
     value = fastnn::Dims();
@@ -102,12 +108,14 @@ template <> struct type_caster<fastnn::Dims> {
 };
 
 // One object per dtype, made in types.cpp.
-template <> struct type_caster<fastnn::DType> {
+template <>
+struct type_caster<fastnn::DType> {
   PYBIND11_TYPE_CASTER(fastnn::DType, const_name("fastnn._C.dtype"));
   bool load(handle source, bool);
   static handle cast(fastnn::DType t, return_value_policy, handle);
 };
-template <> struct type_caster<fastnn::Device> {
+template <>
+struct type_caster<fastnn::Device> {
   PYBIND11_TYPE_CASTER(fastnn::Device, const_name("fastnn._C.device | str"));
   bool load(handle source, bool);
   static handle cast(fastnn::Device d, return_value_policy, handle);

@@ -52,7 +52,8 @@ py::object numpy_dtype(DType t) {
 void define_types(py::module_& m) {
   py::class_<PyDType> cls(m, "dtype", "The type of a tensor's elements.");
   cls.def_property_readonly("name", [](const PyDType& t) { return name_of(t.value); })
-      .def_property_readonly("itemsize", [](const PyDType& t) { return size_of(t.value); }, "Bytes per element.")
+      .def_property_readonly(
+          "itemsize", [](const PyDType& t) { return size_of(t.value); }, "Bytes per element.")
       .def_property_readonly("is_floating_point", [](const PyDType& t) { return is_floating(t.value); })
       .def("__repr__", [](const PyDType& t) { return std::string("fastnn.") + name_of(t.value); })
       .def("__reduce__", [](const PyDType& t) { return py::str(name_of(t.value)); });
@@ -64,7 +65,8 @@ void define_types(py::module_& m) {
 
   py::class_<PyDevice>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda:0\").")
       .def(py::init([](const std::string& text) { return PyDevice{parse_device(text)}; }), py::arg("name"))
-      .def_property_readonly("type", [](PyDevice d) { return d.value.type == DeviceType::cpu ? "cpu" : "cuda"; })
+      .def_property_readonly("type",
+                             [](PyDevice d) { return d.value.type == DeviceType::cpu ? "cpu" : "cuda"; })
       .def_property_readonly("index", [](PyDevice d) { return static_cast<int>(d.value.index); })
       .def("__eq__",
            [](PyDevice d, const py::object& other) {

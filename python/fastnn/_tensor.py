@@ -37,7 +37,9 @@ def tensor(
         if array.size == 0 and not typed and dtype is None:
             array = array.astype(np.float32)
         if array.dtype == object:
-            raise TypeError(f"tensor: cannot make a tensor from {type(data).__name__} with elements of different shapes or kinds")
+            raise TypeError(
+                f"tensor: cannot make a tensor from {type(data).__name__} with elements of different shapes or kinds"
+            )
         out = _C._tensor_from_array(array)
     if dtype is not None:
         out = _C._cast(out, dtype)
@@ -56,17 +58,23 @@ def _shape(args: tuple[Any, ...]) -> Shape:
     return args[0] if len(args) == 1 else args
 
 
-def zeros(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+def zeros(
+    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+) -> Tensor:
     """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     return _placed(_C._zeros(_shape(shape), dtype, device), None, requires_grad)
 
 
-def ones(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+def ones(
+    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+) -> Tensor:
     """Ones of a shape: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return full(_shape(shape), 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty(*shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False) -> Tensor:
+def empty(
+    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+) -> Tensor:
     """Uninitialised memory of a shape."""
     return _placed(_C._empty(_shape(shape), dtype, device), None, requires_grad)
 
@@ -165,7 +173,9 @@ def _requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
 
 
 def _refuse_pickle(self: Tensor, protocol: int = 0) -> NoReturn:
-    raise TypeError("tensors are not pickled: loading a pickle can run any code. Use fastnn.save(dict, path) and fastnn.load(path)")
+    raise TypeError(
+        "tensors are not pickled: loading a pickle can run any code. Use fastnn.save(dict, path) and fastnn.load(path)"
+    )
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:

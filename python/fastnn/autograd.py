@@ -145,7 +145,9 @@ class Function:
         outputs = result if isinstance(result, tuple) else (result,)
         for i, y in enumerate(outputs):
             if not isinstance(y, Tensor):
-                raise TypeError(f"{cls.__name__}.forward: output {i} must be a Tensor, got {type(y).__name__}")
+                raise TypeError(
+                    f"{cls.__name__}.forward: output {i} must be a Tensor, got {type(y).__name__}"
+                )
         if not (_C.is_grad_enabled() and any(ctx.needs_input_grad)):
             return result
         # An output that is an input as it came needs an identity of its own to carry the new history.
