@@ -244,7 +244,7 @@ def latest(folder: Path = Path(__file__).parent / "results") -> Path | None:
 def update(path: Path, report: Report) -> bool:
     """Rewrites the blocks of one document; True if that changed it."""
     old = path.read_text()
-    new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], report)}{found[3]}", old)
+    new = BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2], report)}\n{found[3]}", old)
     if new != old:
         path.write_text(new)
     return new != old

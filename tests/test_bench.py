@@ -143,7 +143,7 @@ def test_documents_are_rewritten_between_the_markers_alone(tmp_path):
     found = report(1e-3, 0.5e-3, 2e-3, flops=50e6)
     assert table.update(page, found)
     text = page.read_text()
-    assert text.startswith("before\n<!-- bench:headlines -->\na processor")
+    assert text.startswith("before\n<!-- bench:headlines -->\n\na processor")
     assert "old" not in text
     assert "| a headline | 1.00 ms | 500 µs | 2.00 ms | **0.500x** | 50 % |" in text  # a loss stands out
     assert "| import, over `import numpy` | 20.0 ms | – | 1.50 s | 75.0x | – |" in text
