@@ -150,7 +150,9 @@ py::object to_array(const py::object& self, const py::object& dtype, const py::o
   return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
 }
 
-py::list nested(const py::object& self) { return to_numpy(self).attr("tolist")(); }
+py::list nested(const Tensor& t) {
+  return to_numpy(py::reinterpret_steal<py::object>(wrap(detach(t)))).attr("tolist")();
+}
 
 }  // namespace
 
@@ -200,8 +202,9 @@ void define_exchange(py::module_& m) {
   def_method(
       "tolist",
       [](const py::object& self) -> py::object {
-        if (unwrap(self.ptr()).dim() == 0) return self.attr("item")();
-        return nested(self);
+        const Tensor& t = unwrap(self.ptr());
+        if (t.dim() == 0) return self.attr("item")();
+        return nested(t);
       },
       "Nested lists of Python numbers.");
   def_method("__dlpack__", [](const Tensor& t, const py::kwargs&) { return to_dlpack(t); });

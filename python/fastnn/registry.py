@@ -101,6 +101,12 @@ def _register(cls: _Class, name: str) -> _Class:
     return cls
 
 
+def arguments_of(thing: Describable) -> dict[str, Any]:
+    """The arguments that make an equal object, by name."""
+    args, kwargs = thing.constructor_arguments()
+    return _constructor(type(thing)).bind(*args, **kwargs).arguments
+
+
 def _constructor(cls: type) -> inspect.Signature:
     """The signature of the class's constructor, without self."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
@@ -119,8 +125,7 @@ def describe(thing: Describable) -> dict[str, Any]:
             "it: put @fn.register_model above the class, or save the weights alone: "
             "fn.save(model.state_dict(), path)"
         )
-    args, kwargs = thing.constructor_arguments()
-    arguments = _constructor(type(thing)).bind(*args, **kwargs).arguments
+    arguments = arguments_of(thing)
     arguments.pop("device", None)  # of the machine that saved it, not of the one that loads
     return {
         "class": name,
@@ -149,7 +154,7 @@ def build(description: Any) -> Any:
     try:
         bound = inspect.BoundArguments(signature, decoded)
         return cls(*bound.args, **bound.kwargs)
-    except (TypeError, ValueError, OverflowError) as error:
+    except Exception as error:  # whatever a constructor raises for arguments that it was not written for
         raise ValueError(f"{name}: {error}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..registry import Describable
+from ..registry import Describable, arguments_of
 from .images import as_images, crop_to_ink, light_on_dark, resize, to_channels
 
 __all__ = ["Compose", "Log1p", "Reshape", "Resize", "Standardize", "ToFloat", "ToImages", "Transform"]
@@ -23,9 +23,8 @@ class Transform(Describable):
         raise NotImplementedError(f"{type(self).__name__} must define __call__")
 
     def __repr__(self) -> str:
-        args, kwargs = self.constructor_arguments()
-        values = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
-        return f"{type(self).__name__}({', '.join(values)})"
+        values = ", ".join(f"{key}={value!r}" for key, value in arguments_of(self).items())
+        return f"{type(self).__name__}({values})"
 
 
 class Compose(Transform):
@@ -45,6 +44,9 @@ class Compose(Transform):
         for transform in self.transforms:
             x = transform(x)
         return x
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.transforms))})"
 
 
 class ToFloat(Transform):

@@ -48,6 +48,8 @@ def save_model(
         >>> fn.load_model("tiny.safetensors").classes
         ('no', 'yes')
     """
+    import fastnn.models  # noqa: F401 (registers its classes)
+
     architecture = describe(model)
     _check(architecture, model)
     description = {
@@ -76,6 +78,7 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         >>> fn.load_model("line.safetensors")
         Linear(in_features=3, out_features=1, bias=True)
     """
+    import fastnn.models  # noqa: F401 (registers its classes)
     from fastnn.data import Transform
     from fastnn.nn import Module, init
 
@@ -122,10 +125,14 @@ def _check(architecture: dict[str, Any], model: Module) -> None:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    match json.loads(text):
-        case {"architecture": dict(), "preprocessing": dict() | None, "classes": classes} as description:
-            if classes is None or (
-                isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-            ):
-                return description
-    raise ValueError("the description of the model is malformed")
+    description = json.loads(text)
+    match description:
+        case {"architecture": dict(), "preprocessing": dict() | None, "classes": list(classes), **rest}:
+            right = not rest and all(isinstance(name, str) for name in classes)
+        case {"architecture": dict(), "preprocessing": dict() | None, "classes": None, **rest}:
+            right = not rest
+        case _:
+            right = False
+    if not right:
+        raise ValueError("the description of the model is malformed")
+    return dict(description)

@@ -14,6 +14,9 @@ Layers call ``reset_`` with their ``init`` argument, which is one of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import fastnn as fn
@@ -27,6 +30,7 @@ __all__ = [
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "skipped",
     "uniform_",
     "xavier_normal_",
     "xavier_uniform_",
@@ -34,6 +38,26 @@ __all__ = [
 ]
 
 _T = TypeVar("_T", bound=Tensor)
+_skipping: ContextVar[bool] = ContextVar("_skipping", default=False)
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """Within it, tensors are not filled: for layers that get their values from elsewhere, as from a file.
+
+    It saves time, leaves the random generator where it is, and as memory that is not written to is not
+    really there yet, a file that declares layers larger than memory does no harm.
+
+    Example:
+        >>> from fastnn import nn
+        >>> with nn.init.skipped():
+        ...     layer = nn.Linear(10_000, 10_000)
+    """
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
 
 
 def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0) -> _T:
@@ -48,8 +72,9 @@ def uniform_(tensor: _T, a: float = 0.0, b: float = 1.0) -> _T:
     """
     if not a <= b:
         raise ValueError(f"uniform_: a={a} must not exceed b={b}")
-    with fn.no_grad():
-        tensor.uniform_(a, b)
+    if not _skipping.get():
+        with fn.no_grad():
+            tensor.uniform_(a, b)
     return tensor
 
 
@@ -57,15 +82,17 @@ def normal_(tensor: _T, mean: float = 0.0, std: float = 1.0) -> _T:
     """Normal with the given mean and deviation. Errors: ValueError if std < 0."""
     if not std >= 0:
         raise ValueError(f"normal_: std={std} must be at least 0")
-    with fn.no_grad():
-        tensor.normal_(mean, std)
+    if not _skipping.get():
+        with fn.no_grad():
+            tensor.normal_(mean, std)
     return tensor
 
 
 def constant_(tensor: _T, val: float) -> _T:
     """Every element becomes ``val``."""
-    with fn.no_grad():
-        tensor.fill_(val)
+    if not _skipping.get():
+        with fn.no_grad():
+            tensor.fill_(val)
     return tensor
 
 
