@@ -8,6 +8,7 @@ from typing import Any, overload
 from .activation import ReLU
 from .conv import Conv2d
 from .linear import Linear
+from .locate import locate
 from .module import Module, structure_version
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
@@ -115,28 +116,37 @@ class Sequential(_Numbered):
         return Sequential(*modules)
 
     def forward(self, x: Any) -> Any:
-        if self._steps_version != structure_version():
+        if self._steps_version != structure_version[0]:
             self._plan()
-        for step in self._steps:
-            x = step(x)
+        try:
+            for step in self._steps:
+                x = step(x)
+        except Exception as error:
+            failed: Any = getattr(step, "__self__", step)
+            locate(error, failed)
+            raise
         return x
 
     def _plan(self) -> None:
-        """What to call: the modules, or one call for a Linear or Conv2d and the ReLU behind it."""
-        version = structure_version()
+        """What to call: the forward of each module, one call for a Linear or Conv2d and the ReLU behind it.
+
+        A module's own call adds nothing but hooks and the place of an error, which ``forward`` tells itself:
+        nets of a few units would spend as long there as in their kernels.
+        """
+        version = structure_version[0]
         modules = list(self.children())
         steps: list[Callable[[Any], Any]] = []
         fused = False
         for module, after in zip(modules, [*modules[1:], None], strict=True):
             if fused:
                 fused = False
-            elif (
-                type(module) in (Linear, Conv2d) and type(after) is ReLU and _plain(module) and _plain(after)
-            ):
-                steps.append(module.forward_relu)  # type: ignore[union-attr]
+            elif not _plain(module):
+                steps.append(module)
+            elif type(module) in (Linear, Conv2d) and type(after) is ReLU and _plain(after):
+                steps.append(module.forward_relu)  # type: ignore[attr-defined]
                 fused = True
             else:
-                steps.append(module)
+                steps.append(module.forward)
         # Straight into the dict: planning changes nothing that __setattr__ watches. The version goes last, so
         # that another thread never takes old steps for new ones.
         self.__dict__["_steps"] = tuple(steps)
@@ -144,8 +154,13 @@ class Sequential(_Numbered):
 
 
 def _plain(module: Module | None) -> bool:
-    """Nobody watches the module's own call: no hooks, no forward put in from outside."""
-    return module is not None and module._hooks is None and "forward" not in module.__dict__
+    """Calling the module is calling its class's forward: no hooks, no forward put in from outside."""
+    return (
+        module is not None
+        and module._hooks is None
+        and "forward" not in module.__dict__
+        and type(module).__call__ is Module.__call__
+    )
 
 
 class ModuleList(_Numbered):

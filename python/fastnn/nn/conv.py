@@ -7,7 +7,6 @@ from typing import Any
 from fastnn import _C, Tensor
 
 from .init import reset_
-from .locate import locate
 from .module import Module
 from .parameter import Parameter, new_parameter
 from .sizes import Size2d, pair
@@ -86,11 +85,7 @@ class Conv2d(Module):
 
     def forward_relu(self, x: Tensor) -> Tensor:
         """This layer and a ReLU in one call; ``Sequential`` uses it where one follows the other."""
-        try:
-            return self._convolve(x, "relu")
-        except Exception as error:
-            locate(error, self)
-            raise
+        return self._convolve(x, "relu")
 
     def _convolve(self, x: Tensor, activation: str) -> Tensor:
         return _C.conv2d(

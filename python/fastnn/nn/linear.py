@@ -7,7 +7,6 @@ from typing import Any
 from fastnn import _C, Tensor
 
 from .init import reset_
-from .locate import locate
 from .module import Module
 from .parameter import Parameter, new_parameter
 
@@ -64,11 +63,7 @@ class Linear(Module):
 
     def forward_relu(self, x: Tensor) -> Tensor:
         """This layer and a ReLU in one call; ``Sequential`` uses it where one follows the other."""
-        try:
-            return _C.linear(x, self.weight, self.bias, "relu")
-        except Exception as error:
-            locate(error, self)
-            raise
+        return _C.linear(x, self.weight, self.bias, "relu")
 
     def extra_repr(self) -> str:
         return (

@@ -12,9 +12,7 @@ import fastnn as fn
 from fastnn import Tensor, nn
 from fastnn.data import DataLoader
 
-__all__ = ["evaluating", "loader_of", "place", "restored"]
-
-Batch = tuple[Tensor, ...]
+__all__ = ["Placement", "evaluating", "loader_of", "restored"]
 
 
 def loader_of(data: Any, batch_size: int, shuffle: bool = False, seed: int = 0) -> Any:
@@ -32,22 +30,45 @@ def loader_of(data: Any, batch_size: int, shuffle: bool = False, seed: int = 0) 
     return data
 
 
-def place(values: Any, model: nn.Module, is_target: bool = False) -> Tensor:
-    """A tensor on the model's device; floating numbers in the model's dtype.
+class Placement:
+    """Where a model takes its batches: on its parameters' device, floating numbers in their dtype.
 
     Inputs of bytes (images) become floating too; integer targets become int64, as losses want labels.
     """
-    tensor = values if isinstance(values, Tensor) else fn.from_numpy(np.ascontiguousarray(values))
-    parameter = next(model.parameters(), None)
-    dtype = parameter.dtype if parameter is not None else fn.float32
-    floating = tensor.dtype.is_floating_point or (tensor.dtype == fn.uint8 and not is_target)
-    if floating and tensor.dtype != dtype:
-        tensor = tensor.to(dtype)
-    elif is_target and not floating and tensor.dtype != fn.int64:
-        tensor = tensor.to(fn.int64)
-    if parameter is not None and tensor.device != parameter.device:
-        tensor = tensor.to(parameter.device)
-    return tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        parameter = next(model.parameters(), None)
+        self.dtype = parameter.dtype if parameter is not None else fn.float32
+        self.device = parameter.device if parameter is not None else None
+
+    def inputs(self, values: Any) -> Tensor:
+        tensor = _tensor(values)
+        return self._put(tensor, tensor.dtype == fn.uint8)
+
+    def target(self, values: Any) -> Tensor:
+        tensor = _tensor(values)
+        if not tensor.dtype.is_floating_point and tensor.dtype != fn.int64:
+            tensor = tensor.to(fn.int64)
+        return self._put(tensor, False)
+
+    def pair(self, what: str, batch: Any) -> tuple[list[Tensor], Tensor]:
+        """Inputs (one or more) and target of a batch. ValueError if it has none."""
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise ValueError(
+                f"{what}: expected batches of inputs and targets (x, y), not a {type(batch).__name__}"
+            )
+        return [self.inputs(values) for values in batch[:-1]], self.target(batch[-1])
+
+    def _put(self, tensor: Tensor, to_floating: bool) -> Tensor:
+        if (to_floating or tensor.dtype.is_floating_point) and tensor.dtype != self.dtype:
+            tensor = tensor.to(self.dtype)
+        if self.device is not None and tensor.device != self.device:
+            tensor = tensor.to(self.device)
+        return tensor
+
+
+def _tensor(values: Any) -> Tensor:
+    return values if isinstance(values, Tensor) else fn.from_numpy(np.ascontiguousarray(values))
 
 
 @contextmanager

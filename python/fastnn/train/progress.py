@@ -16,7 +16,7 @@ def batches_with_bar(batches: Iterable[Any], total: int | None, title: str, verb
     """The batches, behind a bar if ``verbose`` is 1, tqdm is there and output goes to a terminal."""
     if verbose == 1 and sys.stderr.isatty():
         try:
-            from tqdm import tqdm
+            from tqdm import tqdm  # type: ignore[import-untyped]
         except ImportError:
             pass
         else:

@@ -16,7 +16,7 @@ from fastnn import Tensor, nn
 from fastnn.data.dataset import ArrayDataset
 from fastnn.optim import Optimizer
 
-from .batches import evaluating, loader_of, place, restored
+from .batches import Placement, evaluating, loader_of, restored
 from .callbacks import Callback
 from .checks import check_finite, check_labels
 from .history import History
@@ -143,11 +143,12 @@ class Trainer:
         """
         bare = hasattr(x, "__array__") or isinstance(x, Tensor)
         outputs = []
+        placement = Placement(self.model)
         with evaluating(self.model):
             for batch in loader_of((x,) if bare else x, batch_size):
                 inputs = batch if bare or not isinstance(batch, tuple | list) else batch[:-1] or batch
                 inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
-                outputs.append(self.model(*(place(values, self.model) for values in inputs)))
+                outputs.append(self.model(*map(placement.inputs, inputs)))
         if not outputs:
             raise ValueError("predict: the loader gave no batches")
         return outputs[0] if len(outputs) == 1 else fn.cat(outputs, 0)
@@ -160,14 +161,14 @@ class Trainer:
         self._call("on_epoch_begin", epoch)
         self.model.train()
         total = len(loader) if hasattr(loader, "__len__") else None
-        means = _Means()
+        means, placement = _Means(), Placement(self.model)
         on_batch_end = [
             c.on_batch_end for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
         for number, batch in enumerate(
             batches_with_bar(loader, total, f"epoch {epoch + 1}/{epochs}", 0 if verbose > 1 else verbose)
         ):
-            *inputs, target = self._place("train", batch)
+            inputs, target = placement.pair("train", batch)
             output, loss = self._losses("train", inputs, target, epoch == 0)
             value = loss.item()
             if math.isnan(value):
@@ -191,20 +192,20 @@ class Trainer:
         self._call("on_epoch_end", epoch, logs)
 
     def _evaluate(self, loader: Any, what: str, check: bool) -> dict[str, float]:
-        means = _Means()
+        means, placement = _Means(), Placement(self.model)
         with evaluating(self.model):
             for batch in loader:
-                *inputs, target = self._place(what, batch)
+                inputs, target = placement.pair(what, batch)
                 output, loss = self._losses(what, inputs, target, check)
                 means.add(self._measure(loss.item(), output, target), len(target))
         return means.result(f"{what}: the data gave no batches")
 
     def _losses(self, what: str, inputs: list[Tensor], target: Tensor, check: bool) -> tuple[Any, Tensor]:
         if check:
-            check_finite(what, tuple(tensor.detach().numpy() for tensor in (*inputs, target)))
+            check_finite(what, tuple(tensor.cpu().numpy() for tensor in (*inputs, target)))
         output = self.model(*inputs)
         if check and isinstance(output, Tensor):
-            check_labels(what, target.numpy(), tuple(output.shape), self._ignore_index())
+            check_labels(what, target.cpu().numpy(), tuple(output.shape), self._ignore_index())
         loss = self.loss(output, target)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shape = (
@@ -233,14 +234,6 @@ class Trainer:
     # ---- data
     # ----------------------------------------------------------------------------------------------------
 
-    def _place(self, what: str, batch: Any) -> list[Tensor]:
-        if not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise ValueError(
-                f"{what}: expected batches of inputs and targets (x, y), not a {type(batch).__name__}"
-            )
-        last = len(batch) - 1
-        return [place(values, self.model, number == last) for number, values in enumerate(batch)]
-
     def _checked(self, what: str, data: Any, batch_size: int, shuffle: bool, seed: int) -> Any:
         """A loader over the data, arrays looked through in advance:
 
@@ -251,10 +244,10 @@ class Trainer:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}: {error}") from None
         dataset = getattr(loader, "dataset", None)
-        if isinstance(dataset, ArrayDataset) and len(dataset.arrays) > 1:
+        if isinstance(dataset, ArrayDataset):
             check_finite(what, dataset.arrays)
             with evaluating(self.model):
-                *inputs, _ = self._place(what, dataset.take(np.array([0])))
+                inputs, _ = Placement(self.model).pair(what, dataset.take(np.array([0])))
                 output = self.model(*inputs)
             if isinstance(output, Tensor):
                 check_labels(what, dataset.arrays[-1], tuple(output.shape), self._ignore_index())
