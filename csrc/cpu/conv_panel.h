@@ -93,6 +93,7 @@ template <class T, int kStep, bool exact>
 void pack_vector(const PixelGrid<T>& g, const Run& run, int done, int lanes, int64_t u0, int64_t u1, T* out) {
   constexpr int NR = Blocking<T>::NR;
   constexpr int kTaps = 16;  // at a time
+  constexpr int kAhead = 4;  // channels: planes are too far apart for the processor to foresee
   const int64_t start = (run.j + done) * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
   for (int64_t s0 = 0; s0 < g.taps_w; s0 += kTaps) {
     const int64_t taps = min_of(kTaps, g.taps_w - s0);
@@ -108,11 +109,13 @@ void pack_vector(const PixelGrid<T>& g, const Run& run, int done, int lanes, int
       const bool outside = line < 0 || line >= g.height;
       const T* source =
           g.source + run.n * g.image_step + (c0 * g.height + line) * g.width + start + s0 * g.col_step;
-      for (int64_t c = c0; c < c1; ++c, source += g.height * g.width, to += g.taps_w * NR)
+      for (int64_t c = c0; c < c1; ++c, source += g.height * g.width, to += g.taps_w * NR) {
+        __builtin_prefetch(source + kAhead * g.height * g.width + Vec<T>::N);
         for (int64_t s = 0; s < taps; ++s) {
           const Vec<T> x = outside ? Vec<T>(T(0)) : part[s].load(source + s * g.col_step);
           exact ? x.store_n(to + s * NR, lanes) : x.store(to + s * NR);
         }
+      }
       u += c1 - c0;
     }
   }
