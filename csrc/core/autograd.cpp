@@ -89,7 +89,7 @@ Tensor before_in_place(const char* op, const Tensor& x, bool recorded) {
   check_value(!x.impl()->storage->read_only, op,
               ": the tensor shares a read-only NumPy array and cannot be written");
   for (int i = 0; i < x.dim(); ++i)
-    check(x.strides()[i] != 0 || x.size(i) <= 1, ErrorKind::runtime, op,
+    check(x.strides()[i] != 0 || x.size(i) <= 1 || x.numel() == 0, ErrorKind::runtime, op,
           ": the tensor is an expanded view, several of its elements share memory; write to a clone");
   Tensor before = detach(x);
   if (!recorded) return before;
