@@ -49,9 +49,11 @@ struct Blocking {
   static constexpr int64_t kDotMaxRows = 12;
   static constexpr int64_t kDotMinDepth = 8 * Vec<T>::N;
 
-  // Tasks: enough for a handful of threads to share evenly, none shorter than about 5 us.
+  // Tasks: enough for a handful of threads to share evenly, none shorter than about 5 us; nor so long (50 ms
+  // with SSE) that an interrupt would seem unheard.
   static constexpr int64_t kTasks = 16;
   static constexpr double kTaskFmas = 1 << 20;
+  static constexpr double kTaskMostFmas = 1 << 29;
   static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
   static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
 };

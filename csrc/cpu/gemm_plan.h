@@ -80,15 +80,17 @@ Plan<T> make_plan(const Product<T>& g) {
   plan.splits = 1;
   plan.tasks_m = divide_up(g.m, B::MC);
   plan.tasks_n = 1;
-  // Columns are cut first: a cut of the rows repeats the packing of B.
+  // Columns are cut first: a cut of the rows repeats the packing of B, or the reading of its memory. Where C
+  // is small beside A and B, k comes next.
   const double most = g.fmas() / B::kTaskFmas;
   if (most >= 2) {
-    const int64_t wanted = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
+    const int64_t few = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
+    const int64_t wanted = max_of(few, static_cast<int64_t>(g.fmas() / B::kTaskMostFmas));
     plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m));
-    const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
-    plan.tasks_m = max_of(plan.tasks_m, min_of(divide_up(wanted, plan.tasks_n), divide_up(g.m, rows)));
-    if (2 * plan.tasks() < wanted)
+    if (static_cast<double>(g.k) * (g.m + g.n) > 64.0 * g.m * g.n)
       plan.splits = max_of(1, min_of(g.k / B::kSplitDepth, wanted / plan.tasks()));
+    const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
+    plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), divide_up(g.m, rows)));
   }
   const int64_t line = 64 / sizeof(T);
   plan.a_elements =
