@@ -66,6 +66,29 @@ template <class T> Status put(Context& ctx, const IndexParams& p) {
   });
 }
 
+// Serial: where an element's offset goes depends on how many are true before it.
+template <class T> Status nonzero(Context&, const NonzeroParams& p) {
+  const Loop<2>& loop = p.loop;
+  const int last = loop.ndim - 1;
+  int64_t* y = p.y;
+  int64_t at[kMaxDims] = {};
+  const T* row = p.x;
+  int64_t offset = 0;
+  if (loop.numel == 0) return Status::ok;
+  for (;;) {
+    for (int64_t i = 0; i < loop.shape[last]; ++i)
+      if (row[i * loop.stride[1][last]]) *y++ = offset + i * loop.stride[0][last];
+    int d = last - 1;
+    for (; d >= 0; --d) {
+      row += loop.stride[1][d], offset += loop.stride[0][d];
+      if (++at[d] < loop.shape[d]) break;
+      row -= loop.shape[d] * loop.stride[1][d], offset -= loop.shape[d] * loop.stride[0][d];
+      at[d] = 0;
+    }
+    if (d < 0) return Status::ok;
+  }
+}
+
 // Of no indices: {INT64_MAX, INT64_MIN}. One pass at memory speed; the loop is the compiler's to vectorise.
 template <class T> Status index_range(Context&, const IndexRangeParams& p) {
   T low = INT64_MAX, high = INT64_MIN;

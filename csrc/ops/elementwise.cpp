@@ -122,7 +122,7 @@ void add_into(const Tensor& sum, const Tensor& term) {
 }
 
 Tensor accumulate(Tensor sum, const Tensor& term) {
-  if (grad_enabled() || !sum.sole_owner()) return add(sum, term);
+  if (grad_enabled() || !sum.sole_owner() || !sum.is_dense()) return add(sum, term);
   add_into(sum, term);
   return sum;
 }

@@ -6,6 +6,7 @@
 #include "ops/conv.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
+#include "ops/index.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
 #include "ops/view.h"
@@ -49,6 +50,13 @@ Tensor conv2d_binding(const Tensor& x, const Tensor& w, const Tensor& bias, cons
     o.padding = pair_of("conv2d", "padding", std::get<Dims>(padding));
   }
   return conv2d(x, w, bias, o, activation_of("conv2d", activation));
+}
+
+// max(x) is a tensor, max(x, dim) a pair of values and positions, as in PyTorch.
+template <Tensor (*of_all)(const Tensor&), std::pair<Tensor, Tensor> (*along)(const Tensor&, const Dims&, bool)>
+py::object extremum(const Tensor& x, const OptionalDims& dims, bool keepdim) {
+  if (!dims) return py::cast(of_all(x));
+  return py::cast(along(x, *dims, keepdim));
 }
 
 }  // namespace
@@ -102,6 +110,25 @@ void define_ops(py::module_& m) {
   m.def("conv2d", conv2d_binding, arg("input"), arg("weight"), arg("bias") = none, arg("stride") = 1, arg("padding") = 0,
         arg("dilation") = 1, arg("groups") = 1, arg("activation") = "none",
         "Two-dimensional convolution: input (N, C, H, W), weight (K, C / groups, R, S), bias (K,); padding also 'same' or 'valid'.");
+
+  // ---- reductions
+  auto reduction = [&](const char* name, auto f, const char* doc) {
+    m.def(name, f, arg("x"), arg("dim") = none, arg("keepdim") = false, doc);
+    method(name, f, doc, arg("dim") = none, arg("keepdim") = false);
+  };
+  reduction("sum", sum, "Sum over all dimensions or those named; of integers and bools as int64.");
+  reduction("mean", mean, "Mean over all dimensions or those named.");
+  reduction("max", extremum<max, max>, "The largest element; with dim, a pair of values and their first positions. NaN wins.");
+  reduction("min", extremum<min, min>, "The smallest element; with dim, a pair of values and their first positions. NaN wins.");
+  reduction("argmax", argmax, "Position of the first largest element, in row-major order of the dimensions.");
+  reduction("argmin", argmin, "Position of the first smallest element, in row-major order of the dimensions.");
+  reduction("all", all, "Whether every element differs from 0.");
+  reduction("any", any, "Whether some element differs from 0.");
+
+  // ---- indexing
+  both(m, "nonzero", nonzero, "Coordinates of the elements that are not 0: shape (n, dimensions).");
+  m.def("gather", gather, arg("x"), arg("dim"), arg("index"), "x at index along dim, the other coordinates being the index's own.");
+  method("gather", gather, "x at index along dim, the other coordinates being the index's own.", arg("dim"), arg("index"));
 
   // ---- copies
   method("contiguous", contiguous, "This tensor in row-major memory.");
