@@ -8,7 +8,11 @@
 #include "ops/elementwise.h"
 #include "ops/index.h"
 #include "ops/matmul.h"
+#include "ops/optim.h"
+#include "ops/pool.h"
+#include "ops/random.h"
 #include "ops/reduce.h"
+#include "ops/softmax.h"
 #include "ops/view.h"
 #include "tensor.h"
 
@@ -50,6 +54,19 @@ Tensor conv2d_binding(const Tensor& x, const Tensor& w, const Tensor& bias, cons
     o.padding = pair_of("conv2d", "padding", std::get<Dims>(padding));
   }
   return conv2d(x, w, bias, o, activation_of("conv2d", activation));
+}
+
+Reduction reduction_of(const char* op, const std::string& name) {
+  check_value(name == "none" || name == "mean" || name == "sum", op, ": reduction must be 'none', 'mean' or 'sum', got '", name, "'");
+  return name == "none" ? Reduction::none : name == "mean" ? Reduction::mean : Reduction::sum;
+}
+
+PoolOptions pool_options(const char* op, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding) {
+  PoolOptions o;
+  o.kernel = pair_of(op, "kernel_size", kernel);
+  o.stride = stride ? pair_of(op, "stride", *stride) : o.kernel;
+  o.padding = pair_of(op, "padding", padding);
+  return o;
 }
 
 // max(x) is a tensor, max(x, dim) a pair of values and positions, as in PyTorch.
@@ -124,6 +141,64 @@ void define_ops(py::module_& m) {
   reduction("argmin", argmin, "Position of the first smallest element, in row-major order of the dimensions.");
   reduction("all", all, "Whether every element differs from 0.");
   reduction("any", any, "Whether some element differs from 0.");
+
+  // ---- softmax and losses
+  auto along = [&](const char* name, auto f, const char* doc) {
+    m.def(name, f, arg("x"), arg("dim"), doc);
+    method(name, f, doc, arg("dim"));
+  };
+  along("softmax", softmax, "exp(x) / sum(exp(x)) along dim.");
+  along("log_softmax", log_softmax, "log(softmax(x)) along dim.");
+  m.def("cross_entropy", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction,
+                            double label_smoothing, const Tensor& weight) {
+    return cross_entropy(x, target, weight, {reduction_of("cross_entropy", reduction), ignore_index, label_smoothing});
+  }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("label_smoothing") = 0.0,
+        arg("weight") = none, "-log softmax(x)[target] of logits (N, C, ...) and classes (N, ...), or distributions (N, C, ...).");
+  m.def("nll_loss", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction, const Tensor& weight) {
+    return nll_loss(x, target, weight, ignore_index, reduction_of("nll_loss", reduction));
+  }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("weight") = none,
+        "-x[target] of log-probabilities (N, C, ...) and classes (N, ...).");
+  m.def("mse_loss", [](const Tensor& x, const Tensor& target, const std::string& reduction) {
+    return mse_loss(x, target, reduction_of("mse_loss", reduction));
+  }, arg("x"), arg("target"), arg("reduction") = "mean", "(x - target)^2.");
+
+  // ---- pooling
+  m.def("max_pool2d", [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
+                         const Dims& dilation, bool ceil_mode) {
+    PoolOptions o = pool_options("max_pool2d", kernel, stride, padding);
+    o.dilation = pair_of("max_pool2d", "dilation", dilation);
+    o.ceil_mode = ceil_mode;
+    return max_pool2d(x, o);
+  }, arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("dilation") = 1, arg("ceil_mode") = false,
+        "The largest element of each window of images (N, C, H, W); padding never wins, NaN does.");
+  m.def("avg_pool2d", [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
+                         bool count_include_pad, bool ceil_mode) {
+    PoolOptions o = pool_options("avg_pool2d", kernel, stride, padding);
+    o.count_include_pad = count_include_pad;
+    o.ceil_mode = ceil_mode;
+    return avg_pool2d(x, o);
+  }, arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("count_include_pad") = true,
+        arg("ceil_mode") = false, "The mean of each window of images (N, C, H, W).");
+
+  // ---- random numbers
+  m.def("dropout", dropout, arg("x"), arg("p") = 0.5, arg("training") = true,
+        "x / (1 - p) or, with probability p, 0; x itself when not training.");
+  method("uniform_", uniform_, "Uniform numbers in [low, high) everywhere.", arg("low") = 0.0, arg("high") = 1.0);
+  method("normal_", normal_, "Normal numbers everywhere.", arg("mean") = 0.0, arg("std") = 1.0);
+  m.def("_randint", randint);
+  m.def("_manual_seed", manual_seed);
+  m.def("_rng_state", [] { const GeneratorState s = generator_state(); return std::pair(s.seed, s.draws); });
+  m.def("_set_rng_state", [](uint64_t seed, uint64_t draws) { set_generator_state({seed, draws}); });
+
+  // ---- optimisers
+  m.def("sgd_step", [](const Tensors& params, const Tensors& grads, const Tensors& buffers, double lr, double momentum,
+                       double dampening, double weight_decay, bool nesterov, bool maximize, bool first_step) {
+    sgd_step(params, grads, buffers, {lr, momentum, dampening, weight_decay, nesterov, maximize, first_step});
+  });
+  m.def("adam_step", [](const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq, double lr,
+                        double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize, int64_t step) {
+    adam_step(params, grads, exp_avg, exp_avg_sq, {lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step});
+  });
 
   // ---- indexing
   both(m, "nonzero", nonzero, "Coordinates of the elements that are not 0: shape (n, dimensions).");

@@ -43,6 +43,7 @@ from fastnn._C import (
     is_grad_enabled,
     le,
     log,
+    log_softmax,
     logical_and,
     logical_not,
     logical_or,
@@ -66,11 +67,12 @@ from fastnn._C import (
     set_num_threads,
     sigmoid,
     sign,
+    softmax,
     sqrt,
     squeeze,
     sub,
-    tanh,
     sum,
+    tanh,
     transpose,
     uint8,
     unsqueeze,
@@ -82,3 +84,4 @@ from fastnn._tensor import arange, empty, eye, full, linspace, ones, stack, tens
 from fastnn.autograd import enable_grad, no_grad, set_grad_enabled
 from fastnn.io import load, load_model, save, save_model
 from fastnn.registry import register_model
+from fastnn.random import get_rng_state, manual_seed, rand, randint, randn, randperm, set_rng_state
