@@ -85,3 +85,5 @@ from fastnn.autograd import enable_grad, no_grad, set_grad_enabled
 from fastnn.io import load, load_model, save, save_model
 from fastnn.registry import register_model
 from fastnn.random import get_rng_state, manual_seed, rand, randint, randn, randperm, set_rng_state
+from fastnn import data, models, nn, optim, train
+from fastnn.train import Trainer

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fastnn as fn
 from fastnn import _C, Tensor
 
-from .sizes import Size2d, pair
+from .sizes import Size2d
 
 __all__ = [
     "avg_pool2d",
@@ -22,12 +21,6 @@ __all__ = [
     "softmax",
     "tanh",
 ]
-
-
-def check_reduction(op: str, reduction: str) -> str:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
-    return reduction
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -66,16 +59,10 @@ def max_pool2d(
     stride: Size2d | None = None,
     padding: Size2d = 0,
     dilation: Size2d = 1,
+    ceil_mode: bool = False,
 ) -> Tensor:
     """The largest value of each window; see ``nn.MaxPool2d``."""
-    kernel = pair(kernel_size, "kernel_size", 1, "max_pool2d")
-    return _C.max_pool2d(
-        input,
-        kernel,
-        kernel if stride is None else pair(stride, "stride", 1, "max_pool2d"),
-        pair(padding, "padding", 0, "max_pool2d"),
-        pair(dilation, "dilation", 1, "max_pool2d"),
-    )
+    return _C.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def avg_pool2d(
@@ -83,17 +70,11 @@ def avg_pool2d(
     kernel_size: Size2d,
     stride: Size2d | None = None,
     padding: Size2d = 0,
+    ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
     """The mean of each window; see ``nn.AvgPool2d``."""
-    kernel = pair(kernel_size, "kernel_size", 1, "avg_pool2d")
-    return _C.avg_pool2d(
-        input,
-        kernel,
-        kernel if stride is None else pair(stride, "stride", 1, "avg_pool2d"),
-        pair(padding, "padding", 0, "avg_pool2d"),
-        count_include_pad,
-    )
+    return _C.avg_pool2d(input, kernel_size, stride, padding, count_include_pad, ceil_mode)
 
 
 def relu(input: Tensor) -> Tensor:
@@ -130,44 +111,43 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return _C.dropout(input, p, training)
 
 
-def cross_entropy(input: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """-log softmax(input)[target], for logits (N, classes) and integer labels (N).
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(input)[target], for logits (N, classes, ...) and integer labels (N, ...).
 
-    Rows whose label is ``ignore_index`` do not count. ``reduction``: "mean" over the rows that count, "sum",
-    or "none" for the N losses.
+    ``target`` may also be a distribution over the classes, of the logits' shape. ``weight`` (classes) makes
+    some classes count more; labels equal to ``ignore_index`` do not count at all. ``label_smoothing`` in [0,
+    1] gives that share of the target to all classes alike. ``reduction``: "mean" (weighted, over what
+    counts), "sum" or "none".
 
-    Errors: ValueError or IndexError for shapes that do not fit and labels outside 0..classes - 1; TypeError
-    for labels that are no integers.
+    Errors: IndexError for labels outside 0..classes - 1; ValueError for shapes that do not fit; TypeError for
+    targets of the wrong kind.
 
     Example:
         >>> import fastnn as fn, fastnn.nn.functional as F
-        >>> round(F.cross_entropy(fn.tensor([[0.0, 100.0]]), fn.tensor([1])).item(), 4)
-        0.0
+        >>> F.cross_entropy(fn.tensor([[0.0, 100.0]]), fn.tensor([0])).item()
+        100.0
     """
-    return _C.cross_entropy(input, target, ignore_index, check_reduction("cross_entropy", reduction))
+    return _C.cross_entropy(input, target, ignore_index, reduction, label_smoothing, weight)
 
 
-def nll_loss(input: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """
-
-    input[row, target[row]], for log-probabilities (N, classes) and integer labels (N); see ``cross_entropy``.
-    """
-    check_reduction("nll_loss", reduction)
-    classes = input.shape[-1]
-    if len(input.shape) != 2 or tuple(target.shape) != (input.shape[0],):
-        raise ValueError(
-            f"nll_loss: expected log-probabilities (N, classes) and labels (N), "
-            f"not {tuple(input.shape)} and {tuple(target.shape)}"
-        )
-    counts = target != ignore_index
-    labels = fn.where(counts, target, fn.zeros_like(target))
-    if labels.numel() and not 0 <= int(labels.min().item()) <= int(labels.max().item()) < classes:
-        raise IndexError(f"nll_loss: labels must lie in 0..{classes - 1}")
-    losses = -input[fn.arange(input.shape[0]), labels]
-    losses = fn.where(counts, losses, fn.zeros_like(losses))
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / counts.sum()
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-input[target], for log-probabilities (N, classes, ...) and integer labels; see ``cross_entropy``."""
+    return _C.nll_loss(input, target, ignore_index, reduction, weight)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -181,12 +161,4 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
         >>> F.mse_loss(fn.tensor([1.0, 2.0]), fn.tensor([1.0, 4.0]), reduction="sum").item()
         4.0
     """
-    check_reduction("mse_loss", reduction)
-    if input.shape != target.shape:
-        raise ValueError(
-            f"mse_loss: input {tuple(input.shape)} and target {tuple(target.shape)} must have equal shapes"
-        )
-    if reduction == "mean":
-        return _C.mse_loss(input, target)
-    squares = (input - target) ** 2
-    return squares.sum() if reduction == "sum" else squares
+    return _C.mse_loss(input, target, reduction)

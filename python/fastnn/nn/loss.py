@@ -10,6 +10,12 @@ from .module import Module
 __all__ = ["CrossEntropyLoss", "MSELoss", "NLLLoss"]
 
 
+def _checked(reduction: str) -> str:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    return reduction
+
+
 class CrossEntropyLoss(Module):
     """-log of the probability that softmax gives to the right class; see ``functional.cross_entropy``.
 
@@ -21,23 +27,56 @@ class CrossEntropyLoss(Module):
         2.3026
     """
 
-    def __init__(self, ignore_index: int = -100, reduction: str = "mean") -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
-        self.reduction = F.check_reduction("CrossEntropyLoss", reduction)
+        self.reduction = _checked(reduction)
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, self.ignore_index, self.reduction)
+        return F.cross_entropy(
+            logits,
+            labels,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
 
 
-class NLLLoss(CrossEntropyLoss):
+class NLLLoss(Module):
     """-x[label] for log-probabilities x, as ``LogSoftmax`` gives them; see ``functional.nll_loss``."""
 
+    weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduction = _checked(reduction)
+
     def forward(self, log_probabilities: Tensor, labels: Tensor) -> Tensor:
-        return F.nll_loss(log_probabilities, labels, self.ignore_index, self.reduction)
+        return F.nll_loss(
+            log_probabilities, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
 
 
 class MSELoss(Module):
@@ -52,7 +91,7 @@ class MSELoss(Module):
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        self.reduction = F.check_reduction("MSELoss", reduction)
+        self.reduction = _checked(reduction)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(output, target, self.reduction)

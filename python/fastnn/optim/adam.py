@@ -72,6 +72,7 @@ class Adam(Optimizer):
                     own = state[parameter] = {"step": 0, "exp_avg": zeros, "exp_avg_sq": fn.zeros_like(zeros)}
                 own["step"] += 1
                 ages[int(own["step"])].append(parameter)
+        beta1, beta2 = group["betas"]
         for step, params in ages.items():
             _C.adam_step(
                 params,
@@ -79,7 +80,8 @@ class Adam(Optimizer):
                 [state[parameter]["exp_avg"] for parameter in params],
                 [state[parameter]["exp_avg_sq"] for parameter in params],
                 group["lr"],
-                *group["betas"],
+                beta1,
+                beta2,
                 group["eps"],
                 group["weight_decay"],
                 self._decoupled,

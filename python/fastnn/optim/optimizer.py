@@ -53,12 +53,7 @@ class Optimizer:
             if id(parameter) in known:
                 raise ValueError("optimizer: a parameter appears twice")
             known.add(id(parameter))
-        group = {
-            "params": params,
-            **{key: group.get(key, value) for key, value in self.defaults.items()},
-            **group,
-        }
-        group["params"] = params
+        group = {**self.defaults, **group, "params": params}
         self._check(group)
         self.param_groups.append(group)
 
