@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
 
 __all__ = ["read_idx"]
 
@@ -47,7 +50,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def _read(file: IO[bytes], room: int) -> NDArray[Any]:
+def _read(file: BinaryIO | GzipFile, room: int) -> NDArray[Any]:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or not 1 <= start[3] <= _MAX_DIMS:
         raise ValueError("not an IDX file")

@@ -73,8 +73,7 @@ def crop_to_ink(image: Images, aspect: float) -> Images:
 def resize(images: Images, height: int, width: int) -> Images:
     """Scales the last two dimensions: two small matrix products, as the filter is separable."""
     rows, columns = _weights(images.shape[-2], height), _weights(images.shape[-1], width)
-    resized: Images = rows @ images @ columns.T
-    return resized
+    return np.asarray(rows @ images @ columns.T, np.float32)
 
 
 def _weights(size: int, new: int) -> Images:

@@ -50,4 +50,4 @@ def _bits(tensor: Tensor) -> NDArray[Any]:
     if not tensor.numel():
         return np.empty(tuple(tensor.shape), STORAGE["BF16"])
     memory = (ctypes.c_uint16 * tensor.numel()).from_address(tensor.data_ptr())
-    return np.frombuffer(memory, STORAGE["BF16"]).reshape(tuple(tensor.shape))
+    return np.frombuffer(memoryview(memory), STORAGE["BF16"]).reshape(tuple(tensor.shape))

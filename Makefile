@@ -1,0 +1,75 @@
+# A fresh clone and Python 3.11 or newer are enough: `make demo` installs into .venv and trains a network.
+
+PYTHON ?= python3
+VENV ?= .venv
+# PyTorch, against which results are compared, is large: `make test PEERS=` does without it and skips those tests.
+PEERS ?= ,peers
+
+BIN := $(VENV)/bin
+CXX_FILES := $(shell find csrc cuda -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+# What the package is made of: after a change in any of it, it is installed again (only what changed is compiled).
+PACKAGE := pyproject.toml CMakeLists.txt $(CXX_FILES) $(wildcard csrc/backend/*.def cmake/* bench/*.py) \
+  $(shell find python -type f -not -name '*.so' -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: help demo test lint format stubs bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo     train a network on handwritten digits in front of you'
+	@echo 'make test     run the tests (PEERS= to do without PyTorch)'
+	@echo 'make lint     clang-format, ruff, mypy, stubs up to date'
+	@echo 'make format   apply clang-format and ruff'
+	@echo 'make stubs    write the types of the extension module'
+	@echo 'make bench    kernels and training steps against NumPy'
+	@echo 'make clean    remove the environment and everything built'
+
+demo: $(VENV)/installed
+	$(BIN)/fastnn train
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-lint
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/make_stubs.py --check
+
+format: $(VENV)/installed-lint
+	$(BIN)/clang-format -i $(CXX_FILES)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+stubs: $(VENV)/installed
+	$(BIN)/python tools/make_stubs.py
+
+bench: $(VENV)/installed
+	$(BIN)/fastnn bench
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- the environment ---------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "fastnn needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) -m venv failed (on Debian and Ubuntu: apt install python3-venv)"; rm -rf $(VENV); exit 1; }
+
+# Not isolated: the build tools stay where they are, so the next build compiles only what changed.
+$(VENV)/tools: | $(BIN)/python
+	@$(INSTALL) 'scikit-build-core>=0.10' 'pybind11>=3.1' 'cmake>=3.25' ninja
+	@touch $@
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+EXTRAS = images,progress
+
+$(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
+$(VENV)/installed-lint: EXTRAS = images,progress,lint
+$(VENV)/installed $(VENV)/installed-test $(VENV)/installed-lint: $(PACKAGE) | $(VENV)/tools
+	@echo 'installing fastnn into $(VENV) (the first time, it compiles for a few minutes)'
+	@$(INSTALL) --no-build-isolation '.[$(EXTRAS)]'
+	@touch $@ $(VENV)/installed
