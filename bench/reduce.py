@@ -21,8 +21,8 @@ def reduction(name: str, axis: int | None, headline: str = "") -> Row:
         function = getattr(lib.xp, name)
         if axis is None:
             return lambda: function(x)
-        if name == "max":  # max of a dimension returns indices too; amax the values alone
-            return lambda: lib.xp.amax(x, axis)
+        if name == "max":  # of a dimension it returns the indices too, which torch is spared by its amax
+            return lambda: lib.xp.amax(x, axis) if lib.name == "torch" else function(x, axis)[0]
         return lambda: function(x, axis)
 
     def arrays(lib: Lib) -> Timed:
