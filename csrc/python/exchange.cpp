@@ -159,9 +159,9 @@ py::list nested(const Tensor& t) {
 Tensor tensor_from_numpy(py::handle source, bool copy) {
   const py::object array = py::module_::import("numpy").attr("asarray")(source);
   const auto dtype = dtype_from_numpy(array.attr("dtype"));
-  check_type(
-      dtype.has_value(), "a NumPy array of dtype ", std::string(py::str(array.attr("dtype"))),
-      " has no counterpart here; convert it to float32, float64, float16, int64, int32, uint8 or bool");
+  if (!dtype)  // NumPy takes microseconds to spell the name
+    fail(ErrorKind::type, "a NumPy array of dtype ", std::string(py::str(array.attr("dtype"))),
+         " has no counterpart here; convert it to float32, float64, float16, int64, int32, uint8 or bool");
   const std::string order = py::str(array.attr("dtype").attr("byteorder"));
   check_type(order != ">", "NumPy arrays of foreign byte order are not supported; convert with astype");
   const py::dict interface = array.attr("__array_interface__");
