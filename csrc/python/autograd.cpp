@@ -88,19 +88,6 @@ struct PyHook {
   uint64_t id;
 };
 
-// x shows data's memory from now on, under its own identity and history: how a module's parameters change dtype or device.
-void set_data(const Tensor& x, const Tensor& data) {
-  check_type(data.defined(), "data: must be a Tensor");
-  check(!x.requires_grad() || is_floating(data.dtype()), ErrorKind::runtime, "data: ", data.dtype(),
-        " cannot become the data of a tensor that requires grad");
-  TensorImpl& to = *x.impl();
-  const TensorImpl& from = *data.impl();
-  to.storage = from.storage;
-  to.offset = from.offset, to.numel = from.numel;
-  to.shape = from.shape, to.strides = from.strides, to.dtype = from.dtype;
-  x.bump_version();
-}
-
 // A node of the tape as Python sees it, for inspection.
 struct PyNode {
   Ref<Node> node;
