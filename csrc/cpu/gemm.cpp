@@ -116,7 +116,7 @@ void vector_columns(const Product<T>& g, int64_t j0, int64_t j1) {
   alignas(64) T y[kChunk];
   for (int64_t j = j0; j < j1; j += kChunk) {
     const int64_t n = min_of(kChunk, j1 - j);
-    for (int64_t i = 0; i < n; ++i) y[i] = T(0);
+    for (int64_t i = 0; i < n; i += Vec<T>::N) Vec<T>(T(0)).store(y + i);
     add_rows(g.k, n, g.a, g.cs_a, g.b + j, g.rs_b, y);
     store_sums(g, y, 0, j, 1, static_cast<int>(n));
   }

@@ -76,39 +76,34 @@ FASTNN_INLINE DotFn<T> dot_function(int rows, int columns) {
   return DotTable<T, I>::columns[columns - 1];
 }
 
-// y[j] += sum over p of x[p * stride] * b[p * ldb + j] for j < n: rows of B are streamed eight at a time
-// while y stays in L1.
+// y[j] += sum over r of x[r * stride] * b[r * ldb + j] for j < n and R rows of B; y has room for whole
+// vectors.
+template <class T, int R>
+FASTNN_INLINE void add_rows(int64_t n, const T* x, int64_t stride, const T* b, int64_t ldb, T* y) {
+  using V = Vec<T>;
+  V factor[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) factor[r] = V(x[r * stride]);
+  int64_t j = 0;
+  for (; j + V::N <= n; j += V::N) {
+    V sum = V::load(y + j);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum = fma(factor[r], V::load(b + r * ldb + j), sum);
+    sum.store(y + j);
+  }
+  if (const int rest = static_cast<int>(n - j); rest > 0) {
+    V sum = V::load(y + j);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum = fma(factor[r], V::load_n(b + r * ldb + j, rest), sum);
+    sum.store(y + j);
+  }
+}
+
+// The same for k rows: eight are streamed at a time while y stays in L1.
 template <class T>
 void add_rows(int64_t k, int64_t n, const T* x, int64_t stride, const T* b, int64_t ldb, T* y) {
-  using V = Vec<T>;
-  auto rows = [&](auto count) __attribute__((always_inline)) {
-    constexpr int R = count;
-    V factor[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) factor[r] = V(x[r * stride]);
-    auto step = [&](int64_t j, auto load, auto store) __attribute__((always_inline)) {
-      V sum = load(y + j);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum = fma(factor[r], load(b + r * ldb + j), sum);
-      store(sum, y + j);
-    };
-    int64_t j = 0;
-    for (; j + V::N <= n; j += V::N)
-      step(j, [](const T* from) { return V::load(from); }, [](V v, T* to) { v.store(to); });
-    const int rest = static_cast<int>(n - j);
-    if (rest > 0)
-      step(j, [=](const T* from) { return V::load_n(from, rest); }, [=](V v, T* to) { v.store_n(to, rest); });
-    x += R * stride;
-    b += R * ldb;
-  };
-  struct Eight {
-    constexpr operator int() const { return 8; }
-  };
-  struct One {
-    constexpr operator int() const { return 1; }
-  };
-  for (; k >= 8; k -= 8) rows(Eight{});
-  for (; k > 0; --k) rows(One{});
+  for (; k >= 8; k -= 8, x += 8 * stride, b += 8 * ldb) add_rows<T, 8>(n, x, stride, b, ldb, y);
+  for (; k > 0; --k, x += stride, b += ldb) add_rows<T, 1>(n, x, stride, b, ldb, y);
 }
 
 }  // namespace fastnn::FASTNN_ISA
