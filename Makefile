@@ -20,7 +20,7 @@ help:
 	@echo 'make lint     clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format   apply clang-format and ruff'
 	@echo 'make stubs    write the types of the extension module'
-	@echo 'make bench    kernels and training steps against NumPy'
+	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 7 minutes)'
 	@echo 'make clean    remove the environment and everything built'
 
 demo: $(VENV)/installed
@@ -44,8 +44,8 @@ format: $(VENV)/installed-lint
 stubs: $(VENV)/installed
 	$(BIN)/python tools/make_stubs.py
 
-bench: $(VENV)/installed
-	$(BIN)/fastnn bench
+bench: $(VENV)/installed-test
+	$(BIN)/python -m bench run --table
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
