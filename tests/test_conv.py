@@ -1,0 +1,236 @@
+"""Convolution beyond the op table: geometries of every kind against plain sums in float64, bits, layouts, bad input."""
+
+import itertools
+import re
+
+import fastnn as fn
+import fastnn.nn.functional as F
+import numpy as np
+import pytest
+from fastnn import _C
+
+# n, c, h, w, k, r, s, options. What each is there for:
+SHAPES = [
+    (2, 1, 28, 28, 20, 5, 5, {}),  # one channel; pixels of several rows in a panel
+    (5, 20, 12, 12, 50, 5, 5, {}),  # rows of 8 outputs; the input gradient is folded
+    (3, 6, 14, 14, 16, 5, 5, {}),  # the same with 10 outputs a row: panels of whole rows leave lanes empty
+    (2, 64, 9, 9, 70, 3, 3, {"padding": 1}),  # depth beyond a block, filters beyond a vector panel
+    (2, 5, 11, 13, 7, 3, 3, {"stride": 2, "padding": 1}),  # phases, the last ones shorter
+    (2, 4, 11, 12, 6, 2, 3, {"stride": (3, 2), "padding": (1, 2), "dilation": (2, 1)}),  # phases without taps
+    (1, 3, 17, 19, 4, 3, 4, {"stride": (1, 4), "dilation": (1, 3)}),  # stride and dilation coprime
+    (2, 2, 9, 12, 3, 2, 2, {"stride": (2, 4), "dilation": (2, 2)}),  # and with a common factor
+    (3, 6, 7, 9, 33, 1, 1, {}),  # 1x1: rows of pixels run on
+    (3, 5, 8, 8, 9, 1, 1, {"stride": 2}),  # pixels that nothing reaches
+    (4, 8, 6, 6, 12, 3, 3, {"padding": 1, "groups": 4}),
+    (2, 9, 10, 10, 9, 3, 3, {"padding": 1, "groups": 9}),  # depthwise
+    (17, 3, 4, 5, 6, 4, 5, {}),  # filters as large as the image
+    (3, 2, 1, 1, 4, 3, 3, {"padding": 1}),  # an image smaller than its filters
+    (2, 2, 5, 5, 3, 3, 3, {"padding": 6}),  # outputs that see nothing but padding
+    (1, 1, 3, 400, 2, 1, 33, {"padding": (0, 16)}),  # more taps in a row than are packed at a time
+    (1, 300, 3, 3, 5, 3, 3, {"padding": 1}),  # few pixels: filters are shared out
+]
+
+
+def ids(shape):
+    return "-".join(map(str, shape[:7])) + "".join(f" {k}={v}" for k, v in shape[7].items())
+
+
+def pair(x):
+    return x if isinstance(x, tuple) else (x, x)
+
+
+def make(shape, dtype=np.float64, seed=0):
+    n, c, h, w, k, r, s, options = shape
+    rng = np.random.default_rng(seed)
+
+    def draw(*dims):
+        return rng.standard_normal(dims).astype(dtype)
+
+    return draw(n, c, h, w), draw(k, c // options.get("groups", 1), r, s), draw(k)
+
+
+def taps(x, weight, stride=1, padding=0, dilation=1, groups=1):
+    """For every tap (r, s): its view of the padded input, (N, C, P, Q), where no two elements share memory."""
+    (sh, sw), (ph, pw), (dh, dw) = pair(stride), pair(padding), pair(dilation)
+    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    r, s = weight.shape[2:]
+    p = (padded.shape[2] - (r - 1) * dh - 1) // sh + 1
+    q = (padded.shape[3] - (s - 1) * dw - 1) // sw + 1
+    views = {
+        (i, j): padded[:, :, i * dh : i * dh + (p - 1) * sh + 1 : sh, j * dw : j * dw + (q - 1) * sw + 1 : sw]
+        for i, j in itertools.product(range(r), range(s))
+    }
+    inner = (slice(None), slice(None), slice(ph, ph + x.shape[2]), slice(pw, pw + x.shape[3]))
+    return padded, views, inner
+
+
+def convolution(x, weight, dy=None, groups=1, **options):
+    """y, or (dx, dw) for a given dy: sums over taps of products over channels, group by group."""
+    padded, views, inner = taps(x, weight, groups=groups, **options)
+    k, c = weight.shape[0] // groups, weight.shape[1]
+    ks = [slice(g * k, (g + 1) * k) for g in range(groups)]
+    cs = [slice(g * c, (g + 1) * c) for g in range(groups)]
+    if dy is None:
+
+        def y(g):
+            return sum(
+                np.einsum("ncpq,kc->nkpq", v[:, cs[g]], weight[ks[g], :, i, j]) for (i, j), v in views.items()
+            )
+
+        return np.concatenate([y(g) for g in range(groups)], axis=1)
+    dw = np.zeros_like(weight)
+    for (i, j), v in views.items():
+        for g in range(groups):
+            dw[ks[g], :, i, j] = np.einsum("nkpq,ncpq->kc", dy[:, ks[g]], v[:, cs[g]])
+    padded[...] = 0
+    for (i, j), v in views.items():
+        for g in range(groups):
+            v[:, cs[g]] += np.einsum("nkpq,kc->ncpq", dy[:, ks[g]], weight[ks[g], :, i, j])
+    return padded[inner], dw
+
+
+def run(x, weight, bias, options, activation="none", dy=None):
+    args = [fn.from_numpy(a).requires_grad_() for a in (x, weight, bias)]
+    y = _C.conv2d(*args, activation=activation, **options)
+    dy = np.random.default_rng(9).standard_normal(y.shape).astype(x.dtype) if dy is None else dy
+    grads = fn.grad(y, args, fn.from_numpy(dy))
+    return y.detach().numpy(), dy, [g.numpy() for g in grads]
+
+
+def close(got, want, depth):
+    eps = np.finfo(got.dtype).eps
+    np.testing.assert_allclose(
+        got, want, rtol=0, atol=8 * eps * (depth + 1) ** 0.5 * (1 + np.abs(want).max(initial=0))
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=ids)
+def test_forward_and_gradients(shape, dtype):
+    x, weight, bias = make(shape, dtype)
+    for activation in ("none", "relu"):
+        y, dy, (dx, dw, db) = run(x, weight, bias, shape[7], activation)
+        wide = [a.astype(np.float64) for a in (x, weight)]
+        z = convolution(*wide, **shape[7]) + bias.astype(np.float64)[:, None, None]
+        close(y, np.maximum(z, 0) if activation == "relu" else z, weight[0].size)
+        dz = dy * (y > 0) if activation == "relu" else dy
+        want_dx, want_dw = convolution(*wide, dy=dz.astype(np.float64), **shape[7])
+        close(dx, want_dx, weight.size // weight.shape[1])
+        close(dw, want_dw, dy.size // dy.shape[1])
+        close(db, dz.astype(np.float64).sum((0, 2, 3)), dy.size // dy.shape[1])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=ids)
+def test_bits_do_not_depend_on_threads_alignment_or_layout(shape):
+    x, weight, bias = make(shape, np.float32)
+    fn.set_num_threads(1)
+    want = run(x, weight, bias, shape[7])
+    spread = np.zeros((*x.shape[:3], 2 * x.shape[3] + 1), np.float32)[..., 1::2]
+    spread[...] = x
+    shifted = np.zeros(x.size + 1, np.float32)[1:].reshape(x.shape)
+    shifted[...] = x
+    for threads, other in ((2, x), (1, spread), (2, shifted), (1, np.asfortranarray(x))):
+        fn.set_num_threads(threads)
+        got = run(other, weight, bias, shape[7], dy=want[1])
+        np.testing.assert_array_equal(got[0], want[0])
+        for a, b in zip(got[2], want[2], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding:UserWarning")
+@pytest.mark.parametrize(("kernel", "dilation"), [((3, 3), 1), ((2, 4), 1), ((1, 5), (2, 3)), ((6, 6), 1)])
+def test_same_keeps_the_size(kernel, dilation, torch):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 3, 7, 8)), rng.standard_normal((4, 3, *kernel))
+    y = F.conv2d(fn.from_numpy(x), fn.from_numpy(weight), padding="same", dilation=dilation)
+    want = torch.nn.functional.conv2d(
+        torch.tensor(x), torch.tensor(weight), padding="same", dilation=dilation
+    )
+    np.testing.assert_allclose(y.numpy(), want.numpy(), rtol=1e-12, atol=1e-12)
+    valid = F.conv2d(fn.from_numpy(x), fn.from_numpy(weight), padding="valid")
+    np.testing.assert_array_equal(valid.numpy(), F.conv2d(fn.from_numpy(x), fn.from_numpy(weight)).numpy())
+
+
+def test_single_image():
+    x, weight, bias = map(fn.from_numpy, make(SHAPES[4]))
+    y = F.conv2d(x[1], weight, bias, stride=2, padding=1)
+    np.testing.assert_array_equal(y.numpy(), F.conv2d(x, weight, bias, stride=2, padding=1)[1].numpy())
+
+
+def test_third_derivatives(torch):
+    """Gradients of gradients of gradients with respect to input and weight, against PyTorch."""
+
+    def third(lib, x, weight, grad):
+        y = lib.conv2d(x, weight, stride=2, padding=1)
+        for _ in range(2):
+            dx, dw = grad((y * y).sum(), [x, weight])
+            y = (dx * dx).sum() + (dw * dw * dw).sum()
+        return grad(y, [x, weight])
+
+    rng = np.random.default_rng(3)
+    x, weight = 0.1 * rng.standard_normal((2, 2, 5, 4)), 0.1 * rng.standard_normal((3, 2, 3, 2))
+    ours = [fn.tensor(a, requires_grad=True) for a in (x, weight)]
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, weight)]
+    got = third(F, *ours, lambda y, xs: fn.grad(y, xs, create_graph=True))
+    want = third(torch.nn.functional, *theirs, lambda y, xs: torch.autograd.grad(y, xs, create_graph=True))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options"),
+    [((0, 3, 5, 5), (4, 3, 2, 2), {}), ((2, 0, 5, 5), (4, 0, 2, 2), {}), ((2, 3, 5, 5), (0, 3, 2, 2), {})],
+)
+def test_nothing(x, weight, options):
+    args = [fn.ones(*shape, requires_grad=True) for shape in (x, weight, weight[:1])]
+    y = F.conv2d(*args, **options)
+    assert y.shape == (x[0], weight[0], 4, 4)
+    np.testing.assert_array_equal(y.detach().numpy(), 1)  # the bias, where there is anything
+    for a, g in zip(args, fn.grad(y, args, fn.ones_like(y)), strict=True):
+        assert g.shape == a.shape
+        np.testing.assert_array_equal(g.numpy(), x[0] * 16 if a is args[2] else 0)
+
+
+BAD = [
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"dilation": 2**62}, "overflows 64 bits"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": 2**62}, "overflows 64 bits"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": 2**63}, "64 bits"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": 2**40}, "too many elements"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"stride": 0}, r"stride must be at least 1, got \(0, 0\)"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"stride": (1, -1)}, r"stride must be at least 1, got \(1, -1\)"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"stride": (1, 2, 3)}, "one or two integers"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"dilation": 0}, "dilation must be at least 1"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": -1}, "padding must not be negative"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": "full"}, "'same' or 'valid'"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"padding": "same", "stride": 2}, "needs stride 1"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"groups": 0}, "groups must be at least 1"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"groups": 3}, "4 channels, not a multiple of groups = 3"),
+    ((2, 4, 9, 8), (6, 3, 3, 3), {}, "weight must have 4 in dimension 1"),
+    ((2, 4, 9, 8), (7, 2, 3, 3), {"groups": 2}, "7 filters, not a multiple of groups = 2"),
+    ((2, 4, 9, 8), (6, 4, 10, 3), {}, "height of 10 taps with dilation 1 covers 10 pixels, more than"),
+    ((2, 4, 9, 8), (6, 4, 3, 3), {"dilation": (1, 4)}, "width of 3 taps with dilation 4 covers 9 pixels"),
+    ((2, 4, 0, 8), (6, 4, 1, 1), {}, "more than the input's 0"),
+    ((2, 4, 9, 8), (6, 4, 0, 3), {}, "kernel height of 0"),
+    ((9, 8), (6, 4, 3, 3), {}, r"input must have shape .* got \(9, 8\)"),
+    ((2, 4, 9, 8), (6, 4, 3), {}, "weight must have shape"),
+]
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options", "message"), BAD, ids=lambda v: re.sub(r"\W+", "-", str(v))
+)
+def test_bad_input(x, weight, options, message):
+    with pytest.raises(ValueError, match=message):
+        F.conv2d(fn.zeros(*x), fn.zeros(*weight), **options)
+
+
+def test_bad_bias_and_types():
+    x, weight = fn.zeros(1, 2, 4, 4), fn.zeros(3, 2, 2, 2)
+    with pytest.raises(ValueError, match=r"bias of shape \(2,\).*it must be \(3,\)"):
+        F.conv2d(x, weight, fn.zeros(2))
+    with pytest.raises(TypeError, match="input is float32 but weight is float64"):
+        F.conv2d(x, weight.to(fn.float64))
+    with pytest.raises(TypeError, match="must be float32 or float64, got int64"):
+        F.conv2d(x.to(fn.int64), weight.to(fn.int64))
+    with pytest.raises(TypeError, match="weight must be a Tensor, got None"):
+        F.conv2d(x, None)
