@@ -131,6 +131,7 @@ def test_order_of_samples():
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
     assert first != list(range(10))
+    assert order(seed=2)[0] != first
 
 
 @pytest.mark.parametrize("kind", ["arrays", "lists", "dataset", "loader", "batches"])
@@ -326,11 +327,11 @@ def scripted(losses, *callbacks, lr=0.1):
 
 def test_early_stopping_restores_the_best_weights():
     stopping = EarlyStopping(patience=3)
-    trainer, history = scripted([5, 4, 2, 3, 2, 4, 1], stopping)
-    assert history.epochs == 6
+    trainer, history = scripted([5, 6, 2, 3, 3, 1, 1, 4, 2, 0], stopping)
+    assert history.epochs == 9
     assert history.stopped == "val_loss has not improved for 3 epochs"
-    assert stopping.best_epoch == 2
-    assert trainer.model[0].bias.tolist() == [2, 2]
+    assert stopping.best_epoch == 5
+    assert trainer.model[0].bias.tolist() == [5, 5]
 
 
 def test_early_stopping_settings():
