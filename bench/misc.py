@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,24 @@ def import_seconds(name: str) -> float:
     return statistics.median(float(_python("-c", IMPORT.format(name))) for _ in range(IMPORTS))
 
 
-def installed_bytes(name: str) -> int:
-    """Size of the installed distribution on disk, without what it depends on."""
+def _files(name: str) -> list[Path]:
+    """The files of the installed distribution, without what it depends on."""
     files = metadata.files(name) or []
     paths = {Path(str(file.locate())).resolve() for file in files if not str(file).endswith(".pyc")}
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    return sorted(path for path in paths if path.is_file())
 
 
-def wheel_bytes() -> int | None:
-    """Size of the newest wheel in dist/."""
-    wheels = sorted((ROOT / "dist").glob("fastnn-*.whl"), key=lambda path: path.stat().st_mtime)
-    return wheels[-1].stat().st_size if wheels else None
+def installed_bytes(name: str) -> int:
+    return sum(path.stat().st_size for path in _files(name))
+
+
+def wheel_bytes(name: str) -> int:
+    """Size of the wheel, which is a compressed archive of the installed files: they are packed again."""
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+            for path in _files(name):
+                wheel.write(path)
+        return len(packed.getvalue())
 
 
 def peak_bytes(name: str, threads: int) -> int:
@@ -69,7 +78,7 @@ def probes(libraries: list[str]) -> dict[str, Any]:
             note("import_seconds", name, import_seconds, name)
         note("installed_bytes", name, installed_bytes, name)
         note("peak_bytes", name, peak_bytes, name, machine.cores())
-    note("wheel_bytes", "fastnn", wheel_bytes)
+    note("wheel_bytes", "fastnn", wheel_bytes, "fastnn")
     return found
 
 
