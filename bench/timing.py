@@ -11,6 +11,7 @@ from .rows import Call, Repeat
 
 SAMPLE = 200e-6  # seconds that one sample lasts at least
 MOST_SAMPLES = 200  # per round
+LONG = 0.05  # seconds above which a call does not need warm caches to be typical
 
 
 class Timer:
@@ -36,7 +37,8 @@ class Timer:
         collects = gc.isenabled()
         gc.disable()
         try:
-            self.run(1)  # other processes ran meanwhile: bring data and code back into the caches
+            if self.seconds < LONG:
+                self.run(1)  # other processes ran meanwhile: bring data and code back into the caches
             end = time.perf_counter() + budget
             found = [self._measure(self.times)]
             while time.perf_counter() < end and len(found) < MOST_SAMPLES:
