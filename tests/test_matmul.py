@@ -6,10 +6,9 @@ import os
 import subprocess
 import sys
 
+import fastnn as fn
 import numpy as np
 import pytest
-
-import fastnn as fn
 from fastnn import _C
 
 # (m, k, n): tiles of every width and height, packed and unpacked, few rows, one row, one column, k cut in parts
@@ -22,7 +21,11 @@ SHAPES = [
 
 
 def matrices(rows: int, columns: int, seed: int, dtype: str, transposed: bool) -> np.ndarray:
-    x = np.random.default_rng(seed).standard_normal((columns, rows) if transposed else (rows, columns)).astype(dtype)
+    x = (
+        np.random.default_rng(seed)
+        .standard_normal((columns, rows) if transposed else (rows, columns))
+        .astype(dtype)
+    )
     return x.T if transposed else x
 
 
@@ -56,8 +59,18 @@ def test_bias_and_relu_on_every_path(dtype):
 
 @pytest.mark.parametrize("layout", ["NN", "NT", "TN"])
 def test_threads_do_not_change_a_bit(layout):
-    for m, k, n in [(700, 300, 400), (128, 784, 256), (24, 9000, 20), (64, 20001, 65), (8, 1000, 900), (1, 2000, 2000)]:
-        a, b = (fn.from_numpy(matrices(*s, 1, "float32", t == "T")) for s, t in zip([(m, k), (k, n)], layout, strict=True))
+    for m, k, n in [
+        (700, 300, 400),
+        (128, 784, 256),
+        (24, 9000, 20),
+        (64, 20001, 65),
+        (8, 1000, 900),
+        (1, 2000, 2000),
+    ]:
+        a, b = (
+            fn.from_numpy(matrices(*s, 1, "float32", t == "T"))
+            for s, t in zip([(m, k), (k, n)], layout, strict=True)
+        )
         results = []
         for threads in (1, 2, 5):
             fn.set_num_threads(threads)
@@ -92,7 +105,9 @@ def test_permuted_and_repeated_batches():
         expected = x.transpose(order)
         np.testing.assert_allclose(y.numpy(), expected @ expected.swapaxes(-1, -2), atol=1e-11)
     row = fn.from_numpy(x[0, 0, :1]).expand(6, 7)  # one row, six times, through a stride of 0
-    np.testing.assert_allclose((row @ fn.from_numpy(x[0, 0]).transpose(0, 1)).numpy(), x[0, 0, [0] * 6] @ x[0, 0].T)
+    np.testing.assert_allclose(
+        (row @ fn.from_numpy(x[0, 0]).transpose(0, 1)).numpy(), x[0, 0, [0] * 6] @ x[0, 0].T
+    )
 
 
 def test_nothing_to_add_up():
@@ -141,7 +156,9 @@ def test_second_gradient_of_linear_through_relu():
         (dx,) = grad((y * y).sum(), [x], create_graph=True)
         return grad((dx * dx).sum(), [x, w, b])
 
-    ours = second(*[fn.tensor(v, requires_grad=True) for v in arrays], lambda *a: _C.linear(*a, "relu"), fn.grad)
+    ours = second(
+        *[fn.tensor(v, requires_grad=True) for v in arrays], lambda *a: _C.linear(*a, "relu"), fn.grad
+    )
     leaves = [torch.tensor(v, requires_grad=True) for v in arrays]
     theirs = second(*leaves, lambda *a: torch.nn.functional.linear(*a).relu(), torch.autograd.grad)
     for a, b in zip(ours, theirs, strict=True):
@@ -155,7 +172,12 @@ def test_second_gradient_of_linear_through_relu():
         (fn.zeros((2, 3, 4)), fn.zeros((3, 4, 5)), ValueError, r"matmul: shapes \(2, 3, 4\) and \(3, 4, 5\)"),
         (fn.zeros(()), fn.zeros((3,)), ValueError, "at least one dimension"),
         (fn.zeros((3, 4)), fn.zeros((4, 5), dtype=fn.float64), TypeError, "float32 but .* float64"),
-        (fn.zeros((3, 4), dtype=fn.int64), fn.zeros((4, 5), dtype=fn.int64), TypeError, "must be float32 or float64"),
+        (
+            fn.zeros((3, 4), dtype=fn.int64),
+            fn.zeros((4, 5), dtype=fn.int64),
+            TypeError,
+            "must be float32 or float64",
+        ),
     ],
 )
 def test_messages_of_matmul(a, b, error, message):
@@ -165,7 +187,9 @@ def test_messages_of_matmul(a, b, error, message):
 
 def test_messages_of_linear():
     x, w = fn.zeros((3, 4)), fn.zeros((5, 4))
-    with pytest.raises(ValueError, match=r"linear: input of shape \(3, 4\) .* \(5, 6\): its last dimension must be 6"):
+    with pytest.raises(
+        ValueError, match=r"linear: input of shape \(3, 4\) .* \(5, 6\): its last dimension must be 6"
+    ):
         _C.linear(x, fn.zeros((5, 6)))
     with pytest.raises(ValueError, match=r"linear: bias of shape \(4,\) .* must be \(5,\)"):
         _C.linear(x, w, fn.zeros(4))
@@ -181,5 +205,7 @@ def test_other_instruction_sets(isa):
     if not fn.info()["isa_supported"].get(isa):
         pytest.skip(f"{isa} is not supported here")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(command, env={**os.environ, "FASTNN_ISA": isa}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "FASTNN_ISA": isa}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
