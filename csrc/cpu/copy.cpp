@@ -33,6 +33,7 @@ static void copy_tiles(TileWalk<2>& walk, int64_t tiles, int across, bool stream
   const Move out = stream ? Move::stream : Move::scatter;
   TileWalk<2> ahead = walk;
   Box direct, to_buffer, from_buffer;
+  const bool prefetch = across >= 0 && walk.count < walk.loop.numel;
   for (;; walk.next()) {
     if (walk.reshaped) {
       int64_t packed[kMaxDims];
@@ -41,9 +42,10 @@ static void copy_tiles(TileWalk<2>& walk, int64_t tiles, int across, bool stream
       to_buffer = make_box(ndim, walk.extent, packed, walk.loop.stride[1]);
       from_buffer = make_box(ndim, walk.extent, walk.loop.stride[0], packed);
     }
-    if (across >= 0 && tiles > 1) {
+    if (prefetch) {
       ahead.next();
       prefetch_tile(ahead, 1, across);
+      if (!stream) prefetch_tile(ahead, 0, across);
     }
     if (direct.kind == Box::transpose) {
       move_box(buffer, walk.at[1], size, to_buffer, Move::gather);

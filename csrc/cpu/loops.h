@@ -29,33 +29,57 @@ FASTNN_BYTES(4)
 FASTNN_BYTES(8)
 #undef FASTNN_BYTES
 
-// Bytes as integers of 1, 4 or 8 bytes. gcc converts such vectors lane by lane, so the instructions are
-// named.
+// Between bytes and lanes of 1, 4 or 8 bytes: bytes to integers, masks to bytes of 0 or 1. gcc converts
+// vectors that differ in size lane by lane, so the instructions are named.
 using Bytes1 = Bytes<1>::type;
 using Bytes4 = Bytes<4>::type;
 using Bytes8 = Bytes<8>::type;
-FASTNN_INLINE Vec<int8_t>::Native widen_bytes(Bytes1 b, Vec<int8_t>::Native) { return b; }
+using Lanes4 = Vec<int32_t>::Native;
+using Lanes8 = Vec<int64_t>::Native;
+FASTNN_INLINE Bytes1 widen_bytes(Bytes1 b, Bytes1) { return b; }
+FASTNN_INLINE Bytes1 narrow_mask(Bytes1 mask) { return -mask; }
 #if defined(__AVX512F__)
-FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native) {
-  return (Vec<int32_t>::Native)_mm512_cvtepi8_epi32((__m128i)b);
+FASTNN_INLINE Lanes4 widen_bytes(Bytes4 b, Lanes4) { return (Lanes4)_mm512_cvtepi8_epi32((__m128i)b); }
+FASTNN_INLINE Lanes8 widen_bytes(Bytes8 b, Lanes8) {
+  return (Lanes8)_mm512_cvtepi8_epi64(_mm_cvtsi64_si128((long long)b));
 }
-FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native) {
-  return (Vec<int64_t>::Native)_mm512_cvtepi8_epi64(_mm_cvtsi64_si128((long long)b));
-}
+FASTNN_INLINE Bytes4 narrow_mask(Lanes4 mask) { return -__builtin_convertvector(mask, Bytes4); }
+FASTNN_INLINE Bytes8 narrow_mask(Lanes8 mask) { return -__builtin_convertvector(mask, Bytes8); }
 #elif defined(__AVX2__)
-FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native) {
-  return (Vec<int32_t>::Native)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)b));
+FASTNN_INLINE Lanes4 widen_bytes(Bytes4 b, Lanes4) {
+  return (Lanes4)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)b));
 }
-FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native) {
-  return (Vec<int64_t>::Native)_mm256_cvtepi8_epi64(_mm_cvtsi32_si128((int)b));
+FASTNN_INLINE Lanes8 widen_bytes(Bytes8 b, Lanes8) {
+  return (Lanes8)_mm256_cvtepi8_epi64(_mm_cvtsi32_si128((int)b));
+}
+FASTNN_INLINE Bytes4 narrow_mask(Lanes4 mask) {
+  const __m128i words =
+      _mm_packs_epi32(_mm256_castsi256_si128((__m256i)mask), _mm256_extracti128_si256((__m256i)mask, 1));
+  return -(Bytes4)_mm_cvtsi128_si64(_mm_packs_epi16(words, words));
+}
+FASTNN_INLINE Bytes8 narrow_mask(Lanes8 mask) {  // bit i of the mask to bit 8 i
+  return (Bytes8)((_mm256_movemask_pd((__m256d)mask) * 0x00204081) & 0x01010101);
+}
+#elif defined(__x86_64__)
+FASTNN_INLINE Lanes4 widen_bytes(Bytes4 b, Lanes4) {
+  const __m128i x = _mm_cvtsi32_si128((int)b), twice = _mm_unpacklo_epi8(x, x);
+  return (Lanes4)_mm_unpacklo_epi16(
+      twice, twice);  // each byte four times: as good as widened where 0 or not is asked
+}
+FASTNN_INLINE Lanes8 widen_bytes(Bytes8 b, Lanes8) { return Lanes8{b[0], b[1]}; }
+FASTNN_INLINE Bytes4 narrow_mask(Lanes4 mask) {
+  const __m128i words = _mm_packs_epi32((__m128i)mask, (__m128i)mask);
+  return -(Bytes4)_mm_cvtsi128_si32(_mm_packs_epi16(words, words));
+}
+FASTNN_INLINE Bytes8 narrow_mask(Lanes8 mask) {
+  const int bits = _mm_movemask_pd((__m128d)mask);
+  return (Bytes8)(short)((bits | bits << 7) & 0x0101);
 }
 #else
-FASTNN_INLINE Vec<int32_t>::Native widen_bytes(Bytes4 b, Vec<int32_t>::Native wide) {
-  return __builtin_convertvector(b, decltype(wide));
-}
-FASTNN_INLINE Vec<int64_t>::Native widen_bytes(Bytes8 b, Vec<int64_t>::Native wide) {
-  return __builtin_convertvector(b, decltype(wide));
-}
+FASTNN_INLINE Lanes4 widen_bytes(Bytes4 b, Lanes4) { return __builtin_convertvector(b, Lanes4); }
+FASTNN_INLINE Lanes8 widen_bytes(Bytes8 b, Lanes8) { return __builtin_convertvector(b, Lanes8); }
+FASTNN_INLINE Bytes4 narrow_mask(Lanes4 mask) { return -__builtin_convertvector(mask, Bytes4); }
+FASTNN_INLINE Bytes8 narrow_mask(Lanes8 mask) { return -__builtin_convertvector(mask, Bytes8); }
 #endif
 
 // How an operand of element type E is seen by a kernel over T.
@@ -70,7 +94,6 @@ template <class T> struct Operand<T, bool> {
   using Byte = typename Bytes<sizeof(T)>::type;
   using Wide = typename Vec<Int<T>>::Native;
   static FASTNN_INLINE Mask<T> widen(Byte b) { return Mask<T>(widen_bytes(b, Wide{}) != Wide{}); }
-  static FASTNN_INLINE Byte narrow(Mask<T> m) { return -__builtin_convertvector(m.v, Byte); }
   static FASTNN_INLINE Mask<T> load(const bool* p) {
     Byte b;
     memcpy(&b, p, sizeof b);
@@ -82,11 +105,11 @@ template <class T> struct Operand<T, bool> {
     return widen(b);
   }
   static FASTNN_INLINE void store(bool* p, Mask<T> m) {
-    const Byte b = narrow(m);
+    const Byte b = narrow_mask(m.v);
     memcpy(p, &b, sizeof b);
   }
   static FASTNN_INLINE void store_n(bool* p, Mask<T> m, int n) {
-    const Byte b = narrow(m);
+    const Byte b = narrow_mask(m.v);
     memcpy(p, &b, static_cast<size_t>(n));
   }
 };
@@ -266,16 +289,19 @@ inline bool is_dense(int ndim, const int64_t* extent, const int64_t* stride) {
   return true;
 }
 
-// The processor does not foresee the many short streams of a transposed operand: ask for the lines of a tile
-// early.
+// The processor does not foresee the many short streams of a tile with a transposed operand: ask for its
+// lines early.
 template <int N> void prefetch_tile(const TileWalk<N>& walk, int k, int across) {
   const int last = walk.loop.ndim - 1;
-  const int64_t step = walk.loop.stride[k][last] * walk.size[k], bytes = walk.extent[across] * walk.size[k];
-  if (walk.loop.stride[k][across] != 1) return;
-  for (int64_t row = 0; row < walk.extent[last]; ++row) {
+  const int64_t* stride = walk.loop.stride[k];
+  const int along = stride[across] == 1 ? across : last, other = along == last ? across : last;
+  if (stride[along] != 1) return;
+  const int64_t step = stride[other] * walk.size[k], bytes = walk.extent[along] * walk.size[k];
+  const int64_t rows = step == 0 ? 1 : walk.extent[other];
+  for (int64_t row = 0; row < rows; ++row) {
     const char* const first = walk.at[k] + row * step;
     for (const char* line = first - reinterpret_cast<uintptr_t>(first) % 64; line < first + bytes; line += 64)
-      __builtin_prefetch(line);
+      k == 0 ? __builtin_prefetch(line, 1) : __builtin_prefetch(line);
   }
 }
 
@@ -303,14 +329,15 @@ template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Ru
   char* operand[N];
   TileWalk<N> ahead = walk;
   TilePlan<N> plan;
+  const bool prefetch = across >= 0 && walk.count < walk.loop.numel;
   for (;; walk.next()) {
     if (walk.reshaped) {
       plan.make(walk);
       for (int k = 0; k < N; ++k) held[k] = nullptr;
     }
-    if (across >= 0 && tiles > 1) {
+    if (prefetch) {
       ahead.next();
-      for (int k = 1; k < N; ++k) prefetch_tile(ahead, k, across);
+      for (int k = 0; k < N; ++k) prefetch_tile(ahead, k, across);
     }
     for (int k = 0; k < N; ++k) {
       operand[k] = plan.buffered[k] ? buffer[k] : walk.at[k];

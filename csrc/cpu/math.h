@@ -114,11 +114,14 @@ template <class T> FASTNN_INLINE Vec<T> exp(Vec<T> x) {
   return scale_by_power(Vec<T>(T(1)) + expm1_reduced(reduced.r, reduced.tail), reduced.n);
 }
 
-// y = 1 / (1 + e^-x), written in e = e^-|x| so that neither end overflows. What is lost in rounding 1 + e is
-// put back: y (1 - lost / (1 + e)).
+// y = 1 / (1 + e^-x), written in e = e^-|x| so that neither end overflows. e may do without the tail of its
+// reduced argument, for what is lost in rounding 1 + e is put back: y (1 - lost / (1 + e)).
 template <class T> FASTNN_INLINE Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> one(T(1)), e = exp(-abs(x)), sum = one + e, lost = e - (sum - one);
-  const Mask<T> negative = x < Vec<T>(T(0));
+  const Vec<T> zero(T(0)), one(T(1)), size = max(Vec<T>(Format<T>::exp_min), -abs(x));  // NaN stays NaN
+  const Vec<T> n = round(size * Vec<T>(static_cast<T>(1.4426950408889634)));
+  const Vec<T> hi = fma(n, Vec<T>(-Format<T>::ln2_hi), size), r = fma(n, Vec<T>(-Format<T>::ln2_lo), hi);
+  const Vec<T> e = scale_by_power(one + expm1_reduced(r, zero), n), sum = one + e, lost = (one - sum) + e;
+  const Mask<T> negative = x < zero;
   const Vec<T> y = select(negative, e, one) / sum, inverse = select(negative, one - y, y);
   return fma(y * inverse, -lost, y);
 }
