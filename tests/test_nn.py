@@ -426,7 +426,7 @@ def test_dropout():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.Linear(-1, 2), "in_features=-1"),
+        (lambda: nn.Linear(-1, 2), "in_features must be at least 0, not -1"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "multiples of groups=2"),
         (lambda: nn.Conv2d(3, 4, 0), "kernel_size must be at least 1"),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), "stride must be at least 1"),
@@ -443,11 +443,28 @@ def test_layers_refuse_bad_settings(make, message):
         make()
 
 
-def test_sizes_of_the_wrong_type():
-    with pytest.raises(TypeError, match=r"kernel_size must be an int or a pair of ints, not 2\.5"):
-        nn.Conv2d(3, 4, 2.5)
-    with pytest.raises(TypeError, match="padding"):
-        nn.Conv2d(3, 4, 3, padding="some")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(3, 4, 2.5), r"kernel_size must be an integer or a pair of integers, not 2\.5"),
+        (lambda: nn.Conv2d(3, 4, 3, padding="some"), "padding must be an integer or a pair"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size"),
+        (lambda: nn.Conv2d("3", 4, 3), "in_channels must be an integer, not '3'"),
+        (lambda: nn.Linear(2.5, 3), r"in_features must be an integer, not 2\.5"),
+        (lambda: nn.Dropout("0.5"), "p must be a number, not '0.5'"),
+        (lambda: nn.Parameter([1.0]), "expected a tensor, not a list"),
+    ],
+)
+def test_arguments_of_the_wrong_type(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_sizes_of_numpy_are_integers():
+    layer = nn.Sequential(
+        nn.Conv2d(np.int64(1), np.int32(2), (np.int64(3), 1)), nn.Flatten(), nn.Linear(np.int64(8), 3)
+    )
+    assert fn.registry.build(fn.registry.describe(layer))(fn.zeros(1, 1, 4, 2)).shape == (1, 3)
 
 
 # ---- printing ----------------------------------------------------------------------------------------------

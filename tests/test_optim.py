@@ -201,6 +201,8 @@ def test_bad_settings(make, message):
 def test_wrong_types():
     with pytest.raises(TypeError, match="iterable"):
         optim.SGD(fn.ones(2, requires_grad=True))
+    with pytest.raises(TypeError, match="lr must be a number"):
+        optim.SGD([fn.ones(2, requires_grad=True)], lr="0.1")
     with pytest.raises(TypeError, match="not a float"):
         optim.SGD([1.0])
 

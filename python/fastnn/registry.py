@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 from fastnn import _C
 from fastnn._C import dtype
 
@@ -159,6 +161,8 @@ def build(description: Any) -> Any:
 
 
 def _encode(value: Any, where: str) -> Any:
+    if isinstance(value, np.generic):  # a size taken from an array
+        value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

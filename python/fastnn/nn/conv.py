@@ -9,7 +9,7 @@ from fastnn import _C, Tensor
 from .init import reset_
 from .module import Module
 from .parameter import Parameter, new_parameter
-from .sizes import Size2d, pair
+from .sizes import Size2d, pair, size
 
 __all__ = ["Conv2d"]
 
@@ -51,19 +51,19 @@ class Conv2d(Module):
         init: str = "default",
     ) -> None:
         super().__init__()
-        if groups < 1 or in_channels < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
+        self.in_channels = size(in_channels, "in_channels", 1, "Conv2d")
+        self.out_channels = size(out_channels, "out_channels", 1, "Conv2d")
+        self.groups = size(groups, "groups", 1, "Conv2d")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"Conv2d: in_channels={in_channels} and out_channels={out_channels} must be positive "
-                f"multiples of groups={groups}"
+                f"Conv2d: in_channels={in_channels} and out_channels={out_channels} must be multiples of "
+                f"groups={groups}"
             )
         if padding_mode != "zeros":
             raise ValueError(f"Conv2d: padding_mode={padding_mode!r} is not supported, only 'zeros'")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.kernel_size = pair(kernel_size, "kernel_size", 1, "Conv2d")
         self.stride = pair(stride, "stride", 1, "Conv2d")
         self.dilation = pair(dilation, "dilation", 1, "Conv2d")
-        self.groups = groups
         if padding == "same" and self.stride != (1, 1):
             raise ValueError(f"Conv2d: padding='same' needs stride 1, not {stride}")
         self.padding = padding if padding in ("same", "valid") else pair(padding, "padding", 0, "Conv2d")

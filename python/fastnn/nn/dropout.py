@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastnn import _C, Tensor
 
 from .module import Module
@@ -28,9 +30,11 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
+        if not isinstance(p, int | float | np.number):
+            raise TypeError(f"Dropout: p must be a number, not {p!r}")
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout: p={p} must lie between 0 and 1")
-        self.p = p
+        self.p = float(p)
 
     def forward(self, x: Tensor) -> Tensor:
         return _C.dropout(x, self.p, True) if self.training else x

@@ -9,6 +9,7 @@ from fastnn import _C, Tensor
 from .init import reset_
 from .module import Module
 from .parameter import Parameter, new_parameter
+from .sizes import size
 
 __all__ = ["Linear"]
 
@@ -41,12 +42,8 @@ class Linear(Module):
         init: str = "default",
     ) -> None:
         super().__init__()
-        if in_features < 0 or out_features < 0:
-            raise ValueError(
-                f"Linear: sizes must not be negative: in_features={in_features}, out_features={out_features}"
-            )
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = size(in_features, "in_features", 0, "Linear")
+        self.out_features = size(out_features, "out_features", 0, "Linear")
         self.init = init
         self.weight = new_parameter(out_features, in_features, dtype=dtype, device=device)
         self.register_parameter(

@@ -331,6 +331,14 @@ class Module(Describable):
         """Floating parameters and buffers become float64."""
         return self.to(fn.float64)
 
+    def cpu(self: _Self) -> _Self:
+        """Parameters and buffers move to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self: _Self) -> _Self:
+        """Parameters and buffers move to the GPU. Errors: RuntimeError saying why there is none."""
+        return self.to("cuda")
+
     # ---- state
     # ---------------------------------------------------------------------------------------------------
 

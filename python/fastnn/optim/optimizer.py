@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 import fastnn as fn
 from fastnn import Tensor
 
@@ -133,7 +135,9 @@ class Optimizer:
 
 
 def check_range(owner: str, name: str, value: Any, low: float, below: float | None = None) -> None:
-    """ValueError unless low <= value (< below)."""
+    """TypeError unless value is a number, ValueError unless low <= value (< below)."""
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"{owner}: {name} must be a number, not {value!r}")
     if not low <= value or (below is not None and not value < below):
         limits = f"at least {low:g}" if below is None else f"in [{low:g}, {below:g})"
         raise ValueError(f"{owner}: {name}={value} must be {limits}")
