@@ -122,8 +122,9 @@ class Harness:
 
     def report(self, results: list[dict[str, Any]], probes: dict[str, Any], started: float) -> dict[str, Any]:
         """Everything that the tables are made of, as JSON. A ceiling is the best figure of the run."""
+        versions = {name: worker.version for (name, _), worker in self.workers.items()}
         return {
-            "machine": machine.describe(ROOT),
+            "machine": {**machine.describe(ROOT), "versions": versions},
             "date": time.strftime("%Y-%m-%d"),
             "minutes": round((time.time() - started) / 60, 1),
             "settings": vars(self.settings),

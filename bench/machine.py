@@ -1,11 +1,10 @@
-"""Where and with what a run was made: processor, caches, memory, system, versions, commit."""
+"""Where a run was made: processor, caches, memory, system, commit."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ def describe(root: Path) -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("fastnn", "numpy", "torch") if _version(name)},
         "commit": _commit(root),
         "load": round(os.getloadavg()[0], 2),  # of other work, at the start
     }
@@ -60,13 +58,6 @@ def _caches() -> dict[str, str]:
         if kind != "Instruction":
             found[f"L{level}"] = size
     return found
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _commit(root: Path) -> str:

@@ -32,6 +32,9 @@ class Session:
     def __init__(self, name: str, threads: int) -> None:
         self.lib = load(name, threads)
         self.timer: Timer | None = None
+        self.version = str(self.lib.xp.__version__)
+        if name == "fastnn":
+            self.version += f" ({self.lib.xp.info()['isa']})"
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "prepare" in request:
@@ -44,6 +47,8 @@ class Session:
 
 
 class Machine:
+    version = ""
+
     def __init__(self, threads: int) -> None:
         from .ceilings import Ceilings
 
@@ -58,8 +63,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     session = Machine(threads) if name == "machine" else Session(name, threads)
-    version = getattr(session.lib.xp, "__version__", "") if isinstance(session, Session) else ""
-    print(json.dumps({"version": version}), file=replies)
+    print(json.dumps({"version": session.version}), file=replies)
     for line in sys.stdin:
         try:
             reply = session.answer(json.loads(line))
