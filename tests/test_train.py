@@ -110,6 +110,23 @@ def test_same_seed_same_run():
     assert run(None) != run(None, draws=3), "and goes on"
 
 
+def test_same_bits_on_any_number_of_threads():
+    def run(threads):
+        fn.set_num_threads(threads)
+        _ = fn.manual_seed(0)
+        model = LeNet()
+        trainer = Trainer(model, optim.Adam(model.parameters()))
+        images = np.random.default_rng(0).normal(size=(150, 1, 28, 28)).astype(np.float32)
+        history = trainer.fit((images, np.arange(150) % 10), 2, batch_size=100, seed=1, verbose=0)
+        return history["loss"], [p.detach().numpy().tobytes() for p in model.parameters()]
+
+    before = fn.get_num_threads()
+    try:
+        assert run(1) == run(2) == run(3)
+    finally:
+        fn.set_num_threads(before)
+
+
 def test_order_of_samples():
     class Recorder(nn.Linear):
         def forward(self, x):
