@@ -80,7 +80,7 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
     """
     import fastnn.models  # noqa: F401 (registers its classes)
     from fastnn.data import Transform
-    from fastnn.nn import Module, init
+    from fastnn.nn import Module
 
     arrays, metadata = read(path)
     if _MODEL not in metadata:
@@ -90,8 +90,7 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         )
     try:
         description = _parse(metadata[_MODEL])
-        with init.skipped():  # so that sizes which the weights do not have cost no time and no memory
-            model = build(description["architecture"])
+        model = _unfilled(description["architecture"])
         preprocessing = description["preprocessing"] and build(description["preprocessing"])
         if not isinstance(model, Module) or not isinstance(preprocessing, Transform | None):
             raise ValueError("the architecture must be a module and the preprocessing a transform")
@@ -104,12 +103,22 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
     return model.to(device).eval()
 
 
-def _check(architecture: dict[str, Any], model: Module) -> None:
-    """Refuses a model that was changed after construction: its description would build another one."""
+def _unfilled(architecture: Any) -> Any:
+    """The model without values: sizes that the weights do not have cost neither time nor memory."""
+    from fastnn import get_rng_state, set_rng_state
     from fastnn.nn import init
 
-    with init.skipped():
-        built = build(architecture)
+    state = get_rng_state()
+    try:
+        with init.skipped():
+            return build(architecture)
+    finally:
+        set_rng_state(state)  # for classes that draw numbers by themselves
+
+
+def _check(architecture: dict[str, Any], model: Module) -> None:
+    """Refuses a model that was changed after construction: its description would build another one."""
+    built = _unfilled(architecture)
     for what, parts in (
         ("layers", lambda module: [(path, type(part).__name__) for path, part in module.named_modules()]),
         ("weights", lambda module: [(key, tuple(value.shape)) for key, value in module.state_dict().items()]),

@@ -1,0 +1,35 @@
+"""Every example in a docstring runs and prints what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import fastnn
+import pytest
+
+SKIPPED = ("fastnn._bench", "fastnn._C", "fastnn.__main__")
+MODULES = [
+    "fastnn",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(fastnn.__path__, "fastnn.")
+        if not module.name.startswith(SKIPPED)
+    ),
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = fastnn.get_rng_state()
+    failures, _ = doctest.testmod(importlib.import_module(name))
+    fastnn.set_rng_state(state)
+    assert failures == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    assert (
+        sum(bool(test.examples) for name in MODULES for test in finder.find(importlib.import_module(name)))
+        > 50
+    )
