@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any
 
 from .activation import ReLU
 from .conv import Conv2d
@@ -33,11 +33,6 @@ class _Numbered(Module):
         if not -len(names) <= index < len(names):
             raise IndexError(f"{type(self).__name__} has {len(names)} modules, there is no index {index}")
         return names[index]
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Any: ...
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

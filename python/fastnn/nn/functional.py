@@ -103,11 +103,7 @@ def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """
-
-    eroes each element with probability ``p`` and divides the others by 1 - p, if ``training``; see
-    ``nn.Dropout``.
-    """
+    """Zeroes each element with probability ``p``, if ``training``, and divides the others by 1 - p."""
     return _C.dropout(input, p, training)
 
 

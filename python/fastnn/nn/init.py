@@ -5,10 +5,10 @@ Random numbers come from the global generator: ``fn.manual_seed(0)`` first makes
 Layers call ``reset_`` with their ``init`` argument, which is one of
 
     "default"      PyTorch's: weight and bias uniform in +-1/sqrt(fan_in)
-    "0.02"         any number: weight normal with that deviation, zero bias. "If you are lazy", says the
-    lecture "scaled"       weight normal with deviation 1/sqrt(fan_in), zero bias: keeps the variance of the
-    signal from layer to "scaled:0.1"   layer, for deep or unusual nets; the number is the lecture's
-    init_scale (0.1 or 1)
+    "0.02"         or any number: weight normal with that deviation, zero bias; the lecture's start for the lazy
+    "scaled"       weight normal with deviation 1/sqrt(fan_in), zero bias: keeps the variance of the signal from
+                   layer to layer, for deep or unusual nets
+    "scaled:0.1"   the same times the lecture's init_scale
 """
 
 from __future__ import annotations

@@ -119,11 +119,7 @@ class Module(Describable):
         return self._add_hook("after", hook)
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> RemovableHandle:
-        """
-
-        alls ``hook(module, args)`` before every forward; what it returns, if not None, takes the place of
-        args.
-        """
+        """Calls ``hook(module, args)`` before every forward; what it returns, if not None, replaces args."""
         return self._add_hook("before", hook)
 
     def _add_hook(self, when: str, hook: Callable[..., Any]) -> RemovableHandle:
@@ -141,7 +137,6 @@ class Module(Describable):
         _structure_changed()
 
     # ---- attributes
-    # ----------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
@@ -201,7 +196,6 @@ class Module(Describable):
         return ((name, fields[name]) for name, kind in self._kinds.items() if kind in kinds)
 
     # ---- walking
-    # -------------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         return ((name, child) for name, child in self._members(MODULE) if child is not None)
@@ -266,7 +260,6 @@ class Module(Describable):
         return self
 
     # ---- modes
-    # ---------------------------------------------------------------------------------------------------
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Training mode for this module and all below: dropout drops."""
@@ -340,7 +333,6 @@ class Module(Describable):
         return self.to("cuda")
 
     # ---- state
-    # ---------------------------------------------------------------------------------------------------
 
     def _state(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, tensor in (*self._members(PARAMETER), *self._members(BUFFER)):
@@ -374,7 +366,6 @@ class Module(Describable):
         return result
 
     # ---- printing
-    # ------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """The settings to print in ``Linear(...)``."""

@@ -130,10 +130,7 @@ def summary(model: Module, input_shape: tuple[int, ...], dtype: Any = None) -> S
 
 
 def _is_layer(module: Module) -> bool:
-    """What gets a row:
-
-    modules without children, and those with parameters of their own beside their children.
-    """
+    """Rows are for modules without children, and those with parameters beside their children."""
     has_children = next(module.children(), None) is not None
     return not has_children or next(module.parameters(recurse=False), None) is not None
 

@@ -1,7 +1,4 @@
-"""What may happen between epochs:
-
-stop, save, lower the learning rate, or whatever a class derived here does.
-"""
+"""What may happen between epochs: stop, save, lower the learning rate, or what a derived class does."""
 
 from __future__ import annotations
 
@@ -45,10 +42,7 @@ class Callback:
 
 
 class _Monitor(Callback):
-    """
-
-    ollows one number of the logs and knows whether it became better than ever by more than ``min_delta``.
-    """
+    """Follows one number of the logs and knows when it is better by ``min_delta`` than ever before."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):

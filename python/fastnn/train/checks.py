@@ -11,10 +11,7 @@ __all__ = ["check_finite", "check_labels"]
 
 
 def check_finite(what: str, arrays: tuple[NDArray[Any], ...]) -> None:
-    """
-
-    alueError if floating inputs or targets hold NaN or infinity, with how many samples and the first of them.
-    """
+    """ValueError if floating inputs or targets hold NaN or infinity: how many samples, and the first."""
     for number, array in enumerate(arrays):
         if array.dtype.kind != "f":
             continue

@@ -1,7 +1,4 @@
-"""What fit shows:
-
-a bar over the batches where tqdm is installed and a person watches, and a line per epoch.
-"""
+"""What fit shows: a line per epoch, and a bar where tqdm is installed and a person watches."""
 
 from __future__ import annotations
 

@@ -154,7 +154,6 @@ class Trainer:
         return outputs[0] if len(outputs) == 1 else fn.cat(outputs, 0)
 
     # ---- one epoch
-    # -----------------------------------------------------------------------------------------------
 
     def _epoch(self, epoch: int, epochs: int, loader: Any, val_loader: Any, verbose: int) -> None:
         start = time.perf_counter()
@@ -232,13 +231,9 @@ class Trainer:
         )
 
     # ---- data
-    # ----------------------------------------------------------------------------------------------------
 
     def _checked(self, what: str, data: Any, batch_size: int, shuffle: bool, seed: int) -> Any:
-        """A loader over the data, arrays looked through in advance:
-
-        it takes milliseconds and may save hours.
-        """
+        """A loader over the data. Arrays are looked through: it takes milliseconds and may save hours."""
         try:
             loader = loader_of(data, batch_size, shuffle, seed)
         except (TypeError, ValueError) as error:
