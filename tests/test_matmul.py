@@ -78,12 +78,20 @@ def test_threads_do_not_change_a_bit(layout):
         assert all(np.array_equal(results[0], r) for r in results)
 
 
-def test_strided_operands_give_the_bits_of_dense_ones():
-    big = matrices(300, 400, 1, "float32", False)
-    a, b = big[3:203, 5:138], big[7:140, 11:100]
-    view = fn.matmul(fn.from_numpy(big)[3:203, 5:138], fn.from_numpy(big)[7:140, 11:100]).numpy()
-    dense = fn.matmul(fn.from_numpy(a.copy()), fn.from_numpy(b.copy())).numpy()
-    assert np.array_equal(view, dense)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layouts_do_not_change_a_bit(dtype):
+    for m, k, n in SHAPES:
+        a, b = matrices(m, k, 1, dtype, False), matrices(k, n, 2, dtype, False)
+        gaps_a, gaps_b = np.ones((m + 1, k + 3), dtype), np.ones((k + 1, n + 5), dtype)
+        gaps_a[:m, 1 : k + 1], gaps_b[1:, 2 : n + 2] = a, b
+        dense = fn.from_numpy(a) @ fn.from_numpy(b)
+        others = [
+            fn.from_numpy(np.asfortranarray(a)) @ fn.from_numpy(b),
+            fn.from_numpy(a) @ fn.from_numpy(np.asfortranarray(b)),
+            fn.from_numpy(np.asfortranarray(a)) @ fn.from_numpy(np.asfortranarray(b)),
+            fn.from_numpy(gaps_a)[:m, 1 : k + 1] @ fn.from_numpy(gaps_b)[1:, 2 : n + 2],
+        ]
+        assert all(np.array_equal(dense.numpy(), y.numpy()) for y in others), (m, k, n)
 
 
 @pytest.mark.parametrize(

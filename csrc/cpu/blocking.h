@@ -20,6 +20,10 @@ constexpr int max_rows(int vectors) {
   return kVectorBytes == 64 ? wide[vectors - 1] : kVectorBytes == 32 ? avx2[vectors - 1] : sse[vectors - 1];
 }
 
+// Rows of a tile whose B is transposed in registers: the block of B takes N of them, its rows the others. For
+// so few rows packing B would cost as much as the product.
+constexpr int kTransposedRows = kVectorBytes == 64 ? 12 : kVectorBytes == 32 ? 6 : 4;
+
 template <class T>
 struct Blocking {
   static constexpr int NV = kMaxVectors;
@@ -43,11 +47,6 @@ struct Blocking {
   // measured.
   static constexpr bool kPackColumnsOfA = kVectorBytes < 64;
   static constexpr int64_t kUnpackedColumns = 256;
-
-  // Transposing B into panels costs about as much as 12 rows of products with it; short dot products are all
-  // reduction.
-  static constexpr int64_t kDotMaxRows = 12;
-  static constexpr int64_t kDotMinDepth = 8 * Vec<T>::N;
 
   // Tasks: enough for a handful of threads to share evenly, none shorter than about 5 us; nor so long (50 ms
   // with SSE) that an interrupt would seem unheard.

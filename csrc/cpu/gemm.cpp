@@ -1,13 +1,13 @@
 // Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): gemm_plan.h says how it is cut, gemm_tile.h has
-// the tile in registers, gemm_pack.h the panels, gemm_dot.h products with a vector or a few rows.
+// the tile in registers, gemm_pack.h the panels, gemm_vector.h products with a vector.
 //
 // A task owns a block of C and walks k in blocks of KC, columns in tiles of NR, rows in tiles of MR. It packs
 // the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
 // rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
 // time, and nothing waits for it: one region of tasks, no barrier.
 #include "../backend/kernel_table.h"
-#include "gemm_dot.h"
 #include "gemm_plan.h"
+#include "gemm_vector.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -23,7 +23,7 @@ void compute_task(const Product<T>& g, const Plan<T>& plan, T* work, T* parts, i
   t.rs_a = plan.pack_a ? 1 : g.rs_a;
   t.cs_a = plan.pack_a ? plan.mr : g.cs_a;
   t.packed_b = plan.pack_b;
-  t.ldb = plan.pack_b ? plan.nr : g.rs_b;
+  t.ldb = plan.pack_b ? plan.nr : plan.transposed_b ? g.cs_b : g.rs_b;
   t.ldc = block.ldc;
   int64_t p = block.p0;
   do {  // once for k = 0
@@ -37,12 +37,13 @@ void compute_task(const Product<T>& g, const Plan<T>& plan, T* work, T* parts, i
       const T* b = g.b + p * g.rs_b + j * g.cs_b;
       if (plan.pack_b) pack_b_panel(panel, b, g.rs_b, g.cs_b, t.k, n, plan.nr);
       t.b = plan.pack_b ? panel : b;
-      const Epilogue<T> epilogue{g.bias ? g.bias + j : nullptr, nullptr, g.relu};
+      const Epilogue<T> epilogue{g.column_bias ? g.column_bias + j : nullptr, g.row_bias, g.relu};
       t.epilogue = last ? &epilogue : nullptr;
       for (int64_t i = block.i0; i < block.i1; i += plan.mr) {
         t.a = plan.pack_a ? work + (i - block.i0) * t.k : g.a + i * g.rs_a + p * g.cs_a;
         t.c = block.c + i * t.ldc + j;
-        micro_kernel(t, static_cast<int>(min_of(plan.mr, block.i1 - i)), n);
+        const int m = static_cast<int>(min_of(plan.mr, block.i1 - i));
+        plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
       }
     }
     p += t.k;
@@ -57,7 +58,7 @@ void combine_row(const Product<T>& g, const Plan<T>& plan, const T* parts, int64
     const int lanes = static_cast<int>(min_of(V::N, g.n - j));
     V sum(T(0));
     for (int64_t s = 0; s < plan.splits; ++s) sum = sum + V::load_n(parts + (s * g.m + i) * g.n + j, lanes);
-    if (g.bias) sum = sum + V::load_n(g.bias + j, lanes);
+    if (g.column_bias) sum = sum + V::load_n(g.column_bias + j, lanes);
     if (g.relu) sum = max(V(T(0)), sum);
     sum.store_n(g.c + i * g.ldc + j, lanes);
   }
@@ -83,79 +84,64 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
   });
 }
 
-// Sums of dot products into C, with bias and activation.
-template <class T>
-FASTNN_INLINE void store_sums(const Product<T>& g, const T* sums, int64_t i0, int64_t j0, int rows,
-                              int columns) {
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < columns; ++j) {
-      T x = sums[i * columns + j];
-      if (g.bias) x += g.bias[(j0 + j) * g.bias_step];
-      if (g.relu) x = x < T(0) ? T(0) : x;
-      g.c[(i0 + i) * g.ldc + (j0 + j) * g.cs_c] = x;
-    }
-}
-
-template <class T>
-void dot_columns(const Product<T>& g, int64_t j0, int64_t j1) {
-  const int rows = even_rows(g.m, kDotRows), columns = g.m == 1 ? kDotVectorRows : kDotColumns;
-  T sums[max_of(kDotRows * kDotColumns, kDotVectorRows)];
-  for (int64_t j = j0; j < j1; j += columns) {
-    const int width = static_cast<int>(min_of(columns, j1 - j));
-    for (int64_t i = 0; i < g.m; i += rows) {
-      const int height = static_cast<int>(min_of(rows, g.m - i));
-      dot_function<T>(height, width)(g.k, g.a + i * g.rs_a, g.rs_a, g.b + j * g.cs_b, g.cs_b, sums);
-      store_sums(g, sums, i, j, height, width);
-    }
-  }
-}
-
 template <class T>
 void vector_columns(const Product<T>& g, int64_t j0, int64_t j1) {
+  using V = Vec<T>;
   constexpr int64_t kChunk = 4096 / sizeof(T);  // stays in L1 while k rows of B pass by
   alignas(64) T y[kChunk];
-  for (int64_t j = j0; j < j1; j += kChunk) {
-    const int64_t n = min_of(kChunk, j1 - j);
-    for (int64_t i = 0; i < n; i += Vec<T>::N) Vec<T>(T(0)).store(y + i);
-    add_rows(g.k, n, g.a, g.cs_a, g.b + j, g.rs_b, y);
-    store_sums(g, y, 0, j, 1, static_cast<int>(n));
+  const V row_bias(g.row_bias ? *g.row_bias : T(0));
+  for (int64_t first = j0; first < j1; first += kChunk) {
+    const int64_t n = min_of(kChunk, j1 - first);
+    for (int64_t j = 0; j < n; j += V::N) V(T(0)).store(y + j);
+    add_rows(g.k, n, g.a, g.cs_a, g.b + first, g.rs_b, y);
+    for (int64_t j = 0; j < n; j += V::N) {
+      const int lanes = static_cast<int>(min_of(V::N, n - j));
+      V x = V::load(y + j);
+      if (g.column_bias) x = x + V::load_n(g.column_bias + first + j, lanes);
+      if (g.row_bias) x = x + row_bias;
+      if (g.relu) x = max(V(T(0)), x);
+      x.store_n(g.c + first + j, lanes);
+    }
   }
 }
 
-// The paths without packing: tasks share the columns of C.
+// One row of C: tasks share its columns.
 template <class T>
-Status run_columns(Context& ctx, const Product<T>& g, Path path) {
-  const double fmas = g.fmas();
-  const int64_t unit =
-      path == Path::vector ? 1024 / sizeof(T) : kDotVectorRows;  // columns that stay together
-  const int64_t units = divide_up(g.n, unit);
-  const int64_t tasks = fmas < 65536 ? 1 : min_of(units, static_cast<int64_t>(fmas / 32768));
-  // A product with a vector moves an element of B for every multiply-add.
-  const double nanoseconds = g.m == 1 ? fmas * sizeof(T) / 16 : fmas * kFmaNanoseconds<T>;
+Status run_vector(Context& ctx, const Product<T>& g) {
+  const int64_t unit = 1024 / sizeof(T);  // columns that stay together
+  const int64_t units = divide_up(g.n, unit), elements = g.n * g.k;
+  const int64_t tasks = elements < 65536 ? 1 : min_of(units, elements / 32768);
+  const double nanoseconds =
+      static_cast<double>(elements) * sizeof(T) / 16;  // memory's, not the multiply-adds'
   return parallel_for(ctx, tasks, nanoseconds, [&](int64_t task, int) {
-    const int64_t j0 = part(units, tasks, task) * unit, j1 = min_of(g.n, part(units, tasks, task + 1) * unit);
-    path == Path::vector ? vector_columns(g, j0, j1) : dot_columns(g, j0, j1);
+    vector_columns(g, part(units, tasks, task) * unit, min_of(g.n, part(units, tasks, task + 1) * unit));
   });
 }
 
 template <class T>
-Status run_product(Context& ctx, const Product<T>& g, Path path) {
-  return path == Path::blocked ? run_blocked(ctx, g) : run_columns(ctx, g, path);
+void store_dot(const Product<T>& g) {
+  T x = dot(g.a, g.cs_a, g.b, g.rs_b, g.k);
+  if (g.column_bias) x += *g.column_bias;
+  *g.c = g.relu && x < T(0) ? T(0) : x;
 }
 
 template <class T>
-Product<T> nth(const Product<T>& g, const GemmParams& p, int64_t i) {
-  Product<T> one = g;
-  const bool swapped = g.bias_step == 0;
-  one.a += i * (swapped ? p.batch_b : p.batch_a);
-  one.b += i * (swapped ? p.batch_a : p.batch_b);
-  one.c += i * p.batch_c;
-  return one;
+Status run_product(Context& ctx, const Product<T>& g) {
+  switch (choose_path(g)) {
+    case Path::vector:
+      return run_vector(ctx, g);
+    case Path::dot:
+      store_dot(g);
+      return Status::ok;
+    default:
+      return run_blocked(ctx, g);
+  }
 }
 
 // Many small products: each by one thread, several to a task.
 template <class T>
-Status run_batch(Context& ctx, const GemmParams& p, const Product<T>& g, Path path) {
+Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
+  const Path path = choose_path(g);
   Plan<T> plan = make_plan(g);
   plan.splits = 1;
   const int64_t share = path == Path::blocked ? plan.worker_elements() : 0;
@@ -164,15 +150,15 @@ Status run_batch(Context& ctx, const GemmParams& p, const Product<T>& g, Path pa
     work = workspace<T>(ctx, static_cast<size_t>(share * ctx.threads));
     if (!work) return Status::need_workspace;
   }
-  const double fmas = (g.fmas() + 1024) * static_cast<double>(p.batch);
-  const int64_t tasks = min_of(p.batch, static_cast<int64_t>(fmas / Blocking<T>::kTaskFmas) + 1);
+  const double fmas = (g.fmas() + 1024) * static_cast<double>(batch);
+  const int64_t tasks = min_of(batch, static_cast<int64_t>(fmas / Blocking<T>::kTaskFmas) + 1);
   return parallel_for(ctx, tasks, fmas * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
-    for (int64_t i = part(p.batch, tasks, task); i < part(p.batch, tasks, task + 1); ++i) {
-      const Product<T> one = nth(g, p, i);
+    for (int64_t i = part(batch, tasks, task); i < part(batch, tasks, task + 1); ++i) {
+      const Product<T> one = g.nth(i);
       if (path == Path::vector)
         vector_columns(one, 0, one.n);
       else if (path == Path::dot)
-        dot_columns(one, 0, one.n);
+        store_dot(one);
       else
         for (int64_t t = 0; t < plan.tasks(); ++t) compute_task(one, plan, work + worker * share, work, t);
     }
@@ -193,25 +179,17 @@ Status gemm(Context& ctx, const GemmParams& p) {
                p.cs_b,
                static_cast<T*>(p.c),
                p.ldc,
-               1,
-               1,
                static_cast<const T*>(p.bias),
-               p.activation == Activation::relu};
-  int64_t batch = p.batch;
-  // A shared B and rows that follow on from one product to the next: one tall product.
-  if (batch > 1 && p.batch_b == 0 && p.batch_a == p.m * p.rs_a && p.batch_c == p.m * p.ldc) {
-    g.m *= batch;
-    batch = 1;
-  }
-  Path path = choose_path(g);
-  if (g.n == 1 && g.m > 1) {
-    const Product<T> row = transposed(g);
-    if (const Path other = choose_path(row); other != Path::blocked) g = row, path = other;
-  }
-  if (batch == 1) return run_product(ctx, g, path);
-  if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, p, g, path);
-  for (int64_t i = 0; i < batch; ++i)
-    if (const Status s = run_product(ctx, nth(g, p, i), path); s != Status::ok) return s;
+               nullptr,
+               p.activation == Activation::relu,
+               p.batch_a,
+               p.batch_b,
+               p.batch_c};
+  if (g.n == 1 && g.m > 1 && g.ldc == 1) g = transposed(g);
+  if (p.batch == 1) return run_product(ctx, g);
+  if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, p.batch);
+  for (int64_t i = 0; i < p.batch; ++i)
+    if (const Status s = run_product(ctx, g.nth(i)); s != Status::ok) return s;
   return Status::ok;
 }
 

@@ -39,22 +39,29 @@ FASTNN_INLINE void transpose(Vec<T> (&row)[Vec<T>::N]) {
   if constexpr (half > 1) transpose<T, half / 2>(row);
 }
 
-// Up to N lanes along p: x's rows are `lane_stride` apart, N elements of each are transposed at a time.
+// Row p of the block holds lanes' elements p: `depth` elements of each of `lanes` vectors, which lie `stride`
+// apart.
+template <class T>
+FASTNN_INLINE void load_transposed(Vec<T> (&row)[Vec<T>::N], const T* x, int64_t stride, int lanes,
+                                   int depth) {
+  using V = Vec<T>;
+  if (lanes == V::N && depth == V::N) {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i] = V::load(x + i * stride);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i] = i < lanes ? V::load_n(x + i * stride, depth) : V(T(0));
+  }
+  transpose(row);
+}
+
 template <class T>
 void pack_transposed(T* out, int width, const T* x, int64_t lane_stride, int lanes, int stored, int64_t k) {
   using V = Vec<T>;
-  int64_t p = 0;
-  for (; p < k; p += V::N, x += V::N) {
+  for (int64_t p = 0; p < k; p += V::N, x += V::N) {
     const int depth = static_cast<int>(min_of(V::N, k - p));
     V row[V::N];
-    if (lanes == V::N && depth == V::N) {
-#pragma GCC unroll 16
-      for (int i = 0; i < V::N; ++i) row[i] = V::load(x + i * lane_stride);
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < V::N; ++i) row[i] = i < lanes ? V::load_n(x + i * lane_stride, depth) : V(T(0));
-    }
-    transpose(row);
+    load_transposed(row, x, lane_stride, lanes, depth);
     if (stored == V::N && depth == V::N) {
 #pragma GCC unroll 16
       for (int i = 0; i < V::N; ++i) row[i].store(out + (p + i) * width);

@@ -1,6 +1,7 @@
-// How a product is computed, planned from its shape alone and never from the number of threads: which
-// operands are packed, how C is cut into tasks, where k is cut. So results are the same bits on any number of
-// threads.
+// How a product is computed. What decides the order in which an element of C is summed (where k is cut,
+// whether the product is one of two vectors) depends on m, n and k alone; which operands are packed and how C
+// is cut into tasks depends on the strides too, never on the number of threads. So any number of threads and
+// any layout of the operands give the same bits.
 #pragma once
 #include "gemm_tile.h"
 
@@ -15,37 +16,40 @@ struct Product {
   int64_t rs_b, cs_b;
   T* c;
   int64_t ldc;
-  int64_t cs_c, bias_step;  // 1 and 1; ldc and 0 where a column of C is computed as a row (never by blocks)
-  const T* bias;            // by column, or null
+  const T* column_bias;  // one of the two, or neither
+  const T* row_bias;
   bool relu;
+  int64_t batch_a, batch_b, batch_c;
 
   double fmas() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+  Product nth(int64_t i) const {
+    Product one = *this;
+    one.a += i * batch_a, one.b += i * batch_b, one.c += i * batch_c;
+    return one;
+  }
 };
+
+// A column of C, its elements side by side, as the row of C^T = B^T A^T.
+template <class T>
+Product<T> transposed(const Product<T>& g) {
+  Product<T> t = g;
+  t.m = 1, t.n = g.m, t.ldc = g.m;
+  t.a = g.b, t.rs_a = g.cs_b, t.cs_a = g.rs_b, t.batch_a = g.batch_b;
+  t.b = g.a, t.rs_b = g.cs_a, t.cs_b = g.rs_a, t.batch_b = g.batch_a;
+  t.column_bias = nullptr, t.row_bias = g.column_bias;
+  return t;
+}
 
 enum class Path {
   blocked,  // tiles, see compute_task
-  dot,      // k runs along both operands' memory and there are few rows: no packing
-  vector,   // one row of C: B is streamed once
+  vector,   // one row of C, and rows of B along memory: streamed once
+  dot,      // one element of C
 };
 
 template <class T>
 Path choose_path(const Product<T>& g) {
-  using B = Blocking<T>;
-  if (g.m == 1 && g.cs_b == 1 && g.n >= 4 * Vec<T>::N) return Path::vector;
-  const bool along_k = g.cs_a == 1 && g.rs_b == 1 && g.cs_b != 1;
-  const int64_t depth = g.m == 1 ? 2 * Vec<T>::N : B::kDotMinDepth;
-  return along_k && g.m <= B::kDotMaxRows && g.k >= depth ? Path::dot : Path::blocked;
-}
-
-// A column of C as a row of its transpose.
-template <class T>
-Product<T> transposed(const Product<T>& g) {
-  Product<T> t = g;
-  t.m = 1, t.n = g.m;
-  t.a = g.b, t.rs_a = g.cs_b, t.cs_a = g.rs_b;
-  t.b = g.a, t.rs_b = g.cs_a, t.cs_b = g.rs_a;
-  t.cs_c = g.ldc, t.bias_step = 0;
-  return t;
+  if (g.m == 1 && g.n == 1) return Path::dot;
+  return g.m == 1 && g.cs_b == 1 && g.n >= 4 * Vec<T>::N ? Path::vector : Path::blocked;
 }
 
 constexpr int64_t part(int64_t total, int64_t parts, int64_t i) { return total * i / parts; }
@@ -57,38 +61,48 @@ struct Plan {
   int64_t tiles_m, tiles_n, tasks_m, tasks_n;
   int64_t kc, splits;  // depth of a block; parts of k that are computed apart and added in order
   bool pack_a, pack_b;
+  bool transposed_b;               // read by tiles that transpose it in registers
   int64_t a_elements, b_elements;  // packed by one worker at a time
 
   int64_t tasks() const { return tasks_m * tasks_n * splits; }
   int64_t worker_elements() const { return a_elements + b_elements; }
 };
 
+// Parts of k that are computed apart, each into a C of its own, and added in order: only where C is small
+// beside A and B. (Cutting the rows of C instead would read all of B once per task.)
+template <class T>
+int64_t splits_of(const Product<T>& g, int64_t wanted) {
+  using B = Blocking<T>;
+  if (g.m == 1 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
+  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (divide_up(g.m, B::MC) * divide_up(g.n, B::NR))));
+}
+
 template <class T>
 Plan<T> make_plan(const Product<T>& g) {
   using B = Blocking<T>;
   Plan<T> plan;
-  const int nv = even_rows(divide_up(g.n, Vec<T>::N), kMaxVectors);
+  plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
+  const int nv = plan.transposed_b ? 1 : even_rows(divide_up(g.n, Vec<T>::N), kMaxVectors);
   plan.nr = nv * Vec<T>::N;
-  plan.mr = even_rows(g.m, max_rows(nv));
+  plan.mr = even_rows(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
   plan.tiles_m = divide_up(g.m, plan.mr);
   plan.tiles_n = divide_up(g.n, plan.nr);
-  plan.pack_b =
-      g.cs_b != 1 || (plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements);
+  const bool worth = plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements;
+  plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || worth);
   plan.pack_a =
       B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
-  plan.kc = even_rows(g.k, B::KC);
+  plan.kc =
+      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as the vector path, which does not cut k
   plan.splits = 1;
   plan.tasks_m = divide_up(g.m, B::MC);
   plan.tasks_n = 1;
-  // Columns are cut first: a cut of the rows repeats the packing of B, or the reading of its memory. Where C
-  // is small beside A and B, k comes next.
   const double most = g.fmas() / B::kTaskFmas;
   if (most >= 2) {
     const int64_t few = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
     const int64_t wanted = max_of(few, static_cast<int64_t>(g.fmas() / B::kTaskMostFmas));
-    plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m));
-    if (static_cast<double>(g.k) * (g.m + g.n) > 64.0 * g.m * g.n)
-      plan.splits = max_of(1, min_of(g.k / B::kSplitDepth, wanted / plan.tasks()));
+    plan.splits = splits_of(g, wanted);
+    // Columns are cut first: a cut of the rows repeats the packing of B.
+    plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m * plan.splits));
     const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
     plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), divide_up(g.m, rows)));
   }

@@ -96,6 +96,30 @@ void run_tile(const Tile<T>& t, int last) {
   finish_tile<T, MR, NV>(t, acc, last);
 }
 
+// MR rows against up to N columns of a B that runs along k: column j at b + j * ldb. Square blocks of B are
+// transposed in registers on their way, which few rows cannot pay for as packing.
+template <class T, int MR>
+void run_tile_transposed(const Tile<T>& t, int lanes) {
+  using V = Vec<T>;
+  V acc[MR][1];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) acc[i][0] = V(T(0));
+  const T *a = t.a, *b = t.b;
+  const int64_t rs_a = t.rs_a, cs_a = t.cs_a;
+  for (int64_t p = t.k; p > 0; p -= V::N, a += V::N * cs_a, b += V::N) {
+    const int depth = static_cast<int>(min_of(V::N, p));
+    V row[V::N];
+    load_transposed(row, b, t.ldb, lanes, depth);
+#pragma GCC unroll 16
+    for (int q = 0; q < V::N; ++q) {
+      if (q >= depth) break;
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) acc[i][0] = fma(V(a[i * rs_a + q * cs_a]), row[q], acc[i][0]);
+    }
+  }
+  finish_tile<T, MR, 1>(t, acc, lanes);
+}
+
 // The instances for NV vectors: [rows - 1], and those that read B under a mask.
 template <class T>
 using TileFn = void (*)(const Tile<T>&, int last);
@@ -104,6 +128,13 @@ struct TileTable;
 template <class T, int NV, bool masked, int... i>
 struct TileTable<T, NV, masked, Lanes<i...>> {
   static constexpr TileFn<T> rows[] = {run_tile<T, i + 1, NV, masked>...};
+};
+
+template <class T, class = typename LanesUpTo<kTransposedRows>::type>
+struct TransposedTable;
+template <class T, int... i>
+struct TransposedTable<T, Lanes<i...>> {
+  static constexpr TileFn<T> rows[] = {run_tile_transposed<T, i + 1>...};
 };
 
 // One tile of m x n: 1 <= n <= NR and 1 <= m <= max_rows(vectors of n). k = 0 leaves act(bias).
@@ -116,6 +147,12 @@ FASTNN_INLINE void micro_kernel(const Tile<T>& t, int m, int n) {
   } else if constexpr (NV < kMaxVectors) {
     micro_kernel<T, NV + 1>(t, m, n);
   }
+}
+
+// The same for B transposed: m <= kTransposedRows, n <= N.
+template <class T>
+FASTNN_INLINE void micro_kernel_transposed(const Tile<T>& t, int m, int n) {
+  TransposedTable<T>::rows[m - 1](t, n);
 }
 
 // Rows per tile that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.

@@ -101,12 +101,6 @@ Tensor as_rows(const Tensor& x) {
   return reshape(x, {rows, x.size(x.dim() - 1)});
 }
 
-// db = a^T dy; where b is one matrix and a many, their rows are one long sum.
-Tensor grad_second(const Tensor& a, const Tensor& dy, const Dims& shape) {
-  if (shape.size() == 2 && a.dim() > 2) return matmul(flipped(as_rows(a)), as_rows(dy));
-  return sum_to(matmul(flipped(a), dy), shape);
-}
-
 // Operands of at least two dimensions.
 Tensor matmul_matrices(const Tensor& a, const Tensor& b) {
   const Dims shape = matmul_shape(a, b);
@@ -122,7 +116,7 @@ Tensor matmul_matrices(const Tensor& a, const Tensor& b) {
            [a = save_if(b.requires_grad(), a), b = save_if(a.requires_grad(), b), sa = a.shape(),
             sb = b.shape()](Backward& g) {
              if (g.needs(0)) g.set(0, sum_to(matmul(g.dy(), flipped(g.get(b))), sa));
-             if (g.needs(1)) g.set(1, grad_second(g.get(a), g.dy(), sb));
+             if (g.needs(1)) g.set(1, sum_to(matmul(flipped(g.get(a)), g.dy()), sb));
            });
   return y;
 }
@@ -137,6 +131,10 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   check_same_device("matmul", a, b);
   check_value(a.dim() > 0 && b.dim() > 0, "matmul: operands need at least one dimension, got shapes ",
               a.shape(), " and ", b.shape(), "; use * to scale by a number");
+  if (a.dim() > 2 && b.dim() == 2) {  // one matrix for all: the rows of all are one product
+    const Dims shape = matmul_shape(a, b);
+    return reshape(matmul_matrices(as_rows(a), b), shape);
+  }
   if (a.dim() >= 2 && b.dim() >= 2) return matmul_matrices(a, b);
   // A vector is one row on the left, one column on the right, and its dimension leaves the result.
   const Tensor y = matmul_matrices(a.dim() == 1 ? unsqueeze(a, 0) : a, b.dim() == 1 ? unsqueeze(b, 1) : b);
