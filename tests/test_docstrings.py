@@ -1,8 +1,9 @@
-"""Every example in a docstring runs and prints what it says."""
+"""Every example in a docstring, and in a page of docs, runs and prints what it says."""
 
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import fastnn
 import pytest
@@ -23,6 +24,17 @@ def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state = fastnn.get_rng_state()
     failures, _ = doctest.testmod(importlib.import_module(name))
+    fastnn.set_rng_state(state)
+    assert failures == 0
+
+
+@pytest.mark.parametrize(
+    "page", sorted((Path(__file__).parents[1] / "docs").glob("*.md")), ids=lambda p: p.stem
+)
+def test_pages(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = fastnn.get_rng_state()
+    failures, _ = doctest.testfile(str(page), module_relative=False)
     fastnn.set_rng_state(state)
     assert failures == 0
 
