@@ -116,7 +116,23 @@ class _Peer:
 
 torch, TF = _Peer("torch"), _Peer("torch.nn.functional")
 
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, 1e-40, -1e-40, 1e-320, 1e30, -1e30, math.inf, -math.inf, math.nan)
+SPECIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -2.0,
+    3.0,
+    1e-40,
+    -1e-40,
+    1e-320,
+    1e30,
+    -1e30,
+    math.inf,
+    -math.inf,
+    math.nan,
+)
 UNSIGNED = tuple(v for v in SPECIAL if v != 0)  # where the order of 0.0 and -0.0 is nobody's promise
 
 WIDTHS = (2, 4, 8, 16)
@@ -132,8 +148,23 @@ def unary(kind: Callable[..., Arg]) -> list[tuple[Arg, ...]]:
 def binary(kind: Callable[..., Arg], other: Callable[..., Arg] | None = None) -> list[tuple[Arg, ...]]:
     """Equal shapes of every tail, and shapes that broadcast: rows, columns, outer products, numbers, nothing."""
     pairs = [((n,), (n,)) for n in TAILS]
-    pairs += [((5, 7), (7,)), ((5, 1), (1, 7)), ((2, 1, 3), (4, 1)), ((), (6,)), ((6,), ()), ((), ()), ((1,), (9,))]
-    pairs += [((0,), (1,)), ((0, 3), (3,)), ((3001,), (3001,)), ((129, 1), (129, 65)), (LARGE, LARGE), (LARGE, LARGE[1:])]
+    pairs += [
+        ((5, 7), (7,)),
+        ((5, 1), (1, 7)),
+        ((2, 1, 3), (4, 1)),
+        ((), (6,)),
+        ((6,), ()),
+        ((), ()),
+        ((1,), (9,)),
+    ]
+    pairs += [
+        ((0,), (1,)),
+        ((0, 3), (3,)),
+        ((3001,), (3001,)),
+        ((129, 1), (129, 65)),
+        (LARGE, LARGE),
+        (LARGE, LARGE[1:]),
+    ]
     return [(kind(*a), (other or kind)(*b)) for a, b in pairs]
 
 
@@ -152,22 +183,59 @@ ARITHMETIC = [
     Case("mul", fn.mul, np.multiply, torch.mul, binary(normal), special=SPECIAL, error=0.5),
     Case("div", fn.div, np.divide, torch.div, binary(normal, nonzero), special=SPECIAL, error=0.5),
     Case("pow", fn.pow, np.power, torch.pow, binary(positive, normal), special=SPECIAL),
-    Case("maximum", fn.maximum, np.maximum, torch.maximum, binary(distinct, normal), special=UNSIGNED, exact=True),
-    Case("minimum", fn.minimum, np.minimum, torch.minimum, binary(distinct, normal), special=UNSIGNED, exact=True),
+    Case(
+        "maximum",
+        fn.maximum,
+        np.maximum,
+        torch.maximum,
+        binary(distinct, normal),
+        special=UNSIGNED,
+        exact=True,
+    ),
+    Case(
+        "minimum",
+        fn.minimum,
+        np.minimum,
+        torch.minimum,
+        binary(distinct, normal),
+        special=UNSIGNED,
+        exact=True,
+    ),
     Case("neg", fn.neg, np.negative, torch.neg, unary(normal), special=SPECIAL, exact=True),
     Case("abs", fn.abs, np.abs, torch.abs, unary(nonzero), special=SPECIAL, exact=True),
     Case("sign", fn.sign, np.sign, torch.sign, unary(nonzero), exact=True),
     Case("exp", fn.exp, np.exp, torch.exp, unary(normal), special=SPECIAL, error=2),
     Case("log", fn.log, np.log, torch.log, unary(positive), special=SPECIAL, error=2),
     Case("sqrt", fn.sqrt, np.sqrt, torch.sqrt, unary(positive), special=SPECIAL, error=0.5),
-    Case("operators", lambda x, y: (2 * x - y / 4 + 1) * -y, lambda x, y: (2 * x - y / 4 + 1) * -y,
-         lambda x, y: (2 * x - y / 4 + 1) * -y, binary(normal), spread=4),
-    Case("powers of a number", lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x, lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x,
-         lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x, unary(positive), error=8),
+    Case(
+        "operators",
+        lambda x, y: (2 * x - y / 4 + 1) * -y,
+        lambda x, y: (2 * x - y / 4 + 1) * -y,
+        lambda x, y: (2 * x - y / 4 + 1) * -y,
+        binary(normal),
+        spread=4,
+    ),
+    Case(
+        "powers of a number",
+        lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x,
+        lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x,
+        lambda x: x**2 + x**-1 + x**0.5 + x**3 + 2**x,
+        unary(positive),
+        error=8,
+    ),
 ]
 
 WHOLE_NUMBERS = [
-    Case(f"{case.name} of whole numbers", case.call, case.numpy, case.torch, case.inputs, NUMERIC, exact=True, gradient=0)
+    Case(
+        f"{case.name} of whole numbers",
+        case.call,
+        case.numpy,
+        case.torch,
+        case.inputs,
+        NUMERIC,
+        exact=True,
+        gradient=0,
+    )
     for case in (
         Case("add", fn.add, np.add, torch.add, all_dtypes(binary)),
         Case("sub", fn.sub, np.subtract, torch.sub, all_dtypes(binary)),
@@ -185,70 +253,245 @@ WHOLE_NUMBERS = [
 ]
 
 LOGIC = [
-    Case("logical_and", fn.logical_and, np.logical_and, torch.logical_and, binary(masks), ("bool",), exact=True, gradient=0),
-    Case("logical_or", fn.logical_or, np.logical_or, torch.logical_or, binary(masks), ("bool",), exact=True, gradient=0),
-    Case("logical_not", fn.logical_not, np.logical_not, torch.logical_not, unary(masks), ("bool",), exact=True, gradient=0),
+    Case(
+        "logical_and",
+        fn.logical_and,
+        np.logical_and,
+        torch.logical_and,
+        binary(masks),
+        ("bool",),
+        exact=True,
+        gradient=0,
+    ),
+    Case(
+        "logical_or",
+        fn.logical_or,
+        np.logical_or,
+        torch.logical_or,
+        binary(masks),
+        ("bool",),
+        exact=True,
+        gradient=0,
+    ),
+    Case(
+        "logical_not",
+        fn.logical_not,
+        np.logical_not,
+        torch.logical_not,
+        unary(masks),
+        ("bool",),
+        exact=True,
+        gradient=0,
+    ),
     Case("where", fn.where, np.where, torch.where, _choice(binary(normal)), exact=True),
 ]
 
 COPIES = [
     Case("clone", fn.clone, np.copy, torch.clone, unary(normal), exact=True),
-    Case("contiguous of transposed", lambda x: x.transpose(0, -1).contiguous(), lambda x: x.swapaxes(0, -1),
-         lambda x: x.transpose(0, -1).contiguous(), [(normal(*s),) for s in [(5, 7), (2, 3, 4), (0, 3), (129, 65), LARGE]], exact=True),
-    Case("to", lambda x: (x * 3).to(fn.float64).to(fn.float32).to(fn.float64), lambda x: x * 3,
-         lambda x: (x * 3).double().float().double(), unary(whole), exact=True, gradient=0),
-    Case("cat", lambda a, b: fn.cat([a, b, a], 1), lambda a, b: np.concatenate([a, b, a], 1),
-         lambda a, b: torch.cat([a, b, a], 1),
-         [(normal(*a), normal(*b)) for a, b in [((3, 2), (3, 5)), ((3, 0), (3, 5)), ((2, 3, 2), (2, 1, 2)), ((65, 129), (65, 3)),
-                                                 ((301, 1009), (301, 511))]], exact=True),
-    Case("stack", lambda a, b: fn.stack([a, b], 1), lambda a, b: np.stack([a, b], 1), lambda a, b: torch.stack([a, b], 1),
-         [(normal(*s), normal(*s)) for s in [(3,), (3, 4), (0, 3), (2, 3, 4), (301, 1009)]], exact=True),
+    Case(
+        "contiguous of transposed",
+        lambda x: x.transpose(0, -1).contiguous(),
+        lambda x: x.swapaxes(0, -1),
+        lambda x: x.transpose(0, -1).contiguous(),
+        [(normal(*s),) for s in [(5, 7), (2, 3, 4), (0, 3), (129, 65), LARGE]],
+        exact=True,
+    ),
+    Case(
+        "to",
+        lambda x: (x * 3).to(fn.float64).to(fn.float32).to(fn.float64),
+        lambda x: x * 3,
+        lambda x: (x * 3).double().float().double(),
+        unary(whole),
+        exact=True,
+        gradient=0,
+    ),
+    Case(
+        "cat",
+        lambda a, b: fn.cat([a, b, a], 1),
+        lambda a, b: np.concatenate([a, b, a], 1),
+        lambda a, b: torch.cat([a, b, a], 1),
+        [
+            (normal(*a), normal(*b))
+            for a, b in [
+                ((3, 2), (3, 5)),
+                ((3, 0), (3, 5)),
+                ((2, 3, 2), (2, 1, 2)),
+                ((65, 129), (65, 3)),
+                ((301, 1009), (301, 511)),
+            ]
+        ],
+        exact=True,
+    ),
+    Case(
+        "stack",
+        lambda a, b: fn.stack([a, b], 1),
+        lambda a, b: np.stack([a, b], 1),
+        lambda a, b: torch.stack([a, b], 1),
+        [(normal(*s), normal(*s)) for s in [(3,), (3, 4), (0, 3), (2, 3, 4), (301, 1009)]],
+        exact=True,
+    ),
 ]
 
 _MATRICES = [(normal(*s),) for s in [(5, 7), (1, 9), (0, 3), (129, 65), LARGE]]
 VIEWS = [
-    Case("reshape", lambda x: x.reshape(-1), lambda x: x.reshape(-1), lambda x: x.reshape(-1), unary(normal), exact=True, threaded=False),
-    Case("reshape of transposed", lambda x: x.T.reshape(-1), lambda x: x.T.reshape(-1), lambda x: x.T.reshape(-1), _MATRICES,
-         exact=True),
-    Case("permute", lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1), lambda x: x.permute(2, 0, 1),
-         [(normal(*s),) for s in [(2, 3, 4), (1, 5, 1), (0, 2, 3), (17, 9, 33)]], exact=True, threaded=False),
-    Case("expand", lambda x: x.expand(3, -1, 4), lambda x: np.broadcast_to(x, (3, len(x), 4)), lambda x: x.expand(3, -1, 4),
-         [(normal(*s),) for s in [(5, 1), (1, 1), (0, 1), (3001, 1)]], exact=True, threaded=False),
-    Case("squeeze, unsqueeze", lambda x: x.unsqueeze(1).unsqueeze(-1).squeeze(1), lambda x: x[..., None],
-         lambda x: x.unsqueeze(1).unsqueeze(-1).squeeze(1), _MATRICES, exact=True, threaded=False),
-    Case("flatten", lambda x: x.flatten(1), lambda x: x.reshape(len(x), math.prod(x.shape[1:])), lambda x: x.flatten(1),
-         [(normal(*s),) for s in [(2, 3, 4), (2, 3), (0, 2, 3), (33, 5, 7, 3)]], exact=True, threaded=False),
-    Case("slice", lambda x: x[1:, ::2] * x[:-1, :1], lambda x: x[1:, ::2] * x[:-1, :1], lambda x: x[1:, ::2] * x[:-1, :1],
-         _MATRICES[:2] + _MATRICES[3:], error=0.5),
-    Case("select", lambda x: x[2] + x[-1, 3], lambda x: x[2] + x[-1, 3], lambda x: x[2] + x[-1, 3],
-         [(normal(*s),) for s in [(5, 7), (3, 4, 2), LARGE]], error=0.5),
-    Case("narrow", lambda x: fn.narrow(x, 1, 2, 4), lambda x: x[:, 2:6], lambda x: torch.narrow(x, 1, 2, 4),
-         [(normal(*s),) for s in [(5, 7), (0, 6), (2, 6, 3), (129, 65)]], exact=True, threaded=False),
+    Case(
+        "reshape",
+        lambda x: x.reshape(-1),
+        lambda x: x.reshape(-1),
+        lambda x: x.reshape(-1),
+        unary(normal),
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "reshape of transposed",
+        lambda x: x.T.reshape(-1),
+        lambda x: x.T.reshape(-1),
+        lambda x: x.T.reshape(-1),
+        _MATRICES,
+        exact=True,
+    ),
+    Case(
+        "permute",
+        lambda x: x.permute(2, 0, 1),
+        lambda x: x.transpose(2, 0, 1),
+        lambda x: x.permute(2, 0, 1),
+        [(normal(*s),) for s in [(2, 3, 4), (1, 5, 1), (0, 2, 3), (17, 9, 33)]],
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "expand",
+        lambda x: x.expand(3, -1, 4),
+        lambda x: np.broadcast_to(x, (3, len(x), 4)),
+        lambda x: x.expand(3, -1, 4),
+        [(normal(*s),) for s in [(5, 1), (1, 1), (0, 1), (3001, 1)]],
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "squeeze, unsqueeze",
+        lambda x: x.unsqueeze(1).unsqueeze(-1).squeeze(1),
+        lambda x: x[..., None],
+        lambda x: x.unsqueeze(1).unsqueeze(-1).squeeze(1),
+        _MATRICES,
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "flatten",
+        lambda x: x.flatten(1),
+        lambda x: x.reshape(len(x), math.prod(x.shape[1:])),
+        lambda x: x.flatten(1),
+        [(normal(*s),) for s in [(2, 3, 4), (2, 3), (0, 2, 3), (33, 5, 7, 3)]],
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "slice",
+        lambda x: x[1:, ::2] * x[:-1, :1],
+        lambda x: x[1:, ::2] * x[:-1, :1],
+        lambda x: x[1:, ::2] * x[:-1, :1],
+        _MATRICES[:2] + _MATRICES[3:],
+        error=0.5,
+    ),
+    Case(
+        "select",
+        lambda x: x[2] + x[-1, 3],
+        lambda x: x[2] + x[-1, 3],
+        lambda x: x[2] + x[-1, 3],
+        [(normal(*s),) for s in [(5, 7), (3, 4, 2), LARGE]],
+        error=0.5,
+    ),
+    Case(
+        "narrow",
+        lambda x: fn.narrow(x, 1, 2, 4),
+        lambda x: x[:, 2:6],
+        lambda x: torch.narrow(x, 1, 2, 4),
+        [(normal(*s),) for s in [(5, 7), (0, 6), (2, 6, 3), (129, 65)]],
+        exact=True,
+        threaded=False,
+    ),
 ]
 
-_PRODUCTS = [((2, 3), (3, 4)), ((1, 7), (7, 1)), ((5, 1), (1, 5)), ((3,), (3,)), ((4, 3), (3,)), ((3,), (3, 4)),
-             ((2, 3, 4), (4, 2)), ((2, 3, 4), (2, 4, 3)), ((2, 1, 3, 2), (3, 2, 2)), ((0, 3), (3, 2)), ((3, 0), (0, 2)),
-             ((15, 17), (17, 31)), ((33, 65), (65, 129)), ((6, 257), (257, 16)), ((1, 513), (513, 67)), ((301, 211), (211, 307))]
-MATMUL = [
-    Case("matmul", fn.matmul, np.matmul, torch.matmul, [(normal(*a), normal(*b)) for a, b in _PRODUCTS], spread=16),
-    Case("matmul of transposed", lambda a, b: a.mT @ b.mT, lambda a, b: a.swapaxes(-1, -2) @ b.swapaxes(-1, -2),
-         lambda a, b: a.mT @ b.mT,
-         [(normal(*a), normal(*b)) for a, b in [((3, 2), (4, 3)), ((2, 4, 3), (2, 3, 4)), ((17, 15), (31, 17)), ((257, 129), (65, 257))]],
-         spread=16),
+_PRODUCTS = [
+    ((2, 3), (3, 4)),
+    ((1, 7), (7, 1)),
+    ((5, 1), (1, 5)),
+    ((3,), (3,)),
+    ((4, 3), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3, 4), (4, 2)),
+    ((2, 3, 4), (2, 4, 3)),
+    ((2, 1, 3, 2), (3, 2, 2)),
+    ((0, 3), (3, 2)),
+    ((3, 0), (0, 2)),
+    ((15, 17), (17, 31)),
+    ((33, 65), (65, 129)),
+    ((6, 257), (257, 16)),
+    ((1, 513), (513, 67)),
+    ((301, 211), (211, 307)),
 ]
+MATMUL = [
+    Case(
+        "matmul",
+        fn.matmul,
+        np.matmul,
+        torch.matmul,
+        [(normal(*a), normal(*b)) for a, b in _PRODUCTS],
+        spread=16,
+    ),
+    Case(
+        "matmul of transposed",
+        lambda a, b: a.mT @ b.mT,
+        lambda a, b: a.swapaxes(-1, -2) @ b.swapaxes(-1, -2),
+        lambda a, b: a.mT @ b.mT,
+        [
+            (normal(*a), normal(*b))
+            for a, b in [
+                ((3, 2), (4, 3)),
+                ((2, 4, 3), (2, 3, 4)),
+                ((17, 15), (31, 17)),
+                ((257, 129), (65, 257)),
+            ]
+        ],
+        spread=16,
+    ),
+]
+
 
 def _linear(*sizes: tuple[tuple[int, ...], int, int]) -> list[tuple[Arg, ...]]:
     """x (..., in), w (out, in), bias (out)."""
     return [(normal(*x), normal(out, n), normal(out)) for x, n, out in sizes]
 
 
-_LAYERS = _linear(((3, 4), 4, 2), ((4,), 4, 3), ((2, 3, 4), 4, 5), ((0, 3), 3, 2), ((1, 17), 17, 9), ((33, 65), 65, 31),
-                  ((129, 211), 211, 257))
+_LAYERS = _linear(
+    ((3, 4), 4, 2),
+    ((4,), 4, 3),
+    ((2, 3, 4), 4, 5),
+    ((0, 3), 3, 2),
+    ((1, 17), 17, 9),
+    ((33, 65), 65, 31),
+    ((129, 211), 211, 257),
+)
 LINEAR = [
     Case("linear", F.linear, lambda x, w, b: x @ w.T + b, TF.linear, _LAYERS, spread=16),
-    Case("linear without bias", F.linear, lambda x, w: x @ w.T, TF.linear, [args[:2] for args in _LAYERS], spread=16),
-    Case("linear and relu", lambda *a: fn._C.linear(*a, activation="relu"), lambda x, w, b: np.maximum(x @ w.T + b, 0),
-         lambda *a: torch.relu(TF.linear(*a)), _LAYERS, spread=16),
+    Case(
+        "linear without bias",
+        F.linear,
+        lambda x, w: x @ w.T,
+        TF.linear,
+        [args[:2] for args in _LAYERS],
+        spread=16,
+    ),
+    Case(
+        "linear and relu",
+        lambda *a: fn._C.linear(*a, activation="relu"),
+        lambda x, w, b: np.maximum(x @ w.T + b, 0),
+        lambda *a: torch.relu(TF.linear(*a)),
+        _LAYERS,
+        spread=16,
+    ),
 ]
 
 ACTIVATIONS = [
@@ -258,11 +501,21 @@ ACTIVATIONS = [
 ]
 
 
-def _conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1):
+def _conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+):
     """(N, C, H, W) and (K, C / groups, R, S) to (N, K, P, Q), by windows."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     k, _, r, s = w.shape
-    windows = np.lib.stride_tricks.sliding_window_view(x, ((r - 1) * dilation + 1, (s - 1) * dilation + 1), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        x, ((r - 1) * dilation + 1, (s - 1) * dilation + 1), (2, 3)
+    )
     windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
     parts = zip(np.split(windows, groups, 1), np.split(w, groups), strict=True)
     return np.concatenate([np.einsum("ncpqrs,kcrs->nkpq", x, w) for x, w in parts], 1) + b.reshape(k, 1, 1)
@@ -273,19 +526,44 @@ def _images(*sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> list[tuple[Arg, 
 
 
 def conv(name: str, sizes: list[tuple[Arg, ...]], **options: Any) -> Case:
-    return Case(name, lambda x, w, b: F.conv2d(x, w, b, **options), lambda x, w, b: _conv2d(x, w, b, **options),
-                lambda x, w, b: TF.conv2d(x, w, b, **options), sizes, spread=16)
+    return Case(
+        name,
+        lambda x, w, b: F.conv2d(x, w, b, **options),
+        lambda x, w, b: _conv2d(x, w, b, **options),
+        lambda x, w, b: TF.conv2d(x, w, b, **options),
+        sizes,
+        spread=16,
+    )
 
 
-_PLAIN = [((1, 1, 4, 3), (2, 1, 2, 2)), ((0, 2, 4, 4), (3, 2, 3, 3)), ((2, 3, 9, 17), (5, 3, 3, 3)), ((1, 17, 7, 8), (33, 17, 1, 1)),
-          ((9, 8, 28, 29), (20, 8, 5, 5))]
+_PLAIN = [
+    ((1, 1, 4, 3), (2, 1, 2, 2)),
+    ((0, 2, 4, 4), (3, 2, 3, 3)),
+    ((2, 3, 9, 17), (5, 3, 3, 3)),
+    ((1, 17, 7, 8), (33, 17, 1, 1)),
+    ((9, 8, 28, 29), (20, 8, 5, 5)),
+]
 CONVOLUTION = [
     conv("conv2d", _images(*_PLAIN)),
     conv("conv2d padded", _images(*_PLAIN), padding=2),
     conv("conv2d strided", _images(*_PLAIN), stride=2, padding=1),
-    conv("conv2d dilated", _images(((1, 1, 4, 5), (1, 1, 2, 2)), ((2, 3, 9, 17), (5, 3, 3, 3)), ((9, 8, 28, 29), (20, 8, 5, 5))), dilation=2, padding=1),
-    conv("conv2d in groups", _images(((1, 2, 3, 3), (2, 1, 2, 2)), ((2, 6, 9, 17), (4, 3, 3, 3)), ((9, 8, 28, 29), (20, 4, 5, 5))), groups=2),
-    conv("conv2d depthwise", _images(((1, 3, 3, 3), (3, 1, 2, 2)), ((17, 3, 57, 58), (6, 1, 3, 3))), padding=1, groups=3),
+    conv(
+        "conv2d dilated",
+        _images(((1, 1, 4, 5), (1, 1, 2, 2)), ((2, 3, 9, 17), (5, 3, 3, 3)), ((9, 8, 28, 29), (20, 8, 5, 5))),
+        dilation=2,
+        padding=1,
+    ),
+    conv(
+        "conv2d in groups",
+        _images(((1, 2, 3, 3), (2, 1, 2, 2)), ((2, 6, 9, 17), (4, 3, 3, 3)), ((9, 8, 28, 29), (20, 4, 5, 5))),
+        groups=2,
+    ),
+    conv(
+        "conv2d depthwise",
+        _images(((1, 3, 3, 3), (3, 1, 2, 2)), ((17, 3, 57, 58), (6, 1, 3, 3))),
+        padding=1,
+        groups=3,
+    ),
 ]
 
 CASES = [*ARITHMETIC, *WHOLE_NUMBERS, *LOGIC, *COPIES, *VIEWS, *MATMUL, *LINEAR, *ACTIVATIONS, *CONVOLUTION]

@@ -9,7 +9,9 @@ import numpy as np
 Arrays = Sequence[np.ndarray]
 
 
-def numeric_gradients(f: Callable[..., Arrays], xs: Arrays, wanted: Sequence[bool], dys: Arrays, step: float = 1e-5) -> list:
+def numeric_gradients(
+    f: Callable[..., Arrays], xs: Arrays, wanted: Sequence[bool], dys: Arrays, step: float = 1e-5
+) -> list:
     """d sum(f(*xs) * dys) / dx for each wanted x, None for the others. Errors are about step^2 and 1e-16 / step."""
 
     def value() -> float:

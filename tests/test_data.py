@@ -202,6 +202,11 @@ class TestSplits:
         exact = np.bincount(labels) * 0.3
         assert (abs(np.bincount(test_labels, minlength=4) - exact) < 1).all()
 
+    def test_a_split_is_random_and_a_function_of_its_seed(self):
+        rows = np.arange(20)
+        tests = [train_test_split(rows, test_size=5, seed=seed)[1].tolist() for seed in (0, 0, 1)]
+        assert tests == [[0, 2, 9, 11, 17], [0, 2, 9, 11, 17], [2, 3, 5, 7, 9]]
+
     @pytest.mark.parametrize("size", [0.0, 1.0, 0, 10, 0.01, -0.5])
     def test_empty_parts_are_refused(self, size):
         with pytest.raises(ValueError, match="test_size"):

@@ -205,6 +205,7 @@ HOSTILE = {
     "2^62 elements": foreign({"a": entry(shape=(2**62,), offsets=(0, 2**64))}, bytes(4)),
     "2^62 elements, offsets overflowed": foreign({"a": entry(shape=(2**62,), offsets=(0, 0))}),
     "product overflows to 1": foreign({"a": entry(shape=(2**32 + 1, 2**32 - 1, 1))}, bytes(4)),
+    "more bytes than the shape has": foreign({"a": entry(offsets=(0, 8))}, bytes(8)),
     "declares 4 TB": foreign({"a": entry(shape=(2**40,), offsets=(0, 2**42))}, bytes(4)),
     "nine dimensions": foreign({"a": entry(shape=(1,) * 9)}, bytes(4)),
     "offsets backwards": foreign({"a": entry(offsets=(4, 0))}, bytes(4)),

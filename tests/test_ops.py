@@ -16,13 +16,22 @@ from gradcheck import numeric_gradients
 
 import fastnn as fn
 
-DTYPES = {"float32": fn.float32, "float64": fn.float64, "int64": fn.int64, "int32": fn.int32, "uint8": fn.uint8, "bool": fn.bool}
+DTYPES = {
+    "float32": fn.float32,
+    "float64": fn.float64,
+    "int64": fn.int64,
+    "int32": fn.int32,
+    "uint8": fn.uint8,
+    "bool": fn.bool,
+}
 
 
 def by_case(keep=lambda case: True, dtypes=None):
     """Parametrizes a test over the rows to keep, and over their dtypes or only those given."""
     rows = [(c, d) for c in CASES if keep(c) for d in dtypes or c.dtypes]
-    return pytest.mark.parametrize(("case", "dtype"), rows, ids=[f"{c.name}-{d}".replace(" ", "_") for c, d in rows])
+    return pytest.mark.parametrize(
+        ("case", "dtype"), rows, ids=[f"{c.name}-{d}".replace(" ", "_") for c, d in rows]
+    )
 
 
 differentiable = by_case(lambda c: c.gradient >= 1, ["float32", "float64"])
@@ -53,7 +62,9 @@ def output_gradients(ys: tuple) -> list[np.ndarray]:
     return [rng.standard_normal(tuple(y.shape)).astype(y.dtype.name) for y in ys]
 
 
-def run(case: Case, args: tuple[Arg, ...], tensors: list[fn.Tensor], layout=fn.tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def run(
+    case: Case, args: tuple[Arg, ...], tensors: list[fn.Tensor], layout=fn.tensor
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Outputs and, where the op has them, gradients of random multiples of the outputs."""
     xs = leaves(args, tensors) if case.gradient else []
     ys = as_tuple(case.call(*tensors))
@@ -64,7 +75,9 @@ def run(case: Case, args: tuple[Arg, ...], tensors: list[fn.Tensor], layout=fn.t
     return outputs, [dx.numpy() for dx in fn.grad(ys, xs, dys)]
 
 
-def assert_close(case: Case, got: np.ndarray, want: np.ndarray, error: float | None = None, spread: float | None = None) -> None:
+def assert_close(
+    case: Case, got: np.ndarray, want: np.ndarray, error: float | None = None, spread: float | None = None
+) -> None:
     assert got.shape == want.shape
     with np.errstate(over="ignore"):
         want = want.astype(got.dtype)
@@ -73,8 +86,12 @@ def assert_close(case: Case, got: np.ndarray, want: np.ndarray, error: float | N
         return
     largest = np.max(np.abs(want), initial=0, where=np.isfinite(want))
     unit = float(np.finfo(got.dtype).eps)
-    np.testing.assert_allclose(got, want, rtol=(error or case.error) * unit,
-                               atol=(spread or case.spread) * unit * largest + float(np.finfo(got.dtype).smallest_subnormal))
+    np.testing.assert_allclose(
+        got,
+        want,
+        rtol=(error or case.error) * unit,
+        atol=(spread or case.spread) * unit * largest + float(np.finfo(got.dtype).smallest_subnormal),
+    )
 
 
 def assert_same_bits(got: list[np.ndarray], want: list[np.ndarray]) -> None:
@@ -170,7 +187,11 @@ def test_gradient_of_gradient_against_differences(case, dtype):
         # f returns every gradient; those that do not depend on anything have none of their own
         factors = [v for v, dx in zip(every, gradient(*points), strict=True) if dx.requires_grad]
         inputs = [t for t, want in zip(points, wanted, strict=True) if want]
-        got = fn.grad(dxs, inputs, [fn.tensor(v) for v in factors], allow_unused=True) if dxs else [None] * len(inputs)
+        got = (
+            fn.grad(dxs, inputs, [fn.tensor(v) for v in factors], allow_unused=True)
+            if dxs
+            else [None] * len(inputs)
+        )
         want = numeric_gradients(f, [*arrays, *dys], wanted, every)
         for g, w in zip(got, (w for w in want if w is not None), strict=True):
             g = np.zeros(w.shape) if g is None else g.numpy()
@@ -212,7 +233,9 @@ def assert_close_gradient(case: Case, got: np.ndarray, want: np.ndarray) -> None
     assert got.shape == want.shape
     unit = float(np.finfo(got.dtype).eps)
     largest = np.max(np.abs(want), initial=0)
-    np.testing.assert_allclose(got, want, rtol=(case.error + 16) * unit, atol=(case.spread + 64) * unit * largest)
+    np.testing.assert_allclose(
+        got, want, rtol=(case.error + 16) * unit, atol=(case.spread + 64) * unit * largest
+    )
 
 
 # ---- layouts, threads, instruction sets -----------------------------------------------------------------------------------
@@ -252,7 +275,9 @@ def worker_time() -> int:
     """Nanoseconds that all threads but this one have run."""
     main = str(os.getpid())
     tasks = Path("/proc/self/task")
-    return sum(int((tasks / task / "schedstat").read_text().split()[0]) for task in os.listdir(tasks) if task != main)
+    return sum(
+        int((tasks / task / "schedstat").read_text().split()[0]) for task in os.listdir(tasks) if task != main
+    )
 
 
 def eventually(holds) -> bool:
@@ -277,7 +302,9 @@ def test_same_bits_with_any_number_of_threads(case, dtype):
         assert_same_bits(got[1], want[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel keeps no run times of threads")
+@pytest.mark.skipif(
+    not Path("/proc/self/schedstat").exists(), reason="the kernel keeps no run times of threads"
+)
 @by_case(lambda c: c.threaded)
 def test_large_input_wakes_a_second_thread(case, dtype):
     tensors = [fn.tensor(a) for a in draw(case.large, dtype)]
@@ -296,6 +323,17 @@ OTHER_ISAS = [name for name, here in fn.info()["isa_supported"].items() if here 
 @pytest.mark.parametrize("isa", OTHER_ISAS)
 def test_other_instruction_set(isa):
     """The table again in a process of its own, for the set is chosen when the library is loaded."""
-    command = [sys.executable, "-m", "pytest", __file__, "-p", "no:cacheprovider", "-k", "not torch and not second_thread"]
-    done = subprocess.run(command, env={**os.environ, "FASTNN_ISA": isa}, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        __file__,
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "not torch and not second_thread",
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "FASTNN_ISA": isa}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
