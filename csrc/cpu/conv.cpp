@@ -5,7 +5,9 @@
 // image, so that NCHW is read and written as it lies. The input gradient is the same product with dy as its
 // source and the filters' transpose. For strides above 1 the pixels of dx fall into stride_h x stride_w
 // phases; within a phase every pixel meets the same taps, so each phase is a dense convolution with some of
-// the taps, and nothing is multiplied with zeros put between pixels. The filters' gradient is conv_weight.h.
+// the taps, and nothing is multiplied with zeros put between pixels. Where filters shrink their image a lot,
+// conv_fold.h takes over. The filters' gradient is conv_weight.h, depthwise convolution conv_depthwise.h.
+#include "conv_depthwise.h"
 #include "conv_fold.h"
 #include "conv_weight.h"
 
@@ -43,6 +45,7 @@ Status conv2d(Context& ctx, const ConvParams& params) {
   p.out_image = s.k * s.p * s.q, p.out_group = filters * s.p * s.q, p.out_filter = s.p * s.q, p.out_row = s.q,
   p.out_col = 1;
 
+  if (is_depthwise(p)) return run_depthwise(ctx, p);
   const ConvPlan<T> plan = plan_product(p);
   T* scratch = workspace<T>(ctx, scratch_of(ctx, plan));
   if (!scratch) return Status::need_workspace;
@@ -130,7 +133,8 @@ Status phased_grad_input(Context& ctx, const ConvParams& params, const ConvShape
   for (int64_t a = 0; a < s.stride_h && a < s.h; ++a)
     for (int64_t b = 0; b < s.stride_w && b < s.w; ++b) {
       const ConvProduct<T> p = grad_input_phase<T>(params, s, a, b);
-      const Status status = run_product(ctx, p, plan_product(p), scratch);
+      const Status status =
+          is_depthwise(p) ? run_depthwise(ctx, p) : run_product(ctx, p, plan_product(p), scratch);
       if (status != Status::ok) return status;
     }
   return Status::ok;

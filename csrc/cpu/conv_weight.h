@@ -12,7 +12,7 @@
 // Blocks of images are summed separately, how many depends on the shape alone, and added in order at the end:
 // the bits do not depend on the number of threads.
 #pragma once
-#include "conv_product.h"
+#include "conv_depthwise.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -269,6 +269,9 @@ Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
     for (int64_t i = 0; i < numel; ++i) dw[i] = T(0);
     return Status::ok;
   }
+  if (is_depthwise(s))
+    return depthwise_grad_weight(ctx, s, static_cast<const T*>(params.x), static_cast<const T*>(params.y),
+                                 dw);
   const GradPlan<T> g = plan_grad<T>(s);
   T* const sums = workspace<T>(ctx, g.splits * g.sums + ctx.threads * g.per_worker);
   if (!sums) return Status::need_workspace;

@@ -1,0 +1,120 @@
+// Depthwise convolution: one channel in, one filter. There is nothing to share between filters, so nothing is
+// packed: a vector of neighbouring pixels is summed over the taps straight from the image, its lanes outside
+// the image masked off. What a column of vectors needs to know of each tap's columns is worked out once for
+// all rows.
+#pragma once
+#include "conv_product.h"
+
+namespace fastnn::FASTNN_ISA {
+
+// Taps of a row that are prepared at a time; taps of a filter that the gradient keeps sums of.
+constexpr int64_t kDepthwiseTaps = 64;
+
+template <class T>
+bool is_depthwise(const ConvProduct<T>& p) {
+  return p.filters == 1 && p.grid.channels == 1 && p.grid.taps_w <= kDepthwiseTaps;
+}
+
+// Pixels [j, j + lanes) of every row of one plane.
+template <class T, int kStep>
+void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T bias, int64_t j, int lanes,
+                       T* out) {
+  const PixelGrid<T>& g = p.grid;
+  const int64_t start = j * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
+  StridedPart<T, kStep> part[kDepthwiseTaps];
+  for (int64_t s = 0; s < g.taps_w; ++s) {
+    const int64_t col = start + s * g.col_step;
+    part[s] = {-col, min_of(g.width - col, extent), g.stride_w};
+  }
+  for (int64_t i = 0; i < g.rows; ++i) {
+    const int64_t line = i * g.stride_h + g.row0;
+    const TapRange taps = taps_inside(line, g.row_step, g.taps_h, g.height);
+    Vec<T> sum(bias);
+    for (int64_t r = taps.begin; r < taps.end; ++r) {
+      const T* from = source + (line + r * g.row_step) * g.width + start;
+      for (int64_t s = 0; s < g.taps_w; ++s)
+        sum = fma(Vec<T>(w[r * p.w_row + s * p.w_col]), part[s].load(from + s * g.col_step), sum);
+    }
+    if (p.relu) sum = max(Vec<T>(T(0)), sum);
+    T* to = out + i * p.out_row + j * p.out_col;
+    if (p.out_col == 1)
+      sum.store_n(to, lanes);
+    else
+      for (int l = 0; l < lanes; ++l) to[l * p.out_col] = sum[l];
+  }
+}
+
+template <class T>
+Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
+  const PixelGrid<T>& g = p.grid;
+  const double nanoseconds =
+      static_cast<double>(g.pixels() * p.groups) * static_cast<double>(g.depth() + 1) / kVectorBytes;
+  return parallel_for(ctx, g.images * p.groups, nanoseconds, [&](int64_t task, int) {
+    const int64_t n = task / p.groups, group = task - n * p.groups;
+    const T* source = g.source + n * g.image_step + group * p.source_group;
+    const T* w = p.w + group * p.w_group;
+    const T bias = p.bias ? p.bias[group] : T(0);
+    T* out = p.out + n * p.out_image + group * p.out_group;
+    for (int64_t j = 0; j < g.cols; j += Vec<T>::N) {
+      const int lanes = static_cast<int>(min_of(Vec<T>::N, g.cols - j));
+      if (g.stride_w == 1)
+        depthwise_columns<T, 1>(p, source, w, bias, j, lanes, out);
+      else if (g.stride_w == 2)
+        depthwise_columns<T, 2>(p, source, w, bias, j, lanes, out);
+      else
+        depthwise_columns<T, 0>(p, source, w, bias, j, lanes, out);
+    }
+  });
+}
+
+// The filters' gradient: every tap keeps a vector of sums over the pixels of all images, added up at the end.
+inline bool is_depthwise(const ConvShape& s) {
+  return s.k == s.groups && s.c == s.groups && s.r * s.s <= kDepthwiseTaps;
+}
+
+template <class T, int kStep>
+void depthwise_plane_grad(const ConvShape& s, const T* x, const T* dy, Vec<T>* sum) {
+  constexpr int N = Vec<T>::N;
+  for (int64_t q = 0; q < s.q; q += N) {
+    const int lanes = static_cast<int>(min_of(N, s.q - q));
+    const int64_t start = q * s.stride_w - s.pad_w, extent = (lanes - 1) * s.stride_w + 1;
+    StridedPart<T, kStep> part[kDepthwiseTaps];
+    for (int64_t t = 0; t < s.s; ++t) {
+      const int64_t col = start + t * s.dilation_w;
+      part[t] = {-col, min_of(s.w - col, extent), s.stride_w};
+    }
+    for (int64_t p = 0; p < s.p; ++p) {
+      const Vec<T> d = lanes == N ? Vec<T>::load(dy + p * s.q + q) : Vec<T>::load_n(dy + p * s.q + q, lanes);
+      const int64_t line = p * s.stride_h - s.pad_h;
+      const TapRange taps = taps_inside(line, s.dilation_h, s.r, s.h);
+      for (int64_t r = taps.begin; r < taps.end; ++r) {
+        const T* from = x + (line + r * s.dilation_h) * s.w + start;
+        for (int64_t t = 0; t < s.s; ++t)
+          sum[r * s.s + t] = fma(d, part[t].load(from + t * s.dilation_w), sum[r * s.s + t]);
+      }
+    }
+  }
+}
+
+template <class T>
+Status depthwise_grad_weight(Context& ctx, const ConvShape& s, const T* x, const T* dy, T* dw) {
+  const double nanoseconds =
+      static_cast<double>(s.n * s.k * s.p * s.q) * static_cast<double>(s.r * s.s) / kVectorBytes;
+  return parallel_for(ctx, s.groups, nanoseconds, [&](int64_t group, int) {
+    Vec<T> sum[kDepthwiseTaps];
+    for (int64_t t = 0; t < s.r * s.s; ++t) sum[t] = Vec<T>(T(0));
+    for (int64_t n = 0; n < s.n; ++n) {
+      const T* plane = x + (n * s.c + group) * s.h * s.w;
+      const T* dplane = dy + (n * s.k + group) * s.p * s.q;
+      if (s.stride_w == 1)
+        depthwise_plane_grad<T, 1>(s, plane, dplane, sum);
+      else if (s.stride_w == 2)
+        depthwise_plane_grad<T, 2>(s, plane, dplane, sum);
+      else
+        depthwise_plane_grad<T, 0>(s, plane, dplane, sum);
+    }
+    for (int64_t t = 0; t < s.r * s.s; ++t) dw[group * s.r * s.s + t] = reduce_add(sum[t]);
+  });
+}
+
+}  // namespace fastnn::FASTNN_ISA
