@@ -1,9 +1,10 @@
 // Pooling of planes of H x W pixels to P x Q windows of R x S taps (kernel_h x kernel_w).
 //
-// Vectors run along q. Outputs whose taps all fall inside a row (the interior) are computed in registers, tap after tap;
-// loads step by stride_w: contiguous for 1, two loads and a shuffle for 2, lane by lane otherwise. The few outputs at
-// either side that meet padding are computed alone, with the same operations in the same order. 2 x 2 windows with stride 2,
-// the usual case, have paths of their own. Tasks are whole planes.
+// Vectors run along q; a vector of outputs is computed in registers, tap after tap, from loads that step by stride_w:
+// contiguous for 1, two loads and a shuffle for 2, lane by lane otherwise. The plane is first copied to rows padded on both
+// sides, in L1 or L2, so that no tap meets an edge; where that would cost too much memory (huge kernels), the outputs whose
+// taps all fall inside a row (the interior) are computed so, and those at either side alone, with the same operations in the
+// same order. 2 x 2 windows with stride 2, the usual case, have paths of their own. Tasks are whole planes.
 #include "../backend/kernel_table.h"
 #include "interleave.h"
 
@@ -18,8 +19,8 @@ int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 template <class F> Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& f) {
   const int64_t size = p.h * p.w + p.p * p.q, per_task = most(1, kTaskElements / most(1, size));
   const double ns = static_cast<double>(p.planes * size) * ns_per_element;
-  return parallel_for(ctx, (p.planes + per_task - 1) / per_task, ns, [&](int64_t task, int) {
-    for (int64_t i = task * per_task; i < least(p.planes, (task + 1) * per_task); ++i) f(i);
+  return parallel_for(ctx, (p.planes + per_task - 1) / per_task, ns, [&](int64_t task, int worker) {
+    for (int64_t i = task * per_task; i < least(p.planes, (task + 1) * per_task); ++i) f(i, worker);
   });
 }
 
@@ -70,6 +71,42 @@ template <class T> FASTNN_INLINE Vec<T> load_apart(const T* x, int64_t stride, i
   return v;
 }
 template <class T> FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) { n == Vec<T>::N ? v.store(p) : v.store_n(p, n); }
+
+// A plane with `pad` on both sides of its rows. Vectors of outputs may be loaded whole: what they read beyond the last
+// output is there, and is not used. In front of the planes, one for each worker, stands a table with a number per output of
+// a row.
+template <class T> struct Padded {
+  static constexpr int64_t kMostElements = 1 << 18, kMostReach = 64;
+  int64_t outputs, pitch;
+  bool usable;
+
+  explicit Padded(const PoolParams& p) {
+    const int64_t N = Vec<T>::N, reach = p.kernel_w <= kMostReach ? (p.kernel_w - 1) * p.dilation_w : kMostReach + 1;
+    outputs = (p.q + N - 1) / N * N;
+    pitch = most(p.pad_w + p.w, (p.stride_w <= 2 ? outputs : p.q) * least(p.stride_w, p.w) + reach) + 2 * N;
+    usable = reach <= kMostReach && p.pad_w <= kMostReach && pitch < kMostElements && p.h * pitch < kMostElements;
+  }
+  size_t elements(const Context& ctx, const PoolParams& p) const {
+    return static_cast<size_t>(outputs + ctx.threads * p.h * pitch);
+  }
+  // Copies a plane into `worker`'s place and returns where output 0's tap 0 of row 0 is.
+  const T* fill(T* scratch, int worker, const PoolParams& p, const T* x, T pad) const {
+    T* plane = scratch + outputs + worker * p.h * pitch;
+    for (int64_t row = 0; row < p.h; ++row, x += p.w) {
+      T* to = plane + row * pitch;
+      for (int64_t i = 0; i < p.pad_w; ++i) to[i] = pad;
+      memcpy(to + p.pad_w, x, static_cast<size_t>(p.w) * sizeof(T));
+      for (int64_t i = p.pad_w + p.w; i < pitch; ++i) to[i] = pad;
+    }
+    return plane;
+  }
+};
+// As load_apart, from padded rows.
+template <class T> FASTNN_INLINE Vec<T> load_padded(const T* x, int64_t stride, int n) {
+  if (stride == 1) return Vec<T>::load(x);
+  if (stride == 2) return deinterleave(Vec<T>::load(x), Vec<T>::load(x + Vec<T>::N)).a;
+  return load_apart(x, stride, n);
+}
 
 // n window positions, one or four bytes each.
 template <class I> FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
@@ -140,6 +177,26 @@ template <class T> void max_row(const PoolParams& p, const Interior& interior, c
     store_some(best.value, y + at + q, n);
     store_positions(best.tap, p.index, p.index_bytes, at + q, n);
     q += n;
+  }
+}
+
+// The same from a padded plane. `first` is the first tap of each output that meets a pixel: padding never wins, not even over
+// -inf, for the maximum starts there.
+template <class T>
+void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, const T* plane, int64_t row, T* y, int64_t at) {
+  using V = Vec<T>;
+  const Taps rows = rows_of(p, row);
+  for (int64_t q = 0; q < p.q; q += V::N) {
+    const int n = static_cast<int>(least(V::N, p.q - q));
+    Largest<T> best;
+    best.tap = Mask<T>::load(first + q) + Mask<T>(static_cast<Int<T>>(rows.begin * p.kernel_w));
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const T* from = plane + (rows.origin + r * p.dilation_h) * pitch + q * p.stride_w;
+      for (int64_t s = 0; s < p.kernel_w; ++s, from += p.dilation_w)
+        best.see(load_padded(from, p.stride_w, n), r * p.kernel_w + s);
+    }
+    store_some(best.value, y + at + q, n);
+    store_positions(best.tap, p.index, p.index_bytes, at + q, n);
   }
 }
 
@@ -214,6 +271,22 @@ template <class T> void avg_row(const PoolParams& p, const Interior& interior, c
     q += n;
   }
 }
+// The same from a padded plane; `columns` counts each output's pixels along the row.
+template <class T>
+void avg_row_padded(const PoolParams& p, int64_t pitch, const T* columns, const T* plane, int64_t row, T* y) {
+  using V = Vec<T>;
+  const Taps rows = rows_of(p, row);
+  const V height(static_cast<T>(count_of(p, rows, p.kernel_h, p.h, p.pad_h)));
+  for (int64_t q = 0; q < p.q; q += V::N) {
+    const int n = static_cast<int>(least(V::N, p.q - q));
+    V sum(T(0));
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const T* from = plane + (rows.origin + r) * pitch + q * p.stride_w;
+      for (int64_t s = 0; s < p.kernel_w; ++s) sum = sum + load_padded(from + s, p.stride_w, n);
+    }
+    store_some(sum / (height * V::load(columns + q)), y + q, n);
+  }
+}
 template <class T> void avg_row_halves(const PoolParams& p, const T* x, T* y) {
   using V = Vec<T>;
   for (int64_t q = 0; q < p.q; q += V::N) {
@@ -274,13 +347,27 @@ template <class T> void avg_halves_backward(const PoolParams& p, const T* dy, T*
 
 template <class T> Status max_pool2d(Context& ctx, const PoolParams& p) {
   const Interior interior(p);
+  const Padded<T> padded(p);
   const bool fast = halves(p);
-  return for_planes(ctx, p, fast ? 0.3 : 0.6, [&](int64_t plane) {
+  T* scratch = nullptr;
+  if (!fast && padded.usable) {
+    scratch = workspace<T>(ctx, padded.elements(ctx, p));
+    if (!scratch) return Status::need_workspace;
+    for (int64_t q = 0; q < padded.outputs; ++q)
+      reinterpret_cast<Int<T>*>(scratch)[q] = static_cast<Int<T>>(columns_of(p, q).begin);
+  }
+  return for_planes(ctx, p, fast ? 0.3 : 0.6, [&](int64_t plane, int worker) {
     const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
+    const T* rows = scratch ? padded.fill(scratch, worker, p, x, static_cast<T>(-__builtin_inff())) : nullptr;
+    T* y = static_cast<T*>(p.y);
     for (int64_t row = 0; row < p.p; ++row) {
       const int64_t at = (plane * p.p + row) * p.q;
-      fast ? max_row_halves(p, x + 2 * row * p.w, static_cast<T*>(p.y), at)
-           : max_row(p, interior, x, row, static_cast<T*>(p.y), at);
+      if (fast)
+        max_row_halves(p, x + 2 * row * p.w, y, at);
+      else if (scratch)
+        max_row_padded(p, padded.pitch, reinterpret_cast<const Int<T>*>(scratch), rows, row, y, at);
+      else
+        max_row(p, interior, x, row, y, at);
     }
   });
 }
@@ -288,7 +375,7 @@ template <class T> Status max_pool2d(Context& ctx, const PoolParams& p) {
 template <class T> Status max_pool2d_backward(Context& ctx, const PoolParams& p) {
   const bool fast = halves(p);
   const TapOffsets where(p);
-  return for_planes(ctx, p, fast ? 0.3 : 0.8, [&](int64_t plane) {
+  return for_planes(ctx, p, fast ? 0.3 : 0.8, [&](int64_t plane, int) {
     const T* dy = static_cast<const T*>(p.x) + plane * p.p * p.q;
     T* dx = static_cast<T*>(p.y) + plane * p.h * p.w;
     int64_t i = plane * p.p * p.q;
@@ -301,7 +388,7 @@ template <class T> Status max_pool2d_backward(Context& ctx, const PoolParams& p)
 
 template <class T> Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
   const TapOffsets where(p);
-  return for_planes(ctx, p, 0.6, [&](int64_t plane) {
+  return for_planes(ctx, p, 0.6, [&](int64_t plane, int) {
     const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
     T* y = static_cast<T*>(p.y);
     int64_t i = plane * p.p * p.q;
@@ -312,39 +399,51 @@ template <class T> Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
 
 template <class T> Status avg_pool2d(Context& ctx, const PoolParams& p) {
   const Interior interior(p);
+  const Padded<T> padded(p);
   const bool fast = halves(p);
   const bool whole = p.p == 1 && p.q == 1 && p.kernel_h == p.h && p.kernel_w == p.w && p.pad_h == 0 && p.pad_w == 0;
-  return for_planes(ctx, p, fast || whole ? 0.3 : 0.6, [&](int64_t plane) {
+  T* scratch = nullptr;
+  if (!fast && !whole && padded.usable) {
+    scratch = workspace<T>(ctx, padded.elements(ctx, p));
+    if (!scratch) return Status::need_workspace;
+    for (int64_t q = 0; q < padded.outputs; ++q)
+      scratch[q] = static_cast<T>(most(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
+  }
+  return for_planes(ctx, p, fast || whole ? 0.3 : 0.6, [&](int64_t plane, int worker) {
     const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
     T* y = static_cast<T*>(p.y) + plane * p.p * p.q;
     if (whole) {
       *y = sum_plane(x, p.h * p.w) / static_cast<T>(p.h * p.w);
       return;
     }
+    const T* rows = scratch ? padded.fill(scratch, worker, p, x, T(0)) : nullptr;
     for (int64_t row = 0; row < p.p; ++row, y += p.q)
-      fast ? avg_row_halves(p, x + 2 * row * p.w, y) : avg_row(p, interior, x, row, y);
+      if (fast)
+        avg_row_halves(p, x + 2 * row * p.w, y);
+      else if (scratch)
+        avg_row_padded(p, padded.pitch, scratch, rows, row, y);
+      else
+        avg_row(p, interior, x, row, y);
   });
 }
 
 template <class T> Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
   const bool fast = halves(p);
-  return for_planes(ctx, p, fast ? 0.3 : 1, [&](int64_t plane) {
+  // Per output of a row: how many pixels it has along the row; and for each worker a row of dy / divisor.
+  T* columns = workspace<T>(ctx, static_cast<size_t>(p.q * (1 + ctx.threads)));
+  if (!columns) return Status::need_workspace;
+  for (int64_t q = 0; q < p.q; ++q)
+    columns[q] = static_cast<T>(most(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
+  return for_planes(ctx, p, fast ? 0.3 : 1, [&](int64_t plane, int worker) {
     const T* dy = static_cast<const T*>(p.x) + plane * p.p * p.q;
     T* dx = static_cast<T*>(p.y) + plane * p.h * p.w;
     if (fast) return avg_halves_backward(p, dy, dx);
     memset(dx, 0, static_cast<size_t>(p.h * p.w) * sizeof(T));
-    constexpr int64_t kShares = 256;  // a row is spread in parts of this many outputs
+    T* share = columns + p.q * (1 + worker);
     for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
-      const Taps rows = rows_of(p, row);
-      for (int64_t first = 0; first < p.q; first += kShares) {
-        T share[kShares];
-        PoolParams part = p;
-        part.q = least(kShares, p.q - first);
-        part.pad_w = p.pad_w - first * p.stride_w;
-        for (int64_t q = 0; q < part.q; ++q)
-          share[q] = dy[first + q] / static_cast<T>(divisor(p, rows, columns_of(p, first + q)));
-        spread_row(part, share, row, dx);
-      }
+      const T height = static_cast<T>(most(1, count_of(p, rows_of(p, row), p.kernel_h, p.h, p.pad_h)));
+      for (int64_t q = 0; q < p.q; ++q) share[q] = dy[q] / (height * columns[q]);
+      spread_row(p, share, row, dx);
     }
   });
 }
