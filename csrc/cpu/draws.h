@@ -1,16 +1,23 @@
 // Philox 4x32-10 in vectors: the words of backend/philox.h's scalar definition, block after block.
 //
-// A 64-bit lane holds one word of one block in its low half, so the 32 x 32 -> 64 bit multiply of every instruction set
-// applies directly, and what is left in the high half is never looked at.
+// A 64-bit lane holds one word of one block in its low half, so the 32 x 32 -> 64 bit multiply of every
+// instruction set applies directly, and what is left in the high half is never looked at.
 #pragma once
 #include "../backend/philox.h"
 #include "interleave.h"
 
 namespace fastnn::FASTNN_ISA {
 
-template <class T> struct same_size;  // the unsigned integer of T's size
-template <> struct same_size<float> { using type = uint32_t; };
-template <> struct same_size<double> { using type = uint64_t; };
+template <class T>
+struct same_size;  // the unsigned integer of T's size
+template <>
+struct same_size<float> {
+  using type = uint32_t;
+};
+template <>
+struct same_size<double> {
+  using type = uint64_t;
+};
 
 using Words = Vec<uint64_t>;
 
@@ -27,7 +34,8 @@ FASTNN_INLINE Words multiply_words(Words a, Words b) {
 #endif
 }
 
-// Words::N blocks from `block` on. first: words 0 and 1 of each block, as word 0 | word 1 << 32; second: words 2 and 3.
+// Words::N blocks from `block` on. first: words 0 and 1 of each block, as word 0 | word 1 << 32; second:
+// words 2 and 3.
 struct Draws {
   Words first, second;
 };
@@ -45,8 +53,8 @@ FASTNN_INLINE Draws draw(uint64_t seed, uint64_t op, uint64_t block) {
   return {(c0 & low) | (c1 << 32), (c2 & low) | (c3 << 32)};
 }
 
-// The same in the order of the stream: word w of block b at 4 b + w, two vectors of words. Two groups are drawn together to
-// hide the latency of the multiplies.
+// The same in the order of the stream: word w of block b at 4 b + w, two vectors of words. Two groups are
+// drawn together to hide the latency of the multiplies.
 constexpr int kDrawWords = 8 * Words::N;
 FASTNN_INLINE void draw_words(uint64_t seed, uint64_t op, uint64_t block, uint32_t* out) {
   const Draws x = draw(seed, op, block), y = draw(seed, op, block + Words::N);

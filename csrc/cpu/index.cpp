@@ -1,7 +1,8 @@
 // Moving slices to and from listed offsets. A slice is `inner` dense elements.
 //
-// gather's outputs are independent and are shared out by range. scatter_add and put may meet one place several times and
-// promise the order of the list, so they are shared out by column: every task walks the whole list, over its own columns.
+// gather's outputs are independent and are shared out by range. scatter_add and put may meet one place
+// several times and promise the order of the list, so they are shared out by column: every task walks the
+// whole list, over its own columns.
 #include "../backend/kernel_table.h"
 #include "simd.h"
 
@@ -9,15 +10,18 @@ namespace fastnn::FASTNN_ISA {
 namespace {
 
 constexpr int64_t kTaskBytes = 1 << 17;
-constexpr int64_t kColumnBytes = 1024;  // a task's share of a slice: whole cache lines, some of them, for the prefetcher
+constexpr int64_t kColumnBytes =
+    1024;  // a task's share of a slice: whole cache lines, some of them, for the prefetcher
 constexpr double kNsPerSlice = 2, kBytesPerNs = 8;
 
 double cost(const IndexParams& p, size_t size) {
-  return static_cast<double>(p.count) * (kNsPerSlice + static_cast<double>(p.inner) * static_cast<double>(size) / kBytesPerNs);
+  return static_cast<double>(p.count) *
+         (kNsPerSlice + static_cast<double>(p.inner) * static_cast<double>(size) / kBytesPerNs);
 }
 
 // Calls f(first, width) for ranges of columns that cover a slice.
-template <class T, class F> Status for_columns(Context& ctx, const IndexParams& p, F&& f) {
+template <class T, class F>
+Status for_columns(Context& ctx, const IndexParams& p, F&& f) {
   constexpr int64_t kColumns = kColumnBytes / static_cast<int64_t>(sizeof(T));
   return parallel_for(ctx, (p.inner + kColumns - 1) / kColumns, cost(p, sizeof(T)), [&](int64_t task, int) {
     const int64_t first = task * kColumns;
@@ -27,7 +31,8 @@ template <class T, class F> Status for_columns(Context& ctx, const IndexParams& 
 
 }  // namespace
 
-template <class T> Status gather(Context& ctx, const IndexParams& p) {
+template <class T>
+Status gather(Context& ctx, const IndexParams& p) {
   T* y = static_cast<T*>(p.y);
   const T* x = static_cast<const T*>(p.x);
   const int64_t slice = p.inner * static_cast<int64_t>(sizeof(T)) + 1;
@@ -42,7 +47,8 @@ template <class T> Status gather(Context& ctx, const IndexParams& p) {
   });
 }
 
-template <class T> Status scatter_add(Context& ctx, const IndexParams& p) {
+template <class T>
+Status scatter_add(Context& ctx, const IndexParams& p) {
   T* y = static_cast<T*>(p.y);
   const T* x = static_cast<const T*>(p.x);
   return for_columns<T>(ctx, p, [&](int64_t first, int64_t width) {
@@ -54,7 +60,8 @@ template <class T> Status scatter_add(Context& ctx, const IndexParams& p) {
   });
 }
 
-template <class T> Status put(Context& ctx, const IndexParams& p) {
+template <class T>
+Status put(Context& ctx, const IndexParams& p) {
   T* y = static_cast<T*>(p.y);
   const T* x = static_cast<const T*>(p.x);
   return for_columns<T>(ctx, p, [&](int64_t first, int64_t width) {
@@ -67,7 +74,8 @@ template <class T> Status put(Context& ctx, const IndexParams& p) {
 }
 
 // Serial: where an element's offset goes depends on how many are true before it.
-template <class T> Status nonzero(Context&, const NonzeroParams& p) {
+template <class T>
+Status nonzero(Context&, const NonzeroParams& p) {
   const Loop<2>& loop = p.loop;
   const int last = loop.ndim - 1;
   int64_t* y = p.y;
@@ -90,7 +98,8 @@ template <class T> Status nonzero(Context&, const NonzeroParams& p) {
 }
 
 // Of no indices: {INT64_MAX, INT64_MIN}. One pass at memory speed; the loop is the compiler's to vectorise.
-template <class T> Status index_range(Context&, const IndexRangeParams& p) {
+template <class T>
+Status index_range(Context&, const IndexRangeParams& p) {
   T low = INT64_MAX, high = INT64_MIN;
   for (int64_t i = 0; i < p.count; ++i) {
     const T at = p.index[i];

@@ -4,7 +4,8 @@
 
 namespace fastnn::FASTNN_ISA {
 
-template <class T> struct Both {
+template <class T>
+struct Both {
   Vec<T> a, b;
 };
 
@@ -50,11 +51,14 @@ FASTNN_INLINE Both<double> deinterleave(Vec<double> low, Vec<double> high) {
           in_order(_mm256_shuffle_pd((__m256d)low.v, (__m256d)high.v, 0xf))};
 }
 FASTNN_INLINE Both<float> interleave(Vec<float> a, Vec<float> b) {
-  const __m256 x = _mm256_unpacklo_ps((__m256)a.v, (__m256)b.v), y = _mm256_unpackhi_ps((__m256)a.v, (__m256)b.v);
-  return {(Vec<float>::Native)_mm256_permute2f128_ps(x, y, 0x20), (Vec<float>::Native)_mm256_permute2f128_ps(x, y, 0x31)};
+  const __m256 x = _mm256_unpacklo_ps((__m256)a.v, (__m256)b.v),
+               y = _mm256_unpackhi_ps((__m256)a.v, (__m256)b.v);
+  return {(Vec<float>::Native)_mm256_permute2f128_ps(x, y, 0x20),
+          (Vec<float>::Native)_mm256_permute2f128_ps(x, y, 0x31)};
 }
 FASTNN_INLINE Both<double> interleave(Vec<double> a, Vec<double> b) {
-  const __m256d x = _mm256_unpacklo_pd((__m256d)a.v, (__m256d)b.v), y = _mm256_unpackhi_pd((__m256d)a.v, (__m256d)b.v);
+  const __m256d x = _mm256_unpacklo_pd((__m256d)a.v, (__m256d)b.v),
+                y = _mm256_unpackhi_pd((__m256d)a.v, (__m256d)b.v);
   return {(Vec<double>::Native)_mm256_permute2f128_pd(x, y, 0x20),
           (Vec<double>::Native)_mm256_permute2f128_pd(x, y, 0x31)};
 }
@@ -73,7 +77,8 @@ FASTNN_INLINE Both<float> interleave(Vec<float> a, Vec<float> b) {
 }
 FASTNN_INLINE Both<double> interleave(Vec<double> a, Vec<double> b) { return deinterleave(a, b); }
 #else
-template <class T> FASTNN_INLINE Both<T> deinterleave(Vec<T> low, Vec<T> high) {
+template <class T>
+FASTNN_INLINE Both<T> deinterleave(Vec<T> low, Vec<T> high) {
   constexpr int N = Vec<T>::N;
   Both<T> r;
   for (int i = 0; i < N / 2; ++i) {
@@ -82,7 +87,8 @@ template <class T> FASTNN_INLINE Both<T> deinterleave(Vec<T> low, Vec<T> high) {
   }
   return r;
 }
-template <class T> FASTNN_INLINE Both<T> interleave(Vec<T> a, Vec<T> b) {
+template <class T>
+FASTNN_INLINE Both<T> interleave(Vec<T> a, Vec<T> b) {
   constexpr int N = Vec<T>::N;
   Both<T> r;
   for (int i = 0; i < N / 2; ++i) {

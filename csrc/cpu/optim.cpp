@@ -1,8 +1,8 @@
 // Optimiser steps: one call over the parameters of a whole model, one pass over their memory.
 //
-// The tensors are taken as one concatenation, which is cut into tasks of kTaskElements: a large tensor is shared by many
-// tasks, and many small ones fall into a single task. Every element is updated alone, so where a vector begins does not
-// matter. Bytes per element (float): SGD 12, with momentum 20, Adam 28.
+// The tensors are taken as one concatenation, which is cut into tasks of kTaskElements: a large tensor is
+// shared by many tasks, and many small ones fall into a single task. Every element is updated alone, so where
+// a vector begins does not matter. Bytes per element (float): SGD 12, with momentum 20, Adam 28.
 #include "../backend/kernel_table.h"
 #include "simd.h"
 
@@ -13,14 +13,16 @@ constexpr int64_t kTaskElements = 8192;
 constexpr double kNsPerElement = 2;
 
 // Calls f(tensor, begin, end) for the ranges that make up each task.
-template <class F> Status for_ranges(Context& ctx, const OptimTensor* tensors, int64_t count, F&& f) {
+template <class F>
+Status for_ranges(Context& ctx, const OptimTensor* tensors, int64_t count, F&& f) {
   int64_t* start = workspace<int64_t>(ctx, static_cast<size_t>(count + 1));
   if (!start) return Status::need_workspace;
   start[0] = 0;
   for (int64_t i = 0; i < count; ++i) start[i + 1] = start[i] + tensors[i].numel;
   const int64_t total = start[count], tasks = (total + kTaskElements - 1) / kTaskElements;
   return parallel_for(ctx, tasks, static_cast<double>(total) * kNsPerElement, [&](int64_t task, int) {
-    const int64_t begin = task * kTaskElements, end = begin + kTaskElements < total ? begin + kTaskElements : total;
+    const int64_t begin = task * kTaskElements,
+                  end = begin + kTaskElements < total ? begin + kTaskElements : total;
     int64_t low = 0, high = count;  // start[low] <= begin < start[high]
     while (high - low > 1) {
       const int64_t middle = (low + high) / 2;
@@ -34,16 +36,23 @@ template <class F> Status for_ranges(Context& ctx, const OptimTensor* tensors, i
   });
 }
 
-template <class T> struct Sgd {
+template <class T>
+struct Sgd {
   using V = Vec<T>;
   static constexpr bool second = false;
   V lr, momentum, rate, weight_decay;  // rate = 1 - dampening
   bool has_momentum, nesterov, maximize, first_step, decays;
 
   explicit Sgd(const SgdParams& p)
-      : lr(static_cast<T>(p.lr)), momentum(static_cast<T>(p.momentum)), rate(static_cast<T>(1 - p.dampening)),
-        weight_decay(static_cast<T>(p.weight_decay)), has_momentum(p.momentum != 0), nesterov(p.nesterov),
-        maximize(p.maximize), first_step(p.first_step), decays(p.weight_decay != 0) {}
+      : lr(static_cast<T>(p.lr)),
+        momentum(static_cast<T>(p.momentum)),
+        rate(static_cast<T>(1 - p.dampening)),
+        weight_decay(static_cast<T>(p.weight_decay)),
+        has_momentum(p.momentum != 0),
+        nesterov(p.nesterov),
+        maximize(p.maximize),
+        first_step(p.first_step),
+        decays(p.weight_decay != 0) {}
 
   // g' = g + decay w;  b = momentum b + rate g' (the first: g');  w -= lr (nesterov ? g' + momentum b : b)
   FASTNN_INLINE void update(V& w, V g, V& b, V&) const {
@@ -57,7 +66,8 @@ template <class T> struct Sgd {
   }
 };
 
-template <class T> struct Adam {
+template <class T>
+struct Adam {
   using V = Vec<T>;
   static constexpr bool second = true;
   V beta1, beta2, rate1, rate2, eps, step_size, root_scale, shrink, weight_decay;
@@ -71,16 +81,20 @@ template <class T> struct Adam {
     return result;
   }
   explicit Adam(const AdamParams& p)
-      : beta1(static_cast<T>(p.beta1)), beta2(static_cast<T>(p.beta2)), rate1(static_cast<T>(1 - p.beta1)),
-        rate2(static_cast<T>(1 - p.beta2)), eps(static_cast<T>(p.eps)),
+      : beta1(static_cast<T>(p.beta1)),
+        beta2(static_cast<T>(p.beta2)),
+        rate1(static_cast<T>(1 - p.beta1)),
+        rate2(static_cast<T>(1 - p.beta2)),
+        eps(static_cast<T>(p.eps)),
         step_size(static_cast<T>(p.lr / (1 - power(p.beta1, p.step)))),
         root_scale(static_cast<T>(1 / __builtin_sqrt(1 - power(p.beta2, p.step)))),
         shrink(static_cast<T>(p.decoupled ? 1 - p.lr * p.weight_decay : 1)),
-        weight_decay(static_cast<T>(p.weight_decay)), maximize(p.maximize),
+        weight_decay(static_cast<T>(p.weight_decay)),
+        maximize(p.maximize),
         decays(!p.decoupled && p.weight_decay != 0) {}
 
-  // m += rate1 (g - m);  v = beta2 v + rate2 g^2;  w -= step_size m / (sqrt(v) root_scale + eps), where step_size and
-  // root_scale hold the corrections of the moments' bias.
+  // m += rate1 (g - m);  v = beta2 v + rate2 g^2;  w -= step_size m / (sqrt(v) root_scale + eps), where
+  // step_size and root_scale hold the corrections of the moments' bias.
   FASTNN_INLINE void update(V& w, V g, V& m, V& v) const {
     if (maximize) g = -g;
     w = w * shrink;
@@ -109,7 +123,8 @@ void update_range(const Rule& rule, const OptimTensor& t, int64_t begin, int64_t
   }
   const int n = static_cast<int>(end - i);
   if (n == 0) return;
-  V wi = V::load_n(w + i, n), mi = first ? V::load_n(m + i, n) : zero, vi = Rule::second ? V::load_n(v + i, n) : zero;
+  V wi = V::load_n(w + i, n), mi = first ? V::load_n(m + i, n) : zero,
+    vi = Rule::second ? V::load_n(v + i, n) : zero;
   rule.update(wi, V::load_n(g + i, n), mi, vi);
   wi.store_n(w + i, n);
   if constexpr (first) mi.store_n(m + i, n);
@@ -118,13 +133,16 @@ void update_range(const Rule& rule, const OptimTensor& t, int64_t begin, int64_t
 
 }  // namespace
 
-template <class T> Status sgd(Context& ctx, const SgdParams& p) {
+template <class T>
+Status sgd(Context& ctx, const SgdParams& p) {
   const Sgd<T> rule(p);
   return for_ranges(ctx, p.tensors, p.count, [&](const OptimTensor& t, int64_t begin, int64_t end) {
-    rule.has_momentum ? update_range<T, true>(rule, t, begin, end) : update_range<T, false>(rule, t, begin, end);
+    rule.has_momentum ? update_range<T, true>(rule, t, begin, end)
+                      : update_range<T, false>(rule, t, begin, end);
   });
 }
-template <class T> Status adam(Context& ctx, const AdamParams& p) {
+template <class T>
+Status adam(Context& ctx, const AdamParams& p) {
   const Adam<T> rule(p);
   return for_ranges(ctx, p.tensors, p.count, [&](const OptimTensor& t, int64_t begin, int64_t end) {
     update_range<T, true>(rule, t, begin, end);

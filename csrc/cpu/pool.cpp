@@ -1,22 +1,21 @@
 // Pooling of planes of H x W pixels to P x Q windows of R x S taps (kernel_h x kernel_w).
 //
-// Vectors run along q; a vector of outputs is computed in registers, tap after tap, from loads that step by stride_w:
-// contiguous for 1, two loads and a shuffle for 2, lane by lane otherwise. The plane is first copied to rows padded on both
-// sides, in L1 or L2, so that no tap meets an edge; where that would cost too much memory (huge kernels), the outputs whose
-// taps all fall inside a row (the interior) are computed so, and those at either side alone, with the same operations in the
-// same order. 2 x 2 windows with stride 2, the usual case, have paths of their own. Tasks are whole planes.
+// Vectors run along q; a vector of outputs is computed in registers, tap after tap, from loads that step by
+// stride_w: contiguous for 1, two loads and a shuffle for 2, lane by lane otherwise. The plane is first
+// copied to rows padded on both sides, in L1 or L2, so that no tap meets an edge; where that would cost too
+// much memory (huge kernels), the outputs whose taps all fall inside a row (the interior) are computed so,
+// and those at either side alone, with the same operations in the same order. 2 x 2 windows with stride 2,
+// the usual case, have paths of their own. Tasks are whole planes.
 #include "../backend/kernel_table.h"
-#include "interleave.h"
+#include "pool_window.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
 
 constexpr int64_t kTaskElements = 1 << 15;
 
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-template <class F> Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& f) {
+template <class F>
+Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& f) {
   const int64_t size = p.h * p.w + p.p * p.q, per_task = most(1, kTaskElements / most(1, size));
   const double ns = static_cast<double>(p.planes * size) * ns_per_element;
   return parallel_for(ctx, (p.planes + per_task - 1) / per_task, ns, [&](int64_t task, int worker) {
@@ -24,92 +23,9 @@ template <class F> Status for_planes(Context& ctx, const PoolParams& p, double n
   });
 }
 
-bool halves(const PoolParams& p) {
-  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 && p.pad_w == 0 &&
-         p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p <= p.h && 2 * p.q <= p.w;
-}
-
-// The taps [begin, end) of output `at` that fall inside `size` pixels, and the pixel of tap 0.
-struct Taps {
-  int64_t begin, end, origin;
-  Taps(int64_t at, int64_t stride, int64_t pad, int64_t dilation, int64_t kernel, int64_t size) {
-    origin = at * stride - pad;
-    begin = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-    end = origin < size ? least(kernel, (size - 1 - origin) / dilation + 1) : 0;
-    begin = least(begin, end);
-  }
-};
-Taps rows_of(const PoolParams& p, int64_t at) {
-  return Taps(at, p.stride_h, p.pad_h, p.dilation_h, p.kernel_h, p.h);
-}
-Taps columns_of(const PoolParams& p, int64_t at) {
-  return Taps(at, p.stride_w, p.pad_w, p.dilation_w, p.kernel_w, p.w);
-}
-
-// Outputs [begin, end) of a row have all their taps inside it.
-struct Interior {
-  int64_t begin, end;
-  explicit Interior(const PoolParams& p) {
-    const int64_t reach = (p.kernel_w - 1) * p.dilation_w;
-    begin = least(p.q, (p.pad_w + p.stride_w - 1) / p.stride_w);
-    end = p.w - 1 - reach + p.pad_w < 0 ? 0 : least(p.q, (p.w - 1 - reach + p.pad_w) / p.stride_w + 1);
-    end = most(begin, end);
-  }
-};
-
-// n pixels, `stride` apart; reads no further than the last of them.
-template <class T> FASTNN_INLINE Vec<T> load_apart(const T* x, int64_t stride, int n) {
-  using V = Vec<T>;
-  if (stride == 1) return n == V::N ? V::load(x) : V::load_n(x, n);
-  if (stride == 2) {
-    const int last = 2 * n - 1;  // of these many pixels the odd ones are passed over
-    const int low = last < V::N ? last : V::N;
-    return deinterleave(V::load_n(x, low), V::load_n(x + low, last - low)).a;
-  }
-  V v(T(0));
-  for (int i = 0; i < n; ++i) v.v[i] = x[i * stride];
-  return v;
-}
-template <class T> FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) { n == Vec<T>::N ? v.store(p) : v.store_n(p, n); }
-
-// A plane with `pad` on both sides of its rows. Vectors of outputs may be loaded whole: what they read beyond the last
-// output is there, and is not used. In front of the planes, one for each worker, stands a table with a number per output of
-// a row.
-template <class T> struct Padded {
-  static constexpr int64_t kMostElements = 1 << 18, kMostReach = 64;
-  int64_t outputs, pitch;
-  bool usable;
-
-  explicit Padded(const PoolParams& p) {
-    const int64_t N = Vec<T>::N, reach = p.kernel_w <= kMostReach ? (p.kernel_w - 1) * p.dilation_w : kMostReach + 1;
-    outputs = (p.q + N - 1) / N * N;
-    pitch = most(p.pad_w + p.w, (p.stride_w <= 2 ? outputs : p.q) * least(p.stride_w, p.w) + reach) + 2 * N;
-    usable = reach <= kMostReach && p.pad_w <= kMostReach && pitch < kMostElements && p.h * pitch < kMostElements;
-  }
-  size_t elements(const Context& ctx, const PoolParams& p) const {
-    return static_cast<size_t>(outputs + ctx.threads * p.h * pitch);
-  }
-  // Copies a plane into `worker`'s place and returns where output 0's tap 0 of row 0 is.
-  const T* fill(T* scratch, int worker, const PoolParams& p, const T* x, T pad) const {
-    T* plane = scratch + outputs + worker * p.h * pitch;
-    for (int64_t row = 0; row < p.h; ++row, x += p.w) {
-      T* to = plane + row * pitch;
-      for (int64_t i = 0; i < p.pad_w; ++i) to[i] = pad;
-      memcpy(to + p.pad_w, x, static_cast<size_t>(p.w) * sizeof(T));
-      for (int64_t i = p.pad_w + p.w; i < pitch; ++i) to[i] = pad;
-    }
-    return plane;
-  }
-};
-// As load_apart, from padded rows.
-template <class T> FASTNN_INLINE Vec<T> load_padded(const T* x, int64_t stride, int n) {
-  if (stride == 1) return Vec<T>::load(x);
-  if (stride == 2) return deinterleave(Vec<T>::load(x), Vec<T>::load(x + Vec<T>::N)).a;
-  return load_apart(x, stride, n);
-}
-
 // n window positions, one or four bytes each.
-template <class I> FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
+template <class I>
+FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
   I lane[Vec<I>::N];
   position.store(lane);
   if (bytes == 1) {
@@ -121,12 +37,15 @@ template <class I> FASTNN_INLINE void store_positions(Vec<I> position, void* ind
   }
 }
 FASTNN_INLINE int64_t position_at(const PoolParams& p, int64_t i) {
-  return p.index_bytes == 1 ? static_cast<const uint8_t*>(p.index)[i] : static_cast<const int32_t*>(p.index)[i];
+  return p.index_bytes == 1 ? static_cast<const uint8_t*>(p.index)[i]
+                            : static_cast<const int32_t*>(p.index)[i];
 }
 
-// ---- maximum --------------------------------------------------------------------------------------------------------
-// The largest pixel so far and its tap: the first of equals; a NaN wins over numbers and earlier NaNs, as in PyTorch.
-template <class T> struct Largest {
+// ---- maximum ----------------------------------------------------------------------------------------------
+// The largest pixel so far and its tap: the first of equals; a NaN wins over numbers and earlier NaNs, as in
+// PyTorch.
+template <class T>
+struct Largest {
   Vec<T> value = Vec<T>(static_cast<T>(-__builtin_inff()));
   Mask<T> tap = Mask<T>(Int<T>(0));
   FASTNN_INLINE void start(Vec<T> x, int64_t t) { value = x, tap = Mask<T>(static_cast<Int<T>>(t)); }
@@ -137,10 +56,12 @@ template <class T> struct Largest {
   }
 };
 
-template <class T> void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
+template <class T>
+void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
   using V = Vec<T>;
   for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
+              high = 2 * n - low;
     auto pairs = [&](const T* row) {
       return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
                        : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
@@ -156,7 +77,8 @@ template <class T> void max_row_halves(const PoolParams& p, const T* x, T* y, in
   }
 }
 
-template <class T> void max_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y, int64_t at) {
+template <class T>
+void max_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y, int64_t at) {
   using V = Vec<T>;
   const Taps rows = rows_of(p, row);
   auto see_all = [&](Largest<T>& best, const Taps& columns, int64_t q_stride, int n) {
@@ -180,10 +102,11 @@ template <class T> void max_row(const PoolParams& p, const Interior& interior, c
   }
 }
 
-// The same from a padded plane. `first` is the first tap of each output that meets a pixel: padding never wins, not even over
-// -inf, for the maximum starts there.
+// The same from a padded plane. `first` is the first tap of each output that meets a pixel: padding never
+// wins, not even over -inf, for the maximum starts there.
 template <class T>
-void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, const T* plane, int64_t row, T* y, int64_t at) {
+void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, const T* plane, int64_t row,
+                    T* y, int64_t at) {
   using V = Vec<T>;
   const Taps rows = rows_of(p, row);
   for (int64_t q = 0; q < p.q; q += V::N) {
@@ -201,7 +124,8 @@ void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, con
 }
 
 // dx of a 2 x 2 window: dy where the maximum was, 0 in the other three; pixels beyond the last window get 0.
-template <class T> void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
+template <class T>
+void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
   using V = Vec<T>;
   using I = Int<T>;
   const V zero(T(0));
@@ -221,20 +145,23 @@ template <class T> void max_halves_backward(const PoolParams& p, const T* dy, in
       const Both<T> upper = interleave(where(0), where(1)), lower = interleave(where(2), where(3));
       const int low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
       store_some(upper.a, top + 2 * q, low), store_some(lower.a, bottom + 2 * q, low);
-      if (high > 0) store_some(upper.b, top + 2 * q + V::N, high), store_some(lower.b, bottom + 2 * q + V::N, high);
+      if (high > 0)
+        store_some(upper.b, top + 2 * q + V::N, high), store_some(lower.b, bottom + 2 * q + V::N, high);
     }
     for (int64_t c = covered; c < p.w; ++c) top[c] = bottom[c] = T(0);
   }
   memset(dx + 2 * p.p * p.w, 0, static_cast<size_t>((p.h - 2 * p.p) * p.w) * sizeof(T));
 }
 
-// Distance in memory from a window's origin to each of its taps; windows of more than kTable taps divide instead.
+// Distance in memory from a window's origin to each of its taps; windows of more than kTable taps divide
+// instead.
 constexpr int kTable = 256;
 struct TapOffsets {
   const PoolParams& p;
   int32_t table[kTable];
   explicit TapOffsets(const PoolParams& params) : p(params) {
-    for (int t = 0; t < kTable && t < p.kernel_h * p.kernel_w; ++t) table[t] = static_cast<int32_t>(compute(t));
+    for (int t = 0; t < kTable && t < p.kernel_h * p.kernel_w; ++t)
+      table[t] = static_cast<int32_t>(compute(t));
   }
   FASTNN_INLINE int64_t compute(int64_t t) const {
     return t / p.kernel_w * p.dilation_h * p.w + t % p.kernel_w * p.dilation_w;
@@ -247,16 +174,18 @@ struct TapOffsets {
   }
 };
 
-// ---- average --------------------------------------------------------------------------------------------------------
+// ---- average ----------------------------------------------------------------------------------------------
 // By how many pixels a window's sum is divided: those inside, or, counting padding, those not beyond it.
 int64_t count_of(const PoolParams& p, const Taps& t, int64_t kernel, int64_t size, int64_t pad) {
   return p.count_include_pad ? least(kernel, size + pad - t.origin) : t.end - t.begin;
 }
 int64_t divisor(const PoolParams& p, const Taps& rows, const Taps& columns) {
-  return most(1, count_of(p, rows, p.kernel_h, p.h, p.pad_h) * count_of(p, columns, p.kernel_w, p.w, p.pad_w));
+  return most(1,
+              count_of(p, rows, p.kernel_h, p.h, p.pad_h) * count_of(p, columns, p.kernel_w, p.w, p.pad_w));
 }
 
-template <class T> void avg_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y) {
+template <class T>
+void avg_row(const PoolParams& p, const Interior& interior, const T* x, int64_t row, T* y) {
   using V = Vec<T>;
   const Taps rows = rows_of(p, row);
   for (int64_t q = 0; q < p.q;) {
@@ -287,10 +216,12 @@ void avg_row_padded(const PoolParams& p, int64_t pitch, const T* columns, const 
     store_some(sum / (height * V::load(columns + q)), y + q, n);
   }
 }
-template <class T> void avg_row_halves(const PoolParams& p, const T* x, T* y) {
+template <class T>
+void avg_row_halves(const PoolParams& p, const T* x, T* y) {
   using V = Vec<T>;
   for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
+              high = 2 * n - low;
     auto pairs = [&](const T* row) {
       return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
                        : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
@@ -300,7 +231,8 @@ template <class T> void avg_row_halves(const PoolParams& p, const T* x, T* y) {
   }
 }
 // One window per plane: four sums, by the vector.
-template <class T> T sum_plane(const T* x, int64_t n) {
+template <class T>
+T sum_plane(const T* x, int64_t n) {
   using V = Vec<T>;
   V a[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
   int64_t i = 0;
@@ -310,8 +242,10 @@ template <class T> T sum_plane(const T* x, int64_t n) {
   return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
-// Adds a row's shares to the pixels of its windows, tap after tap; `share` holds dy / divisor of the row's outputs.
-template <class T> void spread_row(const PoolParams& p, const T* share, int64_t row, T* dx) {
+// Adds a row's shares to the pixels of its windows, tap after tap; `share` holds dy / divisor of the row's
+// outputs.
+template <class T>
+void spread_row(const PoolParams& p, const T* share, int64_t row, T* dx) {
   const Taps rows = rows_of(p, row);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     T* to = dx + (rows.origin + r) * p.w;
@@ -326,12 +260,14 @@ template <class T> void spread_row(const PoolParams& p, const T* share, int64_t 
     }
   }
 }
-template <class T> void avg_halves_backward(const PoolParams& p, const T* dy, T* dx) {
+template <class T>
+void avg_halves_backward(const PoolParams& p, const T* dy, T* dx) {
   using V = Vec<T>;
   for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
     T* top = dx + 2 * row * p.w;
     for (int64_t q = 0; q < p.q; q += V::N) {
-      const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
+      const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
+                high = 2 * n - low;
       const V share = (n == V::N ? V::load(dy + q) : V::load_n(dy + q, n)) * V(T(0.25));
       const Both<T> twice = interleave(share, share);
       T* to = top + 2 * q;
@@ -345,7 +281,8 @@ template <class T> void avg_halves_backward(const PoolParams& p, const T* dy, T*
 
 }  // namespace
 
-template <class T> Status max_pool2d(Context& ctx, const PoolParams& p) {
+template <class T>
+Status max_pool2d(Context& ctx, const PoolParams& p) {
   const Interior interior(p);
   const Padded<T> padded(p);
   const bool fast = halves(p);
@@ -372,7 +309,8 @@ template <class T> Status max_pool2d(Context& ctx, const PoolParams& p) {
   });
 }
 
-template <class T> Status max_pool2d_backward(Context& ctx, const PoolParams& p) {
+template <class T>
+Status max_pool2d_backward(Context& ctx, const PoolParams& p) {
   const bool fast = halves(p);
   const TapOffsets where(p);
   return for_planes(ctx, p, fast ? 0.3 : 0.8, [&](int64_t plane, int) {
@@ -386,7 +324,8 @@ template <class T> Status max_pool2d_backward(Context& ctx, const PoolParams& p)
   });
 }
 
-template <class T> Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
+template <class T>
+Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
   const TapOffsets where(p);
   return for_planes(ctx, p, 0.6, [&](int64_t plane, int) {
     const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
@@ -397,11 +336,13 @@ template <class T> Status max_pool2d_gather(Context& ctx, const PoolParams& p) {
   });
 }
 
-template <class T> Status avg_pool2d(Context& ctx, const PoolParams& p) {
+template <class T>
+Status avg_pool2d(Context& ctx, const PoolParams& p) {
   const Interior interior(p);
   const Padded<T> padded(p);
   const bool fast = halves(p);
-  const bool whole = p.p == 1 && p.q == 1 && p.kernel_h == p.h && p.kernel_w == p.w && p.pad_h == 0 && p.pad_w == 0;
+  const bool whole =
+      p.p == 1 && p.q == 1 && p.kernel_h == p.h && p.kernel_w == p.w && p.pad_h == 0 && p.pad_w == 0;
   T* scratch = nullptr;
   if (!fast && !whole && padded.usable) {
     scratch = workspace<T>(ctx, padded.elements(ctx, p));
@@ -427,7 +368,8 @@ template <class T> Status avg_pool2d(Context& ctx, const PoolParams& p) {
   });
 }
 
-template <class T> Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
+template <class T>
+Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
   const bool fast = halves(p);
   // Per output of a row: how many pixels it has along the row; and for each worker a row of dy / divisor.
   T* columns = workspace<T>(ctx, static_cast<size_t>(p.q * (1 + ctx.threads)));

@@ -1,8 +1,9 @@
 // Random numbers. Element i is a function of (seed, op, i) alone:
 //   float uniform, dropout of both types   word i mod 4 of block i / 4
 //   float normal                           a pair of elements from a pair of those words
-//   double, integers                       words 2 (i mod 2) and the next of block i / 2, as one 64-bit number
-// Work is cut into spans of kSpan elements, whose words are drawn into L1 and then turned into values by vectors.
+//   double, integers                       words 2 (i mod 2) and the next of block i / 2, as 64 bits
+// Work is cut into spans of kSpan elements, whose words are drawn into L1 and then turned into values by
+// vectors.
 #include "../backend/kernel_table.h"
 #include "draws.h"
 #include "math.h"
@@ -14,11 +15,13 @@ constexpr int kSpan = 256;
 constexpr int64_t kTaskSpans = 64;
 constexpr double kNsPerElement = 0.5;
 
-template <class T> constexpr int kWords = sizeof(T) / 4;  // 32-bit words behind an element
+template <class T>
+constexpr int kWords = sizeof(T) / 4;  // 32-bit words behind an element
 
-// Calls f(first, n, words) for every span: its first element, their number, and their words, as many as kSpan elements
-// take. n is kSpan but for the last.
-template <int words, class F> Status for_spans(Context& ctx, int64_t numel, uint64_t seed, uint64_t op, F&& f) {
+// Calls f(first, n, words) for every span: its first element, their number, and their words, as many as kSpan
+// elements take. n is kSpan but for the last.
+template <int words, class F>
+Status for_spans(Context& ctx, int64_t numel, uint64_t seed, uint64_t op, F&& f) {
   const int64_t spans = (numel + kSpan - 1) / kSpan, tasks = (spans + kTaskSpans - 1) / kTaskSpans;
   return parallel_for(ctx, tasks, static_cast<double>(numel) * kNsPerElement * words, [&](int64_t task, int) {
     alignas(64) uint32_t draws[kSpan * words];
@@ -31,9 +34,13 @@ template <int words, class F> Status for_spans(Context& ctx, int64_t numel, uint
   });
 }
 
-template <class T> void copy_span(T* y, const T* values, int n) { memcpy(y, values, static_cast<size_t>(n) * sizeof(T)); }
+template <class T>
+void copy_span(T* y, const T* values, int n) {
+  memcpy(y, values, static_cast<size_t>(n) * sizeof(T));
+}
 
-// [0, 1) in steps of 2^-24 or 2^-53. A number of up to 32 bits becomes a double by standing in the low bits of 2^52.
+// [0, 1) in steps of 2^-24 or 2^-53. A number of up to 32 bits becomes a double by standing in the low bits
+// of 2^52.
 FASTNN_INLINE Vec<float> unit(Vec<uint32_t> draw, float) {
   return convert<float>(bit_cast<int32_t>(draw >> 8)) * Vec<float>(0x1p-24f);
 }
@@ -46,7 +53,8 @@ FASTNN_INLINE Vec<double> unit(Vec<uint64_t> draw, double) {
 }
 
 // The number before b on the way to a: what a + (b - a) u must not exceed though it may round to b.
-template <class T> T below(T a, T b) {
+template <class T>
+T below(T a, T b) {
   if (!(a < b)) return a;
   using I = Int<T>;
   I bits;
@@ -56,9 +64,10 @@ template <class T> T below(T a, T b) {
   return b;
 }
 
-// sine and cosine of a quarter turn times f, |f| <= 1/2, by Taylor's series: at pi/4 the terms left out are below 2e-9
-// (float) and 2e-19 (double).
-template <class T> Both<T> sine_cosine(Vec<T> f) {
+// sine and cosine of a quarter turn times f, |f| <= 1/2, by Taylor's series: at pi/4 the terms left out are
+// below 2e-9 (float) and 2e-19 (double).
+template <class T>
+Both<T> sine_cosine(Vec<T> f) {
   using V = Vec<T>;
   constexpr int last = sizeof(T) == 4 ? 9 : 17;
   const V x = f * V(static_cast<T>(1.5707963267948966)), z = x * x;
@@ -70,9 +79,10 @@ template <class T> Both<T> sine_cosine(Vec<T> f) {
   return {x * sine, cosine};
 }
 
-// Box and Muller: (r cos t, r sin t) with r = sqrt(-2 log u) and t a random angle are two independent normal numbers.
-// u is in (0, 1], turns in [0, 1).
-template <class T> Both<T> box_muller(Vec<T> u, Vec<T> turns) {
+// Box and Muller: (r cos t, r sin t) with r = sqrt(-2 log u) and t a random angle are two independent normal
+// numbers. u is in (0, 1], turns in [0, 1).
+template <class T>
+Both<T> box_muller(Vec<T> u, Vec<T> turns) {
   using V = Vec<T>;
   const V r = sqrt(V(T(-2)) * log(u)), quarters = turns * V(T(4)), nearest = round(quarters);
   const Both<T> sc = sine_cosine(quarters - nearest);
@@ -85,10 +95,12 @@ template <class T> Both<T> box_muller(Vec<T> u, Vec<T> turns) {
 
 }  // namespace
 
-template <class T> Status uniform(Context& ctx, const RandomParams& p) {
+template <class T>
+Status uniform(Context& ctx, const RandomParams& p) {
   using V = Vec<T>;
   using Draw = Vec<typename same_size<T>::type>;
-  const V a(static_cast<T>(p.a)), width(static_cast<T>(p.b - p.a)), top(below(static_cast<T>(p.a), static_cast<T>(p.b)));
+  const V a(static_cast<T>(p.a)), width(static_cast<T>(p.b - p.a)),
+      top(below(static_cast<T>(p.a), static_cast<T>(p.b)));
   T* y = static_cast<T*>(p.y);
   return for_spans<kWords<T>>(ctx, p.numel, p.seed, p.op, [&](int64_t first, int n, const uint32_t* words) {
     for (int i = 0; i < n; i += V::N) {
@@ -98,7 +110,8 @@ template <class T> Status uniform(Context& ctx, const RandomParams& p) {
   });
 }
 
-template <class T> Status normal(Context& ctx, const RandomParams& p) {
+template <class T>
+Status normal(Context& ctx, const RandomParams& p) {
   using V = Vec<T>;
   using U = typename same_size<T>::type;
   using Draw = Vec<U>;
@@ -111,7 +124,8 @@ template <class T> Status normal(Context& ctx, const RandomParams& p) {
       const Both<T> pairs = deinterleave(bit_cast<T>(Draw::load(at)), bit_cast<T>(Draw::load(at + V::N)));
       const Draw radius = bit_cast<U>(pairs.a), angle = bit_cast<U>(pairs.b);
       V u;
-      if constexpr (sizeof(T) == 4)  // 31 bits, so that the smallest is 2^-32 and the tail reaches 6.6 deviations
+      if constexpr (sizeof(T) ==
+                    4)  // 31 bits, so that the smallest is 2^-32 and the tail reaches 6.6 deviations
         u = (convert<float>(bit_cast<int32_t>(radius >> 1)) + V(0.5f)) * V(0x1p-31f);
       else
         u = unit(radius, T()) + V(0x1p-54);
@@ -125,7 +139,8 @@ template <class T> Status normal(Context& ctx, const RandomParams& p) {
 }
 
 // low + the high 64 bits of draw * (high - low): each value's chance is off by at most 2^-64 of the whole.
-template <class T> Status random_integers(Context& ctx, const RandomParams& p) {
+template <class T>
+Status random_integers(Context& ctx, const RandomParams& p) {
   const uint64_t range = static_cast<uint64_t>(p.high) - static_cast<uint64_t>(p.low);
   T* y = static_cast<T*>(p.y);
   return for_spans<2>(ctx, p.numel, p.seed, p.op, [&](int64_t first, int n, const uint32_t* words) {
@@ -138,7 +153,8 @@ template <class T> Status random_integers(Context& ctx, const RandomParams& p) {
 }
 
 // Kept where the draw is at least p 2^32: 32 bits, so that the chance is right to 2^-33 also for small p.
-template <class T> Status dropout(Context& ctx, const DropoutParams& p) {
+template <class T>
+Status dropout(Context& ctx, const DropoutParams& p) {
   using V = Vec<T>;
   const double threshold = p.p * 4294967296.0 + 0.5;
   const bool all = threshold >= 4294967296.0;
@@ -160,7 +176,8 @@ template <class T> Status dropout(Context& ctx, const DropoutParams& p) {
     for (; i + V::N <= n; i += V::N)
       select(Mask<T>::load(keep + i), V::load(x + first + i) * scale, zero).store(y + first + i);
     if (i < n)
-      select(Mask<T>::load(keep + i), V::load_n(x + first + i, n - i) * scale, zero).store_n(y + first + i, n - i);
+      select(Mask<T>::load(keep + i), V::load_n(x + first + i, n - i) * scale, zero)
+          .store_n(y + first + i, n - i);
   });
 }
 

@@ -1,21 +1,29 @@
-// Reductions: y[kept] = op over `reduced` of x. See reduce_walk.h for how memory is walked; here is what is computed.
+// Reductions: y[kept] = op over `reduced` of x. See reduce_walk.h for how memory is walked; here is what is
+// computed.
 //
-// Float sums follow one tree. Within a block of kBlock elements, element r is added to lane r mod L, L = 4 vectors: four
-// accumulators hide the latency of the adder, and the error grows with kBlock / L. Lanes are combined i with i + L/2, i + L/4
-// ..., blocks pairwise. Maxima and minima keep the first NaN, else the first of the best, as NumPy and PyTorch do.
+// Float sums follow one tree. Within a block of kBlock elements, element r is added to lane r mod L, L = 4
+// vectors: four accumulators hide the latency of the adder, and the error grows with kBlock / L. Lanes are
+// combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima keep the first NaN, else the first
+// of the best, as NumPy and PyTorch do.
 #include "../backend/kernel_table.h"
 #include "reduce_walk.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
 
-template <class T> constexpr bool is_float = same_type<T, float> || same_type<T, double>;
-template <class T> constexpr int kLanes = 4 * Vec<T>::N;
+template <class T>
+constexpr bool is_float = same_type<T, float> || same_type<T, double>;
+template <class T>
+constexpr int kLanes = 4 * Vec<T>::N;
 
-// ---- sums -----------------------------------------------------------------------------------------------------------
-template <class T> FASTNN_INLINE T scaled(T sum, double scale) { return static_cast<T>(static_cast<double>(sum) * scale); }
+// ---- sums -------------------------------------------------------------------------------------------------
+template <class T>
+FASTNN_INLINE T scaled(T sum, double scale) {
+  return static_cast<T>(static_cast<double>(sum) * scale);
+}
 
-template <class T> T sum_chunk(const T* x, int n) {
+template <class T>
+T sum_chunk(const T* x, int n) {
   using V = Vec<T>;
   V a[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
   int i = 0;
@@ -26,8 +34,9 @@ template <class T> T sum_chunk(const T* x, int n) {
   return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
-// The same tree for `width` outputs at once: lane l is a row of kTile accumulators in L1. Lanes that no row falls into hold
-// zero, and adding it changes nothing (no lane holds -0, as each begins with 0 + x), so they are left out.
+// The same tree for `width` outputs at once: lane l is a row of kTile accumulators in L1. Lanes that no row
+// falls into hold zero, and adding it changes nothing (no lane holds -0, as each begins with 0 + x), so they
+// are left out.
 template <class T, bool full>
 void sum_tile(const T* x, const int64_t* offset, int rows, int width, double scale, T* out) {
   using V = Vec<T>;
@@ -77,7 +86,8 @@ Status sum_blocks(Context& ctx, T* partial, int64_t blocks, int64_t outputs, dou
   });
 }
 
-template <class T> Status sum_floats(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status sum_floats(Context& ctx, const ReduceParams& p) {
   const int64_t blocks = blocks_of(p), outputs = p.kept.numel;
   T* y = static_cast<T*>(p.y);
   T* partial = y;
@@ -88,11 +98,12 @@ template <class T> Status sum_floats(Context& ctx, const ReduceParams& p) {
   const double scale = blocks > 1 ? 1 : p.scale;
   Status status;
   if (walks_tiles(p))
-    status = for_tiles<T>(ctx, p, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
-      T* out = partial + b * outputs + i;
-      width == kTile ? sum_tile<T, true>(x, offset, rows, width, scale, out)
-                     : sum_tile<T, false>(x, offset, rows, width, scale, out);
-    });
+    status = for_tiles<T>(ctx, p,
+                          [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
+                            T* out = partial + b * outputs + i;
+                            width == kTile ? sum_tile<T, true>(x, offset, rows, width, scale, out)
+                                           : sum_tile<T, false>(x, offset, rows, width, scale, out);
+                          });
   else
     status = for_chunks<T, T>(ctx, p, [&](const T* x, int n, int64_t b, int64_t i) {
       partial[b * outputs + i] = scaled(sum_chunk(x, n), scale);
@@ -100,8 +111,10 @@ template <class T> Status sum_floats(Context& ctx, const ReduceParams& p) {
   return status == Status::ok && blocks > 1 ? sum_blocks(ctx, partial, blocks, outputs, p.scale, y) : status;
 }
 
-// Integers and bools are summed in int64, modulo 2^64, in any order: these loops are the compiler's to vectorise.
-template <class T> Status sum_integers(Context& ctx, const ReduceParams& p) {
+// Integers and bools are summed in int64, modulo 2^64, in any order: these loops are the compiler's to
+// vectorise.
+template <class T>
+Status sum_integers(Context& ctx, const ReduceParams& p) {
   const int64_t blocks = blocks_of(p), outputs = p.kept.numel;
   int64_t* y = static_cast<int64_t*>(p.y);
   int64_t* partial = y;
@@ -111,12 +124,14 @@ template <class T> Status sum_integers(Context& ctx, const ReduceParams& p) {
   }
   Status status;
   if (walks_tiles(p))
-    status = for_tiles<T>(ctx, p, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
-      uint64_t a[kTile] = {};
-      for (int r = 0; r < rows; ++r)
-        for (int j = 0; j < width; ++j) a[j] += static_cast<uint64_t>(static_cast<int64_t>(x[offset[r] + j]));
-      memcpy(partial + b * outputs + i, a, static_cast<size_t>(width) * sizeof(int64_t));
-    });
+    status = for_tiles<T>(
+        ctx, p, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
+          uint64_t a[kTile] = {};
+          for (int r = 0; r < rows; ++r)
+            for (int j = 0; j < width; ++j)
+              a[j] += static_cast<uint64_t>(static_cast<int64_t>(x[offset[r] + j]));
+          memcpy(partial + b * outputs + i, a, static_cast<size_t>(width) * sizeof(int64_t));
+        });
   else
     status = for_chunks<T, T>(ctx, p, [&](const T* x, int n, int64_t b, int64_t i) {
       uint64_t a = 0;
@@ -133,28 +148,37 @@ template <class T> Status sum_integers(Context& ctx, const ReduceParams& p) {
   return sum_blocks(ctx, reinterpret_cast<uint64_t*>(partial), blocks, outputs, 1, y);
 }
 
-// ---- maxima and minima ----------------------------------------------------------------------------------------------
+// ---- maxima and minima ------------------------------------------------------------------------------------
 // Bytes are compared as int32, the other types as they are.
-template <class T> struct wide {
+template <class T>
+struct wide {
   using type = T;
 };
-template <> struct wide<uint8_t> {
+template <>
+struct wide<uint8_t> {
   using type = int32_t;
 };
-template <> struct wide<bool> {
+template <>
+struct wide<bool> {
   using type = int32_t;
 };
 
-template <bool largest> struct Best {
-  template <class C> static FASTNN_INLINE auto better(C a, C b) {
+template <bool largest>
+struct Best {
+  template <class C>
+  static FASTNN_INLINE auto better(C a, C b) {
     if constexpr (largest)
       return a > b;
     else
       return a < b;
   }
-  template <class C> static bool replaces(C x, C best) { return better(x, best) || (x != x && best == best); }
+  template <class C>
+  static bool replaces(C x, C best) {
+    return better(x, best) || (x != x && best == best);
+  }
   // The better lane by lane; a NaN in either wins (the instructions return their second operand then).
-  template <class C> static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
+  template <class C>
+  static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
     if constexpr (!is_float<C>)
       return select(better(x, best), x, best);
     else if constexpr (largest)
@@ -164,7 +188,8 @@ template <bool largest> struct Best {
   }
 };
 
-template <class Op, class C> C best_of_chunk(const C* x, int n) {
+template <class Op, class C>
+C best_of_chunk(const C* x, int n) {
   using V = Vec<C>;
   if (n < V::N) {
     C best = x[0];
@@ -186,7 +211,8 @@ template <class Op, class C> C best_of_chunk(const C* x, int n) {
 }
 
 // The first element that equals `value`, or is NaN if it is; there is one.
-template <class C> int find(const C* x, int n, C value) {
+template <class C>
+int find(const C* x, int n, C value) {
   using V = Vec<C>;
   int i = 0;
   for (; i + V::N <= n; i += V::N) {
@@ -197,8 +223,10 @@ template <class C> int find(const C* x, int n, C value) {
   return i;
 }
 
-// One vector of neighbouring outputs: best value and, where wanted, its row. Rows come in order, so the first best stays.
-template <class Op, class C, bool indexed> struct Columns {
+// One vector of neighbouring outputs: best value and, where wanted, its row. Rows come in order, so the first
+// best stays.
+template <class Op, class C, bool indexed>
+struct Columns {
   using V = Vec<C>;
   V best;
   Mask<C> row;
@@ -244,7 +272,8 @@ void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* val
     for (int j = 0; j < width; ++j) index[j] = place[j];
 }
 
-template <class Op, class T> Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
+template <class Op, class T>
+Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
   using C = typename wide<T>::type;
   const int64_t blocks = blocks_of(p), outputs = p.kept.numel, partials = blocks * outputs;
   // Values are kept in 8 bytes each, so that the indices behind them are aligned.
@@ -255,11 +284,12 @@ template <class Op, class T> Status best(Context& ctx, const ReduceParams& p, T*
 
   Status status;
   if (walks_tiles(p))
-    status = for_tiles<T>(ctx, p, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
-      const int64_t at = b * outputs + i;
-      index ? best_of_tile<Op, true>(x, offset, rows, width, value + at, place + at)
-            : best_of_tile<Op, false>(x, offset, rows, width, value + at, place + at);
-    });
+    status = for_tiles<T>(ctx, p,
+                          [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
+                            const int64_t at = b * outputs + i;
+                            index ? best_of_tile<Op, true>(x, offset, rows, width, value + at, place + at)
+                                  : best_of_tile<Op, false>(x, offset, rows, width, value + at, place + at);
+                          });
   else
     status = for_chunks<C, T>(ctx, p, [&](const C* x, int n, int64_t b, int64_t i) {
       const int64_t at = b * outputs + i;
@@ -269,35 +299,41 @@ template <class Op, class T> Status best(Context& ctx, const ReduceParams& p, T*
   if (status != Status::ok) return status;
 
   constexpr int64_t kColumns = 4096;
-  return parallel_for(ctx, ceil_div(outputs, kColumns), static_cast<double>(partials), [&](int64_t task, int) {
-    for (int64_t i = task * kColumns; i < least(outputs, (task + 1) * kColumns); ++i) {
-      int64_t winner = 0;
-      for (int64_t b = 1; b < blocks; ++b)
-        if (Op::replaces(value[b * outputs + i], value[winner * outputs + i])) winner = b;
-      if (y) y[i] = static_cast<T>(value[winner * outputs + i]);
-      if (index) index[i] = winner * kBlock + place[winner * outputs + i];
-    }
-  });
+  return parallel_for(ctx, ceil_div(outputs, kColumns), static_cast<double>(partials),
+                      [&](int64_t task, int) {
+                        for (int64_t i = task * kColumns; i < least(outputs, (task + 1) * kColumns); ++i) {
+                          int64_t winner = 0;
+                          for (int64_t b = 1; b < blocks; ++b)
+                            if (Op::replaces(value[b * outputs + i], value[winner * outputs + i])) winner = b;
+                          if (y) y[i] = static_cast<T>(value[winner * outputs + i]);
+                          if (index) index[i] = winner * kBlock + place[winner * outputs + i];
+                        }
+                      });
 }
 
 }  // namespace
 
-template <class T> Status sum(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status sum(Context& ctx, const ReduceParams& p) {
   if constexpr (is_float<T>)
     return sum_floats<T>(ctx, p);
   else
     return sum_integers<T>(ctx, p);
 }
-template <class T> Status max(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status max(Context& ctx, const ReduceParams& p) {
   return best<Best<true>, T>(ctx, p, static_cast<T*>(p.y), p.index);
 }
-template <class T> Status min(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status min(Context& ctx, const ReduceParams& p) {
   return best<Best<false>, T>(ctx, p, static_cast<T*>(p.y), p.index);
 }
-template <class T> Status argmax(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status argmax(Context& ctx, const ReduceParams& p) {
   return best<Best<true>, T>(ctx, p, nullptr, p.index);
 }
-template <class T> Status argmin(Context& ctx, const ReduceParams& p) {
+template <class T>
+Status argmin(Context& ctx, const ReduceParams& p) {
   return best<Best<false>, T>(ctx, p, nullptr, p.index);
 }
 

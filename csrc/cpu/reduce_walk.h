@@ -1,10 +1,10 @@
-// How the reductions go through memory. One output reduces a sequence of R elements: the reduced dimensions in row-major
-// order. The sequence is cut into blocks of kBlock, each giving one partial result, and a kernel sees a block in one of two
-// forms:
+// How the reductions go through memory. One output reduces a sequence of R elements: the reduced dimensions
+// in row-major order. The sequence is cut into blocks of kBlock, each giving one partial result, and a kernel
+// sees a block in one of two forms:
 //   chunk    contiguous elements of one output, in place where they lie together, else packed into a buffer
 //   tile     up to kTile neighbouring outputs, contiguous in memory, and the offsets of their rows
-// Which form is taken follows from the strides alone, and both compute the same tree, so a transposed view gives the same
-// bits as its copy.
+// Which form is taken follows from the strides alone, and both compute the same tree, so a transposed view
+// gives the same bits as its copy.
 #pragma once
 #include "../backend/context.h"
 #include "../backend/params.h"
@@ -13,7 +13,7 @@
 namespace fastnn::FASTNN_ISA {
 
 constexpr int kBlock = 1024;                // elements of one output behind one partial result
-constexpr int kTile = 128;                   // outputs side by side
+constexpr int kTile = 128;                  // outputs side by side
 constexpr int64_t kTaskElements = 1 << 15;  // elements a task reads: about 10 us from memory
 constexpr double kBytesPerNs = 8;           // of one core from memory; only decides whether threads are woken
 
@@ -21,11 +21,14 @@ FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 FASTNN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 FASTNN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-template <class A, class B> constexpr bool same_type = false;
-template <class A> constexpr bool same_type<A, A> = true;
+template <class A, class B>
+constexpr bool same_type = false;
+template <class A>
+constexpr bool same_type<A, A> = true;
 
 // A position in a nest and its offset in one operand.
-template <int N> struct Walker {
+template <int N>
+struct Walker {
   const Loop<N>& loop;
   const int64_t* stride;
   int64_t index[kMaxDims];
@@ -53,7 +56,8 @@ template <int N> struct Walker {
   }
 };
 
-// Elements [first, first + n) of the sequence that starts at x, as C's: in place where possible, else in `buffer`.
+// Elements [first, first + n) of the sequence that starts at x, as C's: in place where possible, else in
+// `buffer`.
 template <class C, class T>
 const C* gather_chunk(const Loop<1>& nest, const T* x, int64_t first, int n, C* buffer) {
   const int last = nest.ndim - 1;
@@ -86,15 +90,18 @@ inline bool walks_tiles(const ReduceParams& p) {
 inline int64_t blocks_of(const ReduceParams& p) { return most(1, ceil_div(p.reduced.numel, kBlock)); }
 
 // Calls f(const C* chunk, int n, int64_t block, int64_t output) for every block of every output.
-template <class C, class T, class F> Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
+template <class C, class T, class F>
+Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), units = p.kept.numel * blocks;
   const int64_t per_task = most(1, kTaskElements / most(16, least(R, kBlock)));
-  const double ns = static_cast<double>(units) * (4 + static_cast<double>(least(R, kBlock)) * sizeof(T) / kBytesPerNs);
+  const double ns =
+      static_cast<double>(units) * (4 + static_cast<double>(least(R, kBlock)) * sizeof(T) / kBytesPerNs);
   const T* x = static_cast<const T*>(p.x);
   if constexpr (same_type<C, T>)  // short rows, evenly spaced: no bookkeeping between them
     if (blocks == 1 && p.kept.ndim == 1 && p.reduced.ndim == 1 && p.reduced.stride[0][0] == 1)
       return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
-        const int64_t begin = task * per_task, end = least(units, begin + per_task), step = p.kept.stride[1][0];
+        const int64_t begin = task * per_task, end = least(units, begin + per_task),
+                      step = p.kept.stride[1][0];
         const T* row = x + begin * step;
         for (int64_t i = begin; i < end; ++i, row += step) f(row, static_cast<int>(R), 0, i);
       });
@@ -112,19 +119,24 @@ template <class C, class T, class F> Status for_chunks(Context& ctx, const Reduc
   });
 }
 
-// Rows of a tile are far apart, so the processor's own prefetching does not follow them: each is asked for kAhead rows early.
+// Rows of a tile are far apart, so the processor's own prefetching does not follow them: each is asked for
+// kAhead rows early.
 constexpr int kAhead = 8;
-template <class T> FASTNN_INLINE void prefetch_row(const T* x, const int64_t* offset, int r) {
+template <class T>
+FASTNN_INLINE void prefetch_row(const T* x, const int64_t* offset, int r) {
   const char* row = reinterpret_cast<const char*>(x + offset[r + kAhead]);
   for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64) __builtin_prefetch(row + byte);
 }
 
-// Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every block of every
-// tile: row r of the tile is x + offset[r], `width` elements, for the outputs from `output` on.
-template <class T, class F> Status for_tiles(Context& ctx, const ReduceParams& p, F&& f) {
+// Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every
+// block of every tile: row r of the tile is x + offset[r], `width` elements, for the outputs from `output`
+// on.
+template <class T, class F>
+Status for_tiles(Context& ctx, const ReduceParams& p, F&& f) {
   const int last = p.kept.ndim - 1;
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), columns = p.kept.shape[last];
-  const int64_t tiles = ceil_div(columns, kTile), outer = p.kept.numel / columns, units = outer * blocks * tiles;
+  const int64_t tiles = ceil_div(columns, kTile), outer = p.kept.numel / columns,
+                units = outer * blocks * tiles;
   const int64_t per_task = most(1, kTaskElements / (kTile * most(1, least(R, kBlock))));
   const double bytes = static_cast<double>(p.kept.numel) * static_cast<double>(R) * sizeof(T);
   return parallel_for(ctx, ceil_div(units, per_task), bytes / kBytesPerNs, [&](int64_t task, int) {
@@ -132,7 +144,8 @@ template <class T, class F> Status for_tiles(Context& ctx, const ReduceParams& p
     int64_t cached = -1;
     const int64_t end = least(units, (task + 1) * per_task);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
-      const int64_t tile = unit % tiles, block = unit / tiles % blocks, output = unit / tiles / blocks * columns;
+      const int64_t tile = unit % tiles, block = unit / tiles % blocks,
+                    output = unit / tiles / blocks * columns;
       const int64_t first = block * kBlock;
       const int rows = static_cast<int>(least(kBlock, R - first));
       if (block != cached) {
@@ -142,8 +155,8 @@ template <class T, class F> Status for_tiles(Context& ctx, const ReduceParams& p
         cached = block;
       }
       const Walker<2> kept(p.kept, 1, output + tile * kTile);
-      f(static_cast<const T*>(p.x) + kept.offset, offset, rows, static_cast<int>(least(kTile, columns - tile * kTile)),
-        block, output + tile * kTile);
+      f(static_cast<const T*>(p.x) + kept.offset, offset, rows,
+        static_cast<int>(least(kTile, columns - tile * kTile)), block, output + tile * kTile);
     }
   });
 }

@@ -9,7 +9,8 @@
 namespace fastnn {
 namespace {
 
-// Which elements an index selects: the offset in x of every slice of `inner` dense elements, and the result's shape.
+// Which elements an index selects: the offset in x of every slice of `inner` dense elements, and the result's
+// shape.
 struct Selection {
   Tensor offsets;  // int64, contiguous
   int64_t inner = 1;
@@ -50,9 +51,11 @@ Tensor index_term(const Tensor& index, int dim, int64_t size, int64_t stride) {
   const IndexRange range = range_of(index);
   if (range.low <= range.high) {
     const int64_t bad = range.low < -size ? range.low : range.high;
-    check_index(range.low >= -size && range.high < size, "index ", bad, " is out of range for dimension ", dim, " of size ", size);
+    check_index(range.low >= -size && range.high < size, "index ", bad, " is out of range for dimension ",
+                dim, " of size ", size);
   }
-  const Tensor whole = range.low < 0 ? where(lt(index, scalar(int64_t{0})), add(index, scalar(size)), index) : index;
+  const Tensor whole =
+      range.low < 0 ? where(lt(index, scalar(int64_t{0})), add(index, scalar(size)), index) : index;
   return stride == 1 ? whole : mul(whole, scalar(stride));
 }
 
@@ -78,16 +81,18 @@ Advanced combine(const Tensor& x, const std::vector<Tensor>& indices) {
     if (mask) {
       Dims strides;
       for (int i = 0; i < width; ++i) {
-        check_index(index.size(i) == x.size(dim + i), "a bool index of shape ", index.shape(), " does not fit dimension ", dim + i,
-                    " of a tensor of shape ", x.shape());
+        check_index(index.size(i) == x.size(dim + i), "a bool index of shape ", index.shape(),
+                    " does not fit dimension ", dim + i, " of a tensor of shape ", x.shape());
         strides.push_back(x.strides()[dim + i]);
       }
       term = true_offsets(index, strides, count_true(index));
     } else {
       term = index_term(index, dim, x.size(dim), x.strides()[dim]);
     }
-    if (last < 0) a.first = dim;
-    else if (last != dim) a.together = false;
+    if (last < 0)
+      a.first = dim;
+    else if (last != dim)
+      a.together = false;
     for (int i = 0; i < width; ++i) a.covered |= 1u << (dim + i);
     a.offsets = a.offsets.defined() ? add(a.offsets, term) : term;
     dim += width;
@@ -100,7 +105,8 @@ Selection select_elements(const Tensor& x, const std::vector<Tensor>& indices) {
   GradMode off(false);
   const Advanced a = combine(x, indices);
   Selection s;
-  // The result's dimensions: those of the arrays where they stand together, else in front; x's others around them.
+  // The result's dimensions: those of the arrays where they stand together, else in front; x's others around
+  // them.
   const int at = a.together ? a.first : 0;
   Dims sizes, strides;  // of x's other dimensions
   for (int i = 0; i < x.dim(); ++i)
@@ -110,12 +116,14 @@ Selection select_elements(const Tensor& x, const std::vector<Tensor>& indices) {
   for (int i = at; i < sizes.size(); ++i) s.shape.push_back(sizes[i]);
   // Trailing dimensions that are dense in x are moved as one slice.
   int walked = sizes.size();
-  while (walked > at && (strides[walked - 1] == s.inner || sizes[walked - 1] == 1)) s.inner *= sizes[--walked];
+  while (walked > at && (strides[walked - 1] == s.inner || sizes[walked - 1] == 1))
+    s.inner *= sizes[--walked];
 
   const int rank = a.offsets.dim() + walked;
   Tensor offsets = placed(a.offsets, at, rank);
   for (int i = 0; i < walked; ++i)
-    offsets = add(offsets, placed(steps(sizes[i], strides[i], x.device()), i < at ? i : i + a.offsets.dim(), rank));
+    offsets =
+        add(offsets, placed(steps(sizes[i], strides[i], x.device()), i < at ? i : i + a.offsets.dim(), rank));
   s.offsets = contiguous(offsets);
   return s;
 }
@@ -137,7 +145,8 @@ Tensor take_contiguous(const Tensor& x, const Selection& s) {
   const Tensor dense = contiguous(x);
   Tensor y = take(dense, s);
   if (wants_grad(dense))
-    record("index", y, {dense}, [s, shape = dense.shape()](Backward& g) { g.set(0, scatter(g.dy(), s, shape)); });
+    record("index", y, {dense},
+           [s, shape = dense.shape()](Backward& g) { g.set(0, scatter(g.dy(), s, shape)); });
   return y;
 }
 // Zeros of `shape`, y added at the selected places; differentiable.
@@ -145,7 +154,8 @@ Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape) {
   Tensor x = zeros(shape, y.dtype(), y.device());
   const Tensor dense = contiguous(y);
   if (dense.numel() > 0) launch<&KernelTable::scatter_add>("scatter", y, params(x.data(), dense.data(), s));
-  if (wants_grad(dense)) record("scatter", x, {dense}, [s](Backward& g) { g.set(0, take_contiguous(g.dy(), s)); });
+  if (wants_grad(dense))
+    record("scatter", x, {dense}, [s](Backward& g) { g.set(0, take_contiguous(g.dy(), s)); });
   return x;
 }
 // x with 0 at the selected places; its own adjoint.
@@ -160,15 +170,18 @@ Tensor blank(const Tensor& x, const Selection& s) {
 // The selection of gather: index replaces the coordinate along `dim`, the others are the index's own.
 Selection select_along(const char* op, const Dims& shape, int dim, const Tensor& index, Device device) {
   GradMode off(false);
-  check_type(index.dtype() == DType::int64 || index.dtype() == DType::int32 || index.dtype() == DType::uint8, op,
-             ": index must be integer, got ", index.dtype());
-  check_value(index.dim() == shape.size(), op, ": index of shape ", index.shape(), " must have as many dimensions as ", shape);
+  check_type(index.dtype() == DType::int64 || index.dtype() == DType::int32 || index.dtype() == DType::uint8,
+             op, ": index must be integer, got ", index.dtype());
+  check_value(index.dim() == shape.size(), op, ": index of shape ", index.shape(),
+              " must have as many dimensions as ", shape);
   const Dims strides = row_major_strides(shape);
   Tensor offsets = index_term(cast(index, DType::int64), dim, shape[dim], strides[dim]);
   for (int i = 0; i < shape.size(); ++i) {
     if (i == dim) continue;
-    check_value(index.size(i) <= shape[i], op, ": index of shape ", index.shape(), " is larger than ", shape, " in dimension ", i);
-    if (index.size(i) > 1) offsets = add(offsets, placed(steps(index.size(i), strides[i], device), i, shape.size()));
+    check_value(index.size(i) <= shape[i], op, ": index of shape ", index.shape(), " is larger than ", shape,
+                " in dimension ", i);
+    if (index.size(i) > 1)
+      offsets = add(offsets, placed(steps(index.size(i), strides[i], device), i, shape.size()));
   }
   return {contiguous(offsets), 1, index.shape()};
 }
@@ -179,8 +192,8 @@ IndexRange range_of(const Tensor& index) {
   GradMode off(false);
   const Tensor dense = contiguous(index);
   Tensor range = empty("index", {2}, DType::int64, index.device());
-  launch<&KernelTable::index_range>("index", dense,
-                                    IndexRangeParams{dense.data<int64_t>(), dense.numel(), range.data<int64_t>()});
+  launch<&KernelTable::index_range>(
+      "index", dense, IndexRangeParams{dense.data<int64_t>(), dense.numel(), range.data<int64_t>()});
   const Tensor host = to_device(range, Device{});
   return {host.data<int64_t>()[0], host.data<int64_t>()[1]};
 }
@@ -196,8 +209,8 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
   check_defined("index_put", "input", x);
   check_same_device("index_put", x, value);
   const Selection s = select_elements(x, indices);
-  check_value(broadcast_shapes("index_put", s.shape, value.shape()) == s.shape, "a value of shape ", value.shape(),
-              " cannot be assigned to an index of shape ", s.shape);
+  check_value(broadcast_shapes("index_put", s.shape, value.shape()) == s.shape, "a value of shape ",
+              value.shape(), " cannot be assigned to an index of shape ", s.shape);
   const Tensor src = cast(value, x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);
@@ -210,7 +223,8 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
   x.bump_version();
   if (!recorded) return;
   // The offsets of gradients, which are contiguous.
-  const Selection t = x.is_contiguous() ? s : select_elements(zeros(x.shape(), x.dtype(), x.device()), indices);
+  const Selection t =
+      x.is_contiguous() ? s : select_elements(zeros(x.shape(), x.dtype(), x.device()), indices);
   record("index_put", x, {before, src}, [t, shape = src.shape()](Backward& g) {
     if (g.needs(0)) g.set(0, blank(g.dy(), t));
     if (g.needs(1)) g.set(1, sum_to(take_contiguous(g.dy(), t), shape));

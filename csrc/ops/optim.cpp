@@ -7,13 +7,16 @@ namespace fastnn {
 namespace {
 
 void check_list(const char* op, const char* name, const Tensors& list, const Tensors& params) {
-  check_value(list.size() == params.size(), op, ": ", params.size(), " parameters but ", list.size(), " ", name);
+  check_value(list.size() == params.size(), op, ": ", params.size(), " parameters but ", list.size(), " ",
+              name);
   for (size_t i = 0; i < list.size(); ++i) {
     const Tensor& t = list[i];
     const Tensor& w = params[i];
     check_type(t.defined(), op, ": ", name, "[", i, "] is None");
-    check_value(t.shape() == w.shape(), op, ": ", name, "[", i, "] has shape ", t.shape(), ", its parameter ", w.shape());
-    check_type(t.dtype() == w.dtype(), op, ": ", name, "[", i, "] is ", t.dtype(), ", its parameter ", w.dtype());
+    check_value(t.shape() == w.shape(), op, ": ", name, "[", i, "] has shape ", t.shape(), ", its parameter ",
+                w.shape());
+    check_type(t.dtype() == w.dtype(), op, ": ", name, "[", i, "] is ", t.dtype(), ", its parameter ",
+               w.dtype());
     check_same_device(op, t, w);
   }
 }
@@ -23,12 +26,14 @@ void check_params(const char* op, const Tensors& params) {
     check_type(params[i].defined(), op, ": parameter ", i, " is None");
     check_floating(op, "a parameter", params[i]);
     check_same_device(op, params[i], params[0]);
-    check_value(params[i].is_dense(), op, ": parameter ", i, " is a view with gaps; optimise the tensor it shows");
+    check_value(params[i].is_dense(), op, ": parameter ", i,
+                " is a view with gaps; optimise the tensor it shows");
     before_in_place(op, params[i], false);
   }
 }
 
-// The memory of `t` in the order of w's elements: state is written, so it must lie that way; gradients are copied.
+// The memory of `t` in the order of w's elements: state is written, so it must lie that way; gradients are
+// copied.
 void* state_memory(const char* op, const char* name, size_t i, const Tensor& t, const Tensor& w) {
   check_value(t.strides() == w.strides() || (t.is_contiguous() && w.is_contiguous()), op, ": ", name, "[", i,
               "] is laid out differently in memory than its parameter; make it with zeros_like(parameter)");
@@ -44,7 +49,8 @@ Tensor grad_like(const Tensor& g, const Tensor& w) {
 
 // Launches the kernel once per dtype that occurs. `make` completes the parameters of the kernel.
 template <auto Row, class Params>
-void step(const char* op, const Tensors& params, const Tensors& grads, const Tensors* state1, const Tensors* state2, Params p) {
+void step(const char* op, const Tensors& params, const Tensors& grads, const Tensors* state1,
+          const Tensors* state2, Params p) {
   GradMode off(false);
   thread_local std::vector<OptimTensor> list;  // their memory serves again at the next step
   thread_local Tensors dense;
@@ -55,7 +61,8 @@ void step(const char* op, const Tensors& params, const Tensors& grads, const Ten
       const Tensor& w = params[i];
       if (w.dtype() != dtype || w.numel() == 0) continue;
       dense.push_back(grad_like(grads[i], w));
-      list.push_back({w.data(), dense.back().data(), state1 ? state_memory(op, "state", i, (*state1)[i], w) : nullptr,
+      list.push_back({w.data(), dense.back().data(),
+                      state1 ? state_memory(op, "state", i, (*state1)[i], w) : nullptr,
                       state2 ? state_memory(op, "state", i, (*state2)[i], w) : nullptr, w.numel()});
     }
     if (list.empty()) continue;
@@ -84,7 +91,8 @@ void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& buffer
   step<&KernelTable::sgd>("sgd_step", params, grads, momentum ? &buffers : nullptr, nullptr, p);
 }
 
-void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq, const AdamOptions& o) {
+void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq,
+               const AdamOptions& o) {
   check_params("adam_step", params);
   check_list("adam_step", "gradients", grads, params);
   check_list("adam_step", "first moments", exp_avg, params);

@@ -13,7 +13,8 @@ struct SgdOptions {
   bool nesterov, maximize;
   bool first_step;  // the momentum buffers hold nothing yet
 };
-void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& buffers, const SgdOptions& options);  // buffers: with momentum
+void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& buffers,
+              const SgdOptions& options);  // buffers: with momentum
 
 struct AdamOptions {
   double lr, beta1, beta2, eps, weight_decay;

@@ -7,25 +7,29 @@ namespace fastnn {
 namespace {
 
 // Windows along one side: PyTorch's formula, in sums that cannot overflow.
-int64_t windows(const char* op, const char* side, int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, bool ceil) {
+int64_t windows(const char* op, const char* side, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
+                int64_t dilation, bool ceil) {
   int64_t reach, padded, rounded;
-  const bool fits = checked_mul(dilation, kernel - 1, &reach) && checked_mul(2, pad, &padded) && checked_add(padded, size, &padded) &&
-                    checked_add(padded, stride, &rounded);
+  const bool fits = checked_mul(dilation, kernel - 1, &reach) && checked_mul(2, pad, &padded) &&
+                    checked_add(padded, size, &padded) && checked_add(padded, stride, &rounded);
   const int64_t room = fits ? padded - reach - 1 : -1;
-  check_value(room >= 0, op, ": a kernel of ", kernel, " (dilation ", dilation, ") does not fit the ", side, " of ", size,
-              " with padding ", pad);
+  check_value(room >= 0, op, ": a kernel of ", kernel, " (dilation ", dilation, ") does not fit the ", side,
+              " of ", size, " with padding ", pad);
   int64_t n = (room + (ceil ? stride - 1 : 0)) / stride + 1;
-  if (ceil && (n - 1) * stride >= size + pad) --n;  // the last window must begin inside the image or its left padding
+  if (ceil && (n - 1) * stride >= size + pad)
+    --n;  // the last window must begin inside the image or its left padding
   return n;
 }
 
 // Every window must hold a pixel: with dilation, taps can step over a small image.
-void check_covered(const char* op, int64_t n, int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+void check_covered(const char* op, int64_t n, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
+                   int64_t dilation) {
   for (int64_t i = 0; dilation > 1 && i < n; ++i) {
     const int64_t origin = i * stride - pad;
     const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-    check_value(first < kernel && origin + first * dilation < size, op, ": window ", i, " holds nothing but padding (kernel ", kernel,
-                ", dilation ", dilation, ", padding ", pad, ", image side ", size, ")");
+    check_value(first < kernel && origin + first * dilation < size, op, ": window ", i,
+                " holds nothing but padding (kernel ", kernel, ", dilation ", dilation, ", padding ", pad,
+                ", image side ", size, ")");
   }
 }
 
@@ -33,10 +37,12 @@ void check_options(const char* op, const PoolOptions& o) {
   check_value(o.kernel.h > 0 && o.kernel.w > 0, op, ": kernel_size must be positive, got ", o.kernel);
   check_value(o.stride.h > 0 && o.stride.w > 0, op, ": stride must be positive, got ", o.stride);
   check_value(o.dilation.h > 0 && o.dilation.w > 0, op, ": dilation must be positive, got ", o.dilation);
-  check_value(o.padding.h >= 0 && o.padding.w >= 0 && o.padding.h <= o.kernel.h / 2 && o.padding.w <= o.kernel.w / 2, op,
-              ": padding must be between 0 and half of kernel_size ", o.kernel, ", got ", o.padding);
+  check_value(
+      o.padding.h >= 0 && o.padding.w >= 0 && o.padding.h <= o.kernel.h / 2 && o.padding.w <= o.kernel.w / 2,
+      op, ": padding must be between 0 and half of kernel_size ", o.kernel, ", got ", o.padding);
   int64_t taps;
-  check_value(checked_mul(o.kernel.h, o.kernel.w, &taps) && taps < (int64_t{1} << 31), op, ": kernel_size ", o.kernel, " is too large");
+  check_value(checked_mul(o.kernel.h, o.kernel.w, &taps) && taps < (int64_t{1} << 31), op, ": kernel_size ",
+              o.kernel, " is too large");
 }
 
 // What a pooling does, without its tensors.
@@ -48,7 +54,8 @@ struct Geometry {
 Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
   check_defined(op, "input", x);
   check_floating(op, "input", x);
-  check_value(x.dim() == 3 || x.dim() == 4, op, ": input must be (N, C, H, W) or (C, H, W), got shape ", x.shape());
+  check_value(x.dim() == 3 || x.dim() == 4, op, ": input must be (N, C, H, W) or (C, H, W), got shape ",
+              x.shape());
   check_options(op, o);
   Geometry g;
   PoolParams& p = g.p;
@@ -69,7 +76,8 @@ Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
   return g;
 }
 
-template <auto Row> Tensor run(const char* op, const Tensor& x, const Dims& shape, const Geometry& g, const Tensor& index) {
+template <auto Row>
+Tensor run(const char* op, const Tensor& x, const Dims& shape, const Geometry& g, const Tensor& index) {
   const Tensor dense = contiguous(x);
   Tensor y = empty(op, shape, x.dtype(), x.device());
   PoolParams p = g.p;
@@ -78,7 +86,8 @@ template <auto Row> Tensor run(const char* op, const Tensor& x, const Dims& shap
   return y;
 }
 
-// For given positions of the maxima, taking them and putting gradients back are linear and adjoint to each other.
+// For given positions of the maxima, taking them and putting gradients back are linear and adjoint to each
+// other.
 Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index);
 Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
   Tensor dx;
@@ -86,7 +95,8 @@ Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
     GradMode off(false);
     dx = run<&KernelTable::max_pool2d_backward>("max_pool2d", dy, g.x_shape, g, index);
   }
-  if (wants_grad(dy)) record("max_unpool2d", dx, {dy}, [g, index](Backward& b) { b.set(0, take_maxima(b.dy(), g, index)); });
+  if (wants_grad(dy))
+    record("max_unpool2d", dx, {dy}, [g, index](Backward& b) { b.set(0, take_maxima(b.dy(), g, index)); });
   return dx;
 }
 Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
@@ -95,7 +105,8 @@ Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
     GradMode off(false);
     y = run<&KernelTable::max_pool2d_gather>("max_pool2d", x, g.y_shape, g, index);
   }
-  if (wants_grad(x)) record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
+  if (wants_grad(x))
+    record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
   return y;
 }
 
@@ -123,16 +134,20 @@ Tensor average(const Tensor& x, const Geometry& g) {
 
 Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   const Geometry g = geometry("max_pool2d", x, options);
-  const Tensor index = empty("max_pool2d", g.y_shape, g.p.index_bytes == 1 ? DType::uint8 : DType::int32, x.device());
+  const Tensor index =
+      empty("max_pool2d", g.y_shape, g.p.index_bytes == 1 ? DType::uint8 : DType::int32, x.device());
   Tensor y;
   {
     GradMode off(false);
     y = run<&KernelTable::max_pool2d>("max_pool2d", x, g.y_shape, g, index);
   }
-  if (wants_grad(x)) record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
+  if (wants_grad(x))
+    record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
   return y;
 }
 
-Tensor avg_pool2d(const Tensor& x, const PoolOptions& options) { return average(x, geometry("avg_pool2d", x, options)); }
+Tensor avg_pool2d(const Tensor& x, const PoolOptions& options) {
+  return average(x, geometry("avg_pool2d", x, options));
+}
 
 }  // namespace fastnn

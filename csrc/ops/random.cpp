@@ -27,15 +27,18 @@ GeneratorState next_draw() {
   return now;
 }
 
-// The mask is a function of the draw, so backward repeats it instead of keeping it; dropout is its own adjoint.
+// The mask is a function of the draw, so backward repeats it instead of keeping it; dropout is its own
+// adjoint.
 Tensor dropout_with(const Tensor& x, double p, GeneratorState draw) {
   Tensor y = empty("dropout", x.shape(), x.dtype(), x.device());
   {
     GradMode off(false);
     const Tensor dense = contiguous(x);
-    launch<&KernelTable::dropout>("dropout", x, DropoutParams{y.data(), dense.data(), x.numel(), draw.seed, draw.draws, p});
+    launch<&KernelTable::dropout>("dropout", x,
+                                  DropoutParams{y.data(), dense.data(), x.numel(), draw.seed, draw.draws, p});
   }
-  if (wants_grad(x)) record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_with(g.dy(), p, draw)); });
+  if (wants_grad(x))
+    record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_with(g.dy(), p, draw)); });
   return y;
 }
 
@@ -47,7 +50,8 @@ RandomParams params(const Tensor& y) {
 }
 
 // Draws into x, through a dense tensor where x is strided: element i is the i-th of its row-major order.
-template <auto Row> Tensor redraw(const char* op, const Tensor& x, double a, double b) {
+template <auto Row>
+Tensor redraw(const char* op, const Tensor& x, double a, double b) {
   const bool recorded = wants_grad(x);
   before_in_place(op, x, recorded);
   const Tensor dense = x.is_contiguous() ? x : empty(op, x.shape(), x.dtype(), x.device());
@@ -84,8 +88,8 @@ Tensor dropout(const Tensor& x, double p, bool training) {
 Tensor uniform_(const Tensor& x, double low, double high) {
   check_defined("uniform_", "input", x);
   check_floating("uniform_", "input", x);
-  check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high, "uniform_: [", low, ", ", high,
-              ") is not a finite interval");
+  check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
+              "uniform_: [", low, ", ", high, ") is not a finite interval");
   return redraw<&KernelTable::uniform>("uniform_", x, low, high);
 }
 
@@ -98,8 +102,8 @@ Tensor normal_(const Tensor& x, double mean, double deviation) {
 
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
   check_value(low < high, "randint: low must be less than high, got ", low, " and ", high);
-  check_type(dtype == DType::int64 || dtype == DType::int32 || dtype == DType::uint8, "randint: dtype must be int64, int32 or uint8, got ",
-             dtype);
+  check_type(dtype == DType::int64 || dtype == DType::int32 || dtype == DType::uint8,
+             "randint: dtype must be int64, int32 or uint8, got ", dtype);
   const int64_t least = dtype == DType::int64 ? INT64_MIN : dtype == DType::int32 ? INT32_MIN : 0;
   const int64_t most = dtype == DType::int64 ? INT64_MAX : dtype == DType::int32 ? INT32_MAX : UINT8_MAX;
   check_value(low >= least && high - 1 <= most, "randint: [", low, ", ", high, ") does not fit ", dtype);

@@ -1,4 +1,5 @@
-// Random numbers from the process's generator: a seed, and a count of the draws made, which together key Philox.
+// Random numbers from the process's generator: a seed, and a count of the draws made, which together key
+// Philox.
 #pragma once
 #include "../core/tensor.h"
 

@@ -11,7 +11,8 @@
 namespace fastnn {
 namespace {
 
-// x's dimensions in two groups, each in order, and the shapes of the result without and with the reduced ones.
+// x's dimensions in two groups, each in order, and the shapes of the result without and with the reduced
+// ones.
 struct Split {
   Dims kept, kept_strides, reduced, reduced_strides, with_ones;
   unsigned mask = 0;  // of the reduced dimensions
@@ -39,9 +40,10 @@ Split split(const char* op, const Tensor& x, const OptionalDims& dims) {
   return s;
 }
 
-// Dimensions in their order, merged where every operand steps evenly: the order of reduction is the logical one, so that a
-// view and its copy give the same bits.
-template <int N> Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
+// Dimensions in their order, merged where every operand steps evenly: the order of reduction is the logical
+// one, so that a view and its copy give the same bits.
+template <int N>
+Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
   Loop<N> loop;
   loop.ndim = 0;
   loop.numel = 1;
@@ -64,19 +66,26 @@ template <int N> Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[
 }
 
 ReduceParams params(const Tensor& x, const Split& s, void* y, int64_t* index, double scale = 1) {
-  return {y, index, x.data(), nest_in_order<2>(s.kept, {row_major_strides(s.kept), s.kept_strides}),
-          nest_in_order<1>(s.reduced, {s.reduced_strides}), scale};
+  return {y,
+          index,
+          x.data(),
+          nest_in_order<2>(s.kept, {row_major_strides(s.kept), s.kept_strides}),
+          nest_in_order<1>(s.reduced, {s.reduced_strides}),
+          scale};
 }
 
 Tensor shaped(const Tensor& y, const Split& s, bool keepdim) { return keepdim ? reshape(y, s.with_ones) : y; }
 
 // dy of a reduction seen through x's shape.
-Tensor spread(const Tensor& dy, const Dims& with_ones, const Dims& shape) { return expand(reshape(dy, with_ones), shape); }
+Tensor spread(const Tensor& dy, const Dims& with_ones, const Dims& shape) {
+  return expand(reshape(dy, with_ones), shape);
+}
 
 Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool is_mean) {
   const Split s = split(op, x, dims);
   const double scale = is_mean ? 1 / static_cast<double>(s.count) : 1;
-  Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64, x.device());
+  Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
+                   x.device());
   if (x.numel() > 0)
     launch<&KernelTable::sum>(op, x, params(x, s, y.data(), nullptr, scale));
   else if (y.numel() > 0)  // a sum of nothing is 0, a mean of nothing NaN
@@ -93,7 +102,8 @@ void check_not_empty(const char* op, const Tensor& x, const Split& s) {
               " has no largest or smallest element");
 }
 
-template <auto Row> Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
+template <auto Row>
+Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
   check_defined(op, "input", x);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
@@ -102,7 +112,8 @@ template <auto Row> Tensor position(const char* op, const Tensor& x, const Optio
   return y;
 }
 
-template <auto Row> Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
+template <auto Row>
+Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
   check_defined(op, "input", x);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
@@ -111,7 +122,8 @@ template <auto Row> Tensor best(const char* op, const Tensor& x, const OptionalD
   return y;
 }
 
-template <auto Row> Tensor best_of_all(const char* op, const Tensor& x) {
+template <auto Row>
+Tensor best_of_all(const char* op, const Tensor& x) {
   Tensor y = best<Row>(op, x, {}, false);
   if (wants_grad(x))
     record(op, y, {x}, [x = save(x), y = save_output(y)](Backward& g) {
@@ -121,7 +133,8 @@ template <auto Row> Tensor best_of_all(const char* op, const Tensor& x) {
   return y;
 }
 
-template <auto Row> std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
+template <auto Row>
+std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
   check_defined(op, "input", x);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
@@ -141,7 +154,8 @@ template <auto Row> std::pair<Tensor, Tensor> best_along(const char* op, const T
   return {shaped(y, s, keepdim), shaped(place, s, keepdim)};
 }
 
-template <auto Row> Tensor truth(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool of_nothing) {
+template <auto Row>
+Tensor truth(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool of_nothing) {
   check_defined(op, "input", x);
   const Tensor flags = cast(detach(x), DType::boolean);
   if (x.numel() > 0) return best<Row>(op, flags, dims, keepdim);

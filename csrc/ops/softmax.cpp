@@ -17,7 +17,8 @@ SoftmaxParams params(const Tensor& x, int dim) {
   return p;
 }
 
-template <auto Row> Tensor run(const char* op, const Tensor& x, int dim) {
+template <auto Row>
+Tensor run(const char* op, const Tensor& x, int dim) {
   const Tensor dense = contiguous(x);
   Tensor y = empty(op, x.shape(), x.dtype(), x.device());
   SoftmaxParams p = params(x, dim);
@@ -25,7 +26,8 @@ template <auto Row> Tensor run(const char* op, const Tensor& x, int dim) {
   if (x.numel() > 0) launch<Row>(op, x, p);
   return y;
 }
-template <auto Row> Tensor run_grad(const char* op, const Tensor& y, const Tensor& dy, int dim) {
+template <auto Row>
+Tensor run_grad(const char* op, const Tensor& y, const Tensor& dy, int dim) {
   const Tensor dense = contiguous(dy);
   Tensor dx = empty(op, y.shape(), y.dtype(), y.device());
   SoftmaxParams p = params(y, dim);
@@ -53,7 +55,8 @@ Tensor softmax(const Tensor& x, int64_t along) {
   if (wants_grad(x))
     record("softmax", y, {x}, [y = save_output(y), dim](Backward& g) {
       const Tensor y_ = g.get(y);
-      if (!grad_enabled()) return g.set(0, run_grad<&KernelTable::softmax_backward>("softmax", y_, g.dy(), dim));
+      if (!grad_enabled())
+        return g.set(0, run_grad<&KernelTable::softmax_backward>("softmax", y_, g.dy(), dim));
       g.set(0, mul(y_, sub(g.dy(), sum(mul(g.dy(), y_), Dims{dim}, true))));
     });
   return y;
@@ -70,7 +73,8 @@ Tensor log_softmax(const Tensor& x, int64_t along) {
   if (wants_grad(x))
     record("log_softmax", y, {x}, [y = save_output(y), dim](Backward& g) {
       const Tensor y_ = g.get(y);
-      if (!grad_enabled()) return g.set(0, run_grad<&KernelTable::log_softmax_backward>("log_softmax", y_, g.dy(), dim));
+      if (!grad_enabled())
+        return g.set(0, run_grad<&KernelTable::log_softmax_backward>("log_softmax", y_, g.dy(), dim));
       g.set(0, sub(g.dy(), mul(exp(y_), sum(g.dy(), Dims{dim}, true))));
     });
   return y;
