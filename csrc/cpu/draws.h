@@ -34,37 +34,32 @@ FASTNN_INLINE Words multiply_words(Words a, Words b) {
 #endif
 }
 
-// Words::N blocks from `block` on. first: words 0 and 1 of each block, as word 0 | word 1 << 32; second:
-// words 2 and 3.
-struct Draws {
-  Words first, second;
-};
-
-FASTNN_INLINE Draws draw(uint64_t seed, uint64_t op, uint64_t block) {
-  const Words blocks = Words(block) + iota<uint64_t>(), low(0xffffffffull);
-  Words c0 = blocks, c1 = blocks >> 32, c2(op), c3(op >> 32);
-  uint32_t kx = static_cast<uint32_t>(seed), ky = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round, kx += kPhiloxW0, ky += kPhiloxW1) {
-    const Words p0 = multiply_words(c0, Words(kPhiloxM0)), p1 = multiply_words(c2, Words(kPhiloxM1));
-    c0 = (p1 >> 32) ^ c1 ^ Words(kx);
-    c2 = (p0 >> 32) ^ c3 ^ Words(ky);
-    c1 = p1, c3 = p0;
-  }
-  return {(c0 & low) | (c1 << 32), (c2 & low) | (c3 << 32)};
-}
-
-// The same in the order of the stream: word w of block b at 4 b + w, two vectors of words. Two groups are
-// drawn together to hide the latency of the multiplies.
-constexpr int kDrawWords = 8 * Words::N;
+// kDrawWords words from word 0 of `block` on: word w of block b at 4 b + w. Several groups of Words::N blocks
+// go through the rounds side by side, which hides the latency of the multiplies.
+constexpr int kGroups = kRegisters / 8;
+constexpr int kDrawWords = kGroups * 4 * Words::N;
 FASTNN_INLINE void draw_words(uint64_t seed, uint64_t op, uint64_t block, uint32_t* out) {
-  const Draws x = draw(seed, op, block), y = draw(seed, op, block + Words::N);
-  const Both<double> a = interleave(bit_cast<double>(x.first), bit_cast<double>(x.second));
-  const Both<double> b = interleave(bit_cast<double>(y.first), bit_cast<double>(y.second));
+  Words c0[kGroups], c1[kGroups], c2[kGroups], c3[kGroups];
+  for (int g = 0; g < kGroups; ++g) {
+    c0[g] = Words(block + static_cast<uint64_t>(g * Words::N)) + iota<uint64_t>();
+    c1[g] = c0[g] >> 32, c2[g] = Words(op), c3[g] = Words(op >> 32);
+  }
+  uint32_t kx = static_cast<uint32_t>(seed), ky = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round, kx += kPhiloxW0, ky += kPhiloxW1)
+    for (int g = 0; g < kGroups; ++g) {
+      const Words p0 = multiply_words(c0[g], Words(kPhiloxM0)), p1 = multiply_words(c2[g], Words(kPhiloxM1));
+      c0[g] = (p1 >> 32) ^ c1[g] ^ Words(kx);
+      c2[g] = (p0 >> 32) ^ c3[g] ^ Words(ky);
+      c1[g] = p1, c3[g] = p0;
+    }
+  const Words low(0xffffffffull);
   uint64_t* pairs = reinterpret_cast<uint64_t*>(out);
-  bit_cast<uint64_t>(a.a).store(pairs);
-  bit_cast<uint64_t>(a.b).store(pairs + Words::N);
-  bit_cast<uint64_t>(b.a).store(pairs + 2 * Words::N);
-  bit_cast<uint64_t>(b.b).store(pairs + 3 * Words::N);
+  for (int g = 0; g < kGroups; ++g, pairs += 2 * Words::N) {  // words 0 and 1 of each block, then 2 and 3
+    const Both<double> both = interleave(bit_cast<double>((c0[g] & low) | (c1[g] << 32)),
+                                         bit_cast<double>((c2[g] & low) | (c3[g] << 32)));
+    bit_cast<uint64_t>(both.a).store(pairs);
+    bit_cast<uint64_t>(both.b).store(pairs + Words::N);
+  }
 }
 
 }  // namespace fastnn::FASTNN_ISA
