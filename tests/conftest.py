@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import fastnn as fn
+import pytest
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import fastnn as fn
 import numpy as np
 import pytest
 from cases import CASES, Arg, Case
 from gradcheck import numeric_gradients
-
-import fastnn as fn
 
 DTYPES = {
     "float32": fn.float32,
