@@ -29,6 +29,7 @@ SHAPES = [
     (3, 2, 1, 1, 4, 3, 3, {"padding": 1}),  # an image smaller than its filters
     (2, 2, 5, 5, 3, 3, 3, {"padding": 6}),  # outputs that see nothing but padding
     (1, 1, 3, 400, 2, 1, 33, {"padding": (0, 16)}),  # more taps in a row than are packed at a time
+    (1, 1, 9, 20, 3, 5, 13, {}),  # one tap more than a task of the gradient's last pass
     (1, 300, 3, 3, 5, 3, 3, {"padding": 1}),  # few pixels: filters are shared out
 ]
 
