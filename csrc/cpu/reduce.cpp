@@ -276,27 +276,39 @@ template <class Op, class T>
 Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
   using C = typename wide<T>::type;
   const int64_t blocks = blocks_of(p), outputs = p.kept.numel, partials = blocks * outputs;
-  // Values are kept in 8 bytes each, so that the indices behind them are aligned.
-  int64_t* scratch = workspace<int64_t>(ctx, static_cast<size_t>(2 * partials));
-  if (!scratch) return Status::need_workspace;
-  C* value = reinterpret_cast<C*>(scratch);
-  int64_t* place = scratch + partials;
+  C* value = nullptr;  // of each block, where there are several
+  int64_t* place = nullptr;
+  if (blocks > 1) {  // values are given 8 bytes each, so that the positions behind them are aligned
+    place = workspace<int64_t>(ctx, static_cast<size_t>(2 * partials));
+    if (!place) return Status::need_workspace;
+    value = reinterpret_cast<C*>(place + partials);
+  }
+  auto keep = [&](int64_t b, int64_t i, C best, int64_t position) {
+    if (blocks > 1) {
+      value[b * outputs + i] = best;
+      place[b * outputs + i] = position;
+    } else {
+      if (y) y[i] = static_cast<T>(best);
+      if (index) index[i] = position;
+    }
+  };
 
   Status status;
   if (walks_tiles(p))
     status = for_tiles<T>(ctx, p,
                           [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
-                            const int64_t at = b * outputs + i;
-                            index ? best_of_tile<Op, true>(x, offset, rows, width, value + at, place + at)
-                                  : best_of_tile<Op, false>(x, offset, rows, width, value + at, place + at);
+                            C bests[kTile];
+                            int64_t positions[kTile] = {};
+                            index ? best_of_tile<Op, true>(x, offset, rows, width, bests, positions)
+                                  : best_of_tile<Op, false>(x, offset, rows, width, bests, positions);
+                            for (int j = 0; j < width; ++j) keep(b, i + j, bests[j], positions[j]);
                           });
   else
     status = for_chunks<C, T>(ctx, p, [&](const C* x, int n, int64_t b, int64_t i) {
-      const int64_t at = b * outputs + i;
-      value[at] = best_of_chunk<Op>(x, n);
-      if (index) place[at] = find(x, n, value[at]);
+      const C best = best_of_chunk<Op>(x, n);
+      keep(b, i, best, index ? find(x, n, best) : 0);
     });
-  if (status != Status::ok) return status;
+  if (status != Status::ok || blocks == 1) return status;
 
   constexpr int64_t kColumns = 4096;
   return parallel_for(ctx, ceil_div(outputs, kColumns), static_cast<double>(partials),
