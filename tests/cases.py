@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 import fastnn as fn
 import fastnn.nn.functional as F
+import numpy as np
 
 FLOATS = ("float32", "float64")
 NUMERIC = (*FLOATS, "int64", "int32", "uint8")
@@ -74,12 +73,13 @@ class Case:
 
     ``exact``: no rounding at all. ``gradient``: how often it can be differentiated in a meaningful way (0, 1 or 2).
     ``special``: values that an op defined by element treats as NumPy does, every combination of them.
-    ``threaded``: the largest input is work for a second thread.
+    ``threaded``: the largest input is work for a second thread. ``transposable``: bits do not depend on which
+    operand lies transposed in memory (products sum in another order then).
     """
 
     name: str
     call: Callable[..., Any] = field(repr=False)
-    numpy: Callable[..., Any] = field(repr=False)
+    numpy: Callable[..., Any] | None = field(repr=False)
     torch: Callable[..., Any] | None = field(repr=False)
     inputs: Sequence[tuple[Arg, ...]] = field(repr=False)
     dtypes: tuple[str, ...] = FLOATS
@@ -89,6 +89,7 @@ class Case:
     gradient: int = 2
     special: tuple[float, ...] = ()
     threaded: bool = True
+    transposable: bool = True
 
     @property
     def small(self) -> list[tuple[Arg, ...]]:
@@ -440,6 +441,7 @@ MATMUL = [
         torch.matmul,
         [(normal(*a), normal(*b)) for a, b in _PRODUCTS],
         spread=16,
+        transposable=False,
     ),
     Case(
         "matmul of transposed",
@@ -456,6 +458,7 @@ MATMUL = [
             ]
         ],
         spread=16,
+        transposable=False,
     ),
 ]
 
@@ -475,7 +478,7 @@ _LAYERS = _linear(
     ((129, 211), 211, 257),
 )
 LINEAR = [
-    Case("linear", F.linear, lambda x, w, b: x @ w.T + b, TF.linear, _LAYERS, spread=16),
+    Case("linear", F.linear, lambda x, w, b: x @ w.T + b, TF.linear, _LAYERS, spread=16, transposable=False),
     Case(
         "linear without bias",
         F.linear,
@@ -483,6 +486,7 @@ LINEAR = [
         TF.linear,
         [args[:2] for args in _LAYERS],
         spread=16,
+        transposable=False,
     ),
     Case(
         "linear and relu",
@@ -491,6 +495,7 @@ LINEAR = [
         lambda *a: torch.relu(TF.linear(*a)),
         _LAYERS,
         spread=16,
+        transposable=False,
     ),
 ]
 
@@ -566,20 +571,51 @@ CONVOLUTION = [
     ),
 ]
 
-_SUMMED = [(positive(*s),) for s in [(2, 3), (5, 7), (1, 9), (0, 3), (2, 3, 4), (17, 33), (3, 1025), (1025, 3), (31, 2, 70), (301, 1031)]]
-_RANKED = [(distinct(*s),) for s in [(2, 3), (5, 7), (1, 9), (2, 3, 4), (17, 33), (3, 1025), (1025, 3), (31, 2, 70), (301, 1031)]]
+_SUMMED = [
+    (positive(*s),)
+    for s in [
+        (2, 3),
+        (5, 7),
+        (1, 9),
+        (0, 3),
+        (2, 3, 4),
+        (17, 33),
+        (3, 1025),
+        (1025, 3),
+        (31, 2, 70),
+        (301, 1031),
+    ]
+]
+_RANKED = [
+    (distinct(*s),)
+    for s in [(2, 3), (5, 7), (1, 9), (2, 3, 4), (17, 33), (3, 1025), (1025, 3), (31, 2, 70), (301, 1031)]
+]
 
 
 def _reduction(name: str, dim: Any, inputs: list[tuple[Arg, ...]], **options: Any) -> Case:
     """sum, mean along dimensions: what torch calls dim, NumPy calls axis."""
-    return Case(f"{name} {dim}".replace("None", "of all"), lambda x: getattr(x, name)(dim), lambda x: getattr(x, name)(dim),
-                lambda x: getattr(x, name)(dim), inputs, spread=4, **options)
+    return Case(
+        f"{name} {dim}".replace("None", "of all"),
+        lambda x: getattr(x, name)(dim),
+        lambda x: getattr(x, name)(dim),
+        lambda x: getattr(x, name)(dim),
+        inputs,
+        spread=4,
+        **options,
+    )
 
 
 def _ranking(name: str, dim: Any, whole: bool = False) -> Case:
-    return Case(f"{name} {dim}{' of whole numbers' * whole}", lambda x: getattr(x, name)(dim), lambda x: getattr(np, name)(x, dim),
-                lambda x: getattr(torch, name)(x, dim), all_dtypes(_like(_RANKED)) if whole else _RANKED,
-                NUMERIC if whole else FLOATS, exact=True, gradient=0)
+    return Case(
+        f"{name} {dim}{' of whole numbers' * whole}",
+        lambda x: getattr(x, name)(dim),
+        lambda x: getattr(np, name)(x, dim),
+        lambda x: getattr(torch, name)(x, dim),
+        all_dtypes(_like(_RANKED)) if whole else _RANKED,
+        NUMERIC if whole else FLOATS,
+        exact=True,
+        gradient=0,
+    )
 
 
 def _like(inputs: list[tuple[Arg, ...]]) -> Callable[..., list[tuple[Arg, ...]]]:
@@ -589,19 +625,80 @@ def _like(inputs: list[tuple[Arg, ...]]) -> Callable[..., list[tuple[Arg, ...]]]
 REDUCTIONS = [
     *[_reduction("sum", dim, _SUMMED) for dim in (None, 0, -1, (0, -1))],
     *[_reduction("mean", dim, [args for args in _SUMMED if args[0].size]) for dim in (None, 0, -1, (0, -1))],
-    Case("sum keepdim", lambda x: x.sum(0, keepdim=True) * x, lambda x: x.sum(0, keepdims=True) * x,
-         lambda x: x.sum(0, keepdim=True) * x, _SUMMED, spread=4),
-    Case("sum of whole numbers", lambda x: x.sum(0), lambda x: x.sum(0), lambda x: x.sum(0), _like(_SUMMED)(whole), ("int64", "int32", "uint8"),
-         exact=True, gradient=0),
-    Case("sum of masks", lambda x: x.sum(), lambda x: x.sum(), lambda x: x.sum(), _like(_SUMMED)(masks), ("bool",), exact=True, gradient=0),
-    *[Case(f"{name} {dim}", lambda x, f=name, d=dim: getattr(x, f)(d)[0], lambda x, f=name, d=dim: getattr(x, f)(d),
-           lambda x, f=name, d=dim: getattr(x, f)(d)[0], _RANKED, exact=True) for name in ("max", "min") for dim in (0, -1)],
-    *[Case(f"{name} of all", lambda x, f=name: getattr(x, f)(), lambda x, f=name: getattr(x, f)(), lambda x, f=name: getattr(x, f)(),
-           _RANKED, exact=True) for name in ("max", "min")],
-    *[_ranking(name, dim, whole) for name in ("argmax", "argmin") for dim in (0, -1) for whole in (False, True)],
+    Case(
+        "sum keepdim",
+        lambda x: x.sum(0, keepdim=True) * x,
+        lambda x: x.sum(0, keepdims=True) * x,
+        lambda x: x.sum(0, keepdim=True) * x,
+        _SUMMED,
+        spread=4,
+    ),
+    Case(
+        "sum of whole numbers",
+        lambda x: x.sum(0),
+        lambda x: x.sum(0),
+        lambda x: x.sum(0),
+        _like(_SUMMED)(whole),
+        ("int64", "int32", "uint8"),
+        exact=True,
+        gradient=0,
+    ),
+    Case(
+        "sum of masks",
+        lambda x: x.sum(),
+        lambda x: x.sum(),
+        lambda x: x.sum(),
+        _like(_SUMMED)(masks),
+        ("bool",),
+        exact=True,
+        gradient=0,
+    ),
+    *[
+        Case(
+            f"{name} {dim}",
+            lambda x, f=name, d=dim: getattr(x, f)(d)[0],
+            lambda x, f=name, d=dim: getattr(x, f)(d),
+            lambda x, f=name, d=dim: getattr(x, f)(d)[0],
+            _RANKED,
+            exact=True,
+        )
+        for name in ("max", "min")
+        for dim in (0, -1)
+    ],
+    *[
+        Case(
+            f"{name} of all",
+            lambda x, f=name: getattr(x, f)(),
+            lambda x, f=name: getattr(x, f)(),
+            lambda x, f=name: getattr(x, f)(),
+            _RANKED,
+            exact=True,
+        )
+        for name in ("max", "min")
+    ],
+    *[
+        _ranking(name, dim, whole)
+        for name in ("argmax", "argmin")
+        for dim in (0, -1)
+        for whole in (False, True)
+    ],
 ]
 
-_LOGITS = [(normal(*s),) for s in [(2, 3), (5, 10), (1, 1), (0, 4), (2, 3, 4), (3, 16), (3, 17), (5, 1000), (3, 5, 70), (301, 100, 7)]]
+_LOGITS = [
+    (normal(*s),)
+    for s in [
+        (2, 3),
+        (5, 10),
+        (1, 1),
+        (0, 4),
+        (2, 3, 4),
+        (3, 16),
+        (3, 17),
+        (5, 1000),
+        (3, 5, 70),
+        (301, 100, 7),
+    ]
+]
 
 
 def _softmax(x: np.ndarray, dim: int) -> np.ndarray:
@@ -613,56 +710,288 @@ def _cross_entropy(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -np.log(np.take_along_axis(_softmax(x, 1), labels[:, None], 1)).mean()
 
 
-_LABELLED = [(normal(n, c), indices(c, n)) for n, c in [(2, 3), (7, 10), (1, 1), (33, 17), (5, 1000), (4001, 10)]]
+_LABELLED = [
+    (normal(n, c), indices(c, n)) for n, c in [(2, 3), (7, 10), (1, 1), (33, 17), (5, 1000), (4001, 10)]
+]
 SOFTMAX = [
-    *[Case(f"softmax {dim}", lambda x, d=dim: F.softmax(x, d), lambda x, d=dim: _softmax(x, d), lambda x, d=dim: TF.softmax(x, d),
-           _LOGITS, error=16, spread=2) for dim in (0, 1, -1)],
-    *[Case(f"log_softmax {dim}", lambda x, d=dim: F.log_softmax(x, d), lambda x, d=dim: np.log(_softmax(x, d)),
-           lambda x, d=dim: TF.log_softmax(x, d), _LOGITS, error=16, spread=2) for dim in (0, 1, -1)],
+    *[
+        Case(
+            f"softmax {dim}",
+            lambda x, d=dim: F.softmax(x, d),
+            lambda x, d=dim: _softmax(x, d),
+            lambda x, d=dim: TF.softmax(x, d),
+            _LOGITS,
+            error=16,
+            spread=2,
+        )
+        for dim in (0, 1, -1)
+    ],
+    *[
+        Case(
+            f"log_softmax {dim}",
+            lambda x, d=dim: F.log_softmax(x, d),
+            lambda x, d=dim: np.log(_softmax(x, d)),
+            lambda x, d=dim: TF.log_softmax(x, d),
+            _LOGITS,
+            error=16,
+            spread=2,
+        )
+        for dim in (0, 1, -1)
+    ],
     Case("cross_entropy", F.cross_entropy, _cross_entropy, TF.cross_entropy, _LABELLED, error=16, spread=4),
-    Case("cross_entropy smoothed", lambda x, t: fn._C.cross_entropy(x, t, label_smoothing=0.2),
-         lambda x, t: 0.8 * _cross_entropy(x, t) - 0.2 * np.log(_softmax(x, 1)).mean(),
-         lambda x, t: TF.cross_entropy(x, t, label_smoothing=0.2), _LABELLED, error=16, spread=4),
-    Case("mse_loss", F.mse_loss, lambda a, b: ((a - b) ** 2).mean(), TF.mse_loss,
-         [(normal(*s), normal(*s)) for s in [(2, 3), (5, 7), (1,), (17, 33), (301, 1031)]], error=16, spread=4),
+    Case(
+        "cross_entropy smoothed",
+        lambda x, t: fn._C.cross_entropy(x, t, label_smoothing=0.2),
+        lambda x, t: 0.8 * _cross_entropy(x, t) - 0.2 * np.log(_softmax(x, 1)).mean(),
+        lambda x, t: TF.cross_entropy(x, t, label_smoothing=0.2),
+        _LABELLED,
+        error=16,
+        spread=4,
+    ),
+    Case(
+        "mse_loss",
+        F.mse_loss,
+        lambda a, b: ((a - b) ** 2).mean(),
+        TF.mse_loss,
+        [(normal(*s), normal(*s)) for s in [(2, 3), (5, 7), (1,), (17, 33), (301, 1031)]],
+        error=16,
+        spread=4,
+    ),
 ]
 
 
-def _pooled(f: Callable[..., np.ndarray], kernel: int, stride: int, padding: int, fill: float) -> Callable[[np.ndarray], np.ndarray]:
+def _pooled(
+    f: Callable[..., np.ndarray], kernel: int, stride: int, padding: int, fill: float
+) -> Callable[[np.ndarray], np.ndarray]:
     def pool(x: np.ndarray) -> np.ndarray:
         x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=fill)
         windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), (2, 3))
         return f(windows[:, :, ::stride, ::stride], (-2, -1))
+
     return pool
 
 
-_PLANES = [(1, 1, 4, 4), (1, 2, 5, 6), (2, 3, 9, 17), (1, 2, 8, 64), (3, 2, 7, 35), (0, 2, 4, 4), (9, 7, 56, 57)]
+_PLANES = [
+    (1, 1, 4, 4),
+    (1, 2, 5, 6),
+    (2, 3, 9, 17),
+    (1, 2, 8, 64),
+    (3, 2, 7, 35),
+    (0, 2, 4, 4),
+    (9, 7, 56, 57),
+]
 POOLS = [
     case
     for kernel, stride, padding in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)]
     for case in (
-        Case(f"max_pool2d {kernel} {stride} {padding}", lambda x, a=(kernel, stride, padding): F.max_pool2d(x, *a),
-             _pooled(np.max, kernel, stride, padding, -np.inf), lambda x, a=(kernel, stride, padding): TF.max_pool2d(x, *a),
-             [(distinct(*s),) for s in _PLANES], exact=True),
-        Case(f"avg_pool2d {kernel} {stride} {padding}", lambda x, a=(kernel, stride, padding): F.avg_pool2d(x, *a),
-             _pooled(np.mean, kernel, stride, padding, 0), lambda x, a=(kernel, stride, padding): TF.avg_pool2d(x, *a),
-             [(normal(*s),) for s in _PLANES], spread=4),
+        Case(
+            f"max_pool2d {kernel} {stride} {padding}",
+            lambda x, a=(kernel, stride, padding): F.max_pool2d(x, *a),
+            _pooled(np.max, kernel, stride, padding, -np.inf),
+            lambda x, a=(kernel, stride, padding): TF.max_pool2d(x, *a),
+            [(distinct(*s),) for s in _PLANES],
+            exact=True,
+        ),
+        Case(
+            f"avg_pool2d {kernel} {stride} {padding}",
+            lambda x, a=(kernel, stride, padding): F.avg_pool2d(x, *a),
+            _pooled(np.mean, kernel, stride, padding, 0),
+            lambda x, a=(kernel, stride, padding): TF.avg_pool2d(x, *a),
+            [(normal(*s),) for s in _PLANES],
+            spread=4,
+        ),
     )
 ]
 
 INDEXING = [
-    Case("rows by index", lambda x, i: x[i], lambda x, i: x[i], lambda x, i: x[i],
-         [(normal(n, *s), indices(n, *i)) for n, s, i in [(5, (3,), (4,)), (6, (), (2, 3)), (4, (2, 3), (0,)), (301, (257,), (1031,))]], exact=True),
-    Case("columns by index", lambda x, i: x[:, i], lambda x, i: x[:, i], lambda x, i: x[:, i],
-         [(normal(3, 5), indices(5, 4)), (normal(2, 4, 3), indices(4, 2, 2)), (normal(257, 301), indices(301, 519))], exact=True),
-    Case("pairs of indices", lambda x, i, j: x[i, :, j], lambda x, i, j: x[i, :, j], lambda x, i, j: x[i, :, j],
-         [(normal(3, 2, 4), indices(3, 5), indices(4, 5)), (normal(31, 7, 17), indices(31, 2, 3), indices(17, 3))], exact=True, threaded=False),
-    Case("gather", lambda x, i: fn.gather(x, 1, i), lambda x, i: np.take_along_axis(x, i, 1), lambda x, i: torch.gather(x, 1, i),
-         [(normal(3, 5), indices(5, 3, 4)), (normal(2, 4, 3), indices(4, 2, 6, 3)), (normal(301, 257), indices(257, 301, 129))], exact=True),
-    Case("where a mask holds", lambda x, m: x[m], lambda x, m: x[m], lambda x, m: x[m],
-         [(normal(5, 7), masks(5, 7)), (normal(3, 2, 4), masks(3, 2)), (normal(0, 3), masks(0, 3)), (normal(129, 65), masks(129, 65))],
-         exact=True, threaded=False),
+    Case(
+        "rows by index",
+        lambda x, i: x[i],
+        lambda x, i: x[i],
+        lambda x, i: x[i],
+        [
+            (normal(n, *s), indices(n, *i))
+            for n, s, i in [(5, (3,), (4,)), (6, (), (2, 3)), (4, (2, 3), (0,)), (301, (257,), (1031,))]
+        ],
+        exact=True,
+    ),
+    Case(
+        "columns by index",
+        lambda x, i: x[:, i],
+        lambda x, i: x[:, i],
+        lambda x, i: x[:, i],
+        [
+            (normal(3, 5), indices(5, 4)),
+            (normal(2, 4, 3), indices(4, 2, 2)),
+            (normal(257, 301), indices(301, 519)),
+        ],
+        exact=True,
+    ),
+    Case(
+        "pairs of indices",
+        lambda x, i, j: x[i, :, j],
+        lambda x, i, j: x[i, :, j],
+        lambda x, i, j: x[i, :, j],
+        [
+            (normal(3, 2, 4), indices(3, 5), indices(4, 5)),
+            (normal(31, 7, 17), indices(31, 2, 3), indices(17, 3)),
+        ],
+        exact=True,
+        threaded=False,
+    ),
+    Case(
+        "gather",
+        lambda x, i: fn.gather(x, 1, i),
+        lambda x, i: np.take_along_axis(x, i, 1),
+        lambda x, i: torch.gather(x, 1, i),
+        [
+            (normal(3, 5), indices(5, 3, 4)),
+            (normal(2, 4, 3), indices(4, 2, 6, 3)),
+            (normal(301, 257), indices(257, 301, 129)),
+        ],
+        exact=True,
+    ),
+    Case(
+        "where a mask holds",
+        lambda x, m: x[m],
+        lambda x, m: x[m],
+        lambda x, m: x[m],
+        [
+            (normal(5, 7), masks(5, 7)),
+            (normal(3, 2, 4), masks(3, 2)),
+            (normal(0, 3), masks(0, 3)),
+            (normal(129, 65), masks(129, 65)),
+        ],
+        exact=True,
+        threaded=False,
+    ),
 ]
 
-CASES = [*ARITHMETIC, *WHOLE_NUMBERS, *LOGIC, *COPIES, *VIEWS, *MATMUL, *LINEAR, *ACTIVATIONS, *CONVOLUTION,
-         *REDUCTIONS, *SOFTMAX, *POOLS, *INDEXING]
+
+def _losses(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -np.log(np.take_along_axis(_softmax(x, 1), labels[:, None], 1))[:, 0]
+
+
+def _dropout(x: fn.Tensor) -> fn.Tensor:
+    fn.manual_seed(4)
+    return F.dropout(x, 0.3)
+
+
+def _assigned(x: Any, i: Any) -> Any:
+    y = x * 1
+    y[i] = 2.5
+    return y
+
+
+MORE = [
+    Case(
+        "sum of any shape",
+        lambda x: x.sum(),
+        lambda x: x.sum(),
+        lambda x: x.sum(),
+        unary(positive),
+        spread=32,
+    ),
+    Case(
+        "argmax of all",
+        lambda x: x.argmax(),
+        lambda x: x.argmax(),
+        lambda x: x.argmax(),
+        _like(_RANKED)(whole),
+        NUMERIC,
+        gradient=0,
+    ),
+    Case(
+        "max with positions",
+        lambda x: x.max(1),
+        lambda x: (x.max(1), x.argmax(1)),
+        lambda x: tuple(x.max(1)),
+        _RANKED,
+        exact=True,
+    ),
+    Case(
+        "all",
+        lambda x: x.all(0),
+        lambda x: x.all(0),
+        lambda x: x.all(0),
+        _like(_SUMMED)(masks),
+        ("bool",),
+        gradient=0,
+    ),
+    Case(
+        "any",
+        lambda x: x.any(-1),
+        lambda x: x.any(-1),
+        lambda x: x.any(-1),
+        _like(_SUMMED)(masks),
+        ("bool",),
+        gradient=0,
+    ),
+    Case(
+        "cross_entropy without a class",
+        lambda x, t: F.cross_entropy(x, t, ignore_index=0, reduction="sum"),
+        lambda x, t: (_losses(x, t) * (t != 0)).sum(),
+        lambda x, t: TF.cross_entropy(x, t, ignore_index=0, reduction="sum"),
+        _LABELLED,
+        error=32,
+    ),
+    Case(
+        "cross_entropy of each",
+        lambda x, t: F.cross_entropy(x, t, reduction="none"),
+        _losses,
+        lambda x, t: TF.cross_entropy(x, t, reduction="none"),
+        _LABELLED,
+        error=16,
+        spread=4,
+    ),
+    Case(
+        "nll_loss",
+        F.nll_loss,
+        lambda x, t: -np.take_along_axis(x, t[:, None], 1).mean(),
+        TF.nll_loss,
+        _LABELLED,
+        error=16,
+        spread=16,
+        threaded=False,
+    ),
+    Case(
+        "max_pool2d dilated",
+        lambda x: fn._C.max_pool2d(x, 2, 1, 0, 2),
+        lambda x: np.maximum(
+            np.maximum(x[..., :-2, :-2], x[..., :-2, 2:]), np.maximum(x[..., 2:, :-2], x[..., 2:, 2:])
+        ),
+        lambda x: TF.max_pool2d(x, 2, 1, 0, 2),
+        [(distinct(*s),) for s in _PLANES],
+        exact=True,
+    ),
+    Case(
+        "assigned by index",
+        _assigned,
+        _assigned,
+        _assigned,
+        [
+            (normal(5), indices(5, 3)),
+            (normal(3, 2, 2), indices(3, 0)),
+            (normal(1009, 37), indices(1009, 20011)),
+        ],
+        exact=True,
+    ),
+    Case("dropout", _dropout, None, None, unary(nonzero)),
+]
+
+CASES = [
+    *ARITHMETIC,
+    *WHOLE_NUMBERS,
+    *LOGIC,
+    *COPIES,
+    *VIEWS,
+    *MATMUL,
+    *LINEAR,
+    *ACTIVATIONS,
+    *CONVOLUTION,
+    *REDUCTIONS,
+    *SOFTMAX,
+    *POOLS,
+    *INDEXING,
+    *MORE,
+]

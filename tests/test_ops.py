@@ -48,6 +48,11 @@ def as_tuple(y) -> tuple:
     return tuple(y) if isinstance(y, (tuple, list)) else (y,)
 
 
+def floating(ys) -> list:
+    """The outputs that have gradients (positions of a maximum have none)."""
+    return [y for y in as_tuple(ys) if y.dtype.is_floating_point]
+
+
 def leaves(args: tuple[Arg, ...], tensors: list[fn.Tensor]) -> list[fn.Tensor]:
     """Those of the tensors that a gradient is wanted for, now requiring it."""
     wanted = [t for a, t in zip(args, tensors, strict=True) if a.differentiable]
@@ -56,9 +61,9 @@ def leaves(args: tuple[Arg, ...], tensors: list[fn.Tensor]) -> list[fn.Tensor]:
     return wanted
 
 
-def output_gradients(ys: tuple) -> list[np.ndarray]:
+def output_gradients(ys) -> list[np.ndarray]:
     rng = np.random.default_rng(5)
-    return [rng.standard_normal(tuple(y.shape)).astype(y.dtype.name) for y in ys]
+    return [rng.standard_normal(tuple(y.shape)).astype(y.dtype.name) for y in floating(ys)]
 
 
 def run(
@@ -71,7 +76,7 @@ def run(
     if not xs:
         return outputs, []
     dys = [layout(dy) for dy in output_gradients(ys)]
-    return outputs, [dx.numpy() for dx in fn.grad(ys, xs, dys)]
+    return outputs, [dx.numpy() for dx in fn.grad(floating(ys), xs, dys)]
 
 
 def assert_close(
@@ -104,7 +109,7 @@ def assert_same_bits(got: list[np.ndarray], want: list[np.ndarray]) -> None:
 # ---- forward ------------------------------------------------------------------------------------------------------------
 
 
-@by_case()
+@by_case(lambda c: c.numpy)
 def test_forward_against_numpy(case, dtype):
     for args in case.inputs:
         arrays = draw(args, dtype)
@@ -144,7 +149,7 @@ def on_arrays(case: Case, args: tuple[Arg, ...]):
 
     def f(*arrays: np.ndarray) -> list[np.ndarray]:
         with fn.no_grad():
-            return [y.numpy() for y in as_tuple(case.call(*map(fn.tensor, arrays)))]
+            return [y.numpy() for y in floating(case.call(*map(fn.tensor, arrays)))]
 
     return f
 
@@ -155,7 +160,7 @@ def test_gradient_against_differences(case, dtype):
         arrays = draw(args, dtype)
         f = on_arrays(case, args)
         got = run(case, args, [fn.tensor(a) for a in arrays])[1]
-        dys = output_gradients(as_tuple(case.call(*map(fn.tensor, arrays))))
+        dys = output_gradients(case.call(*map(fn.tensor, arrays)))
         want = numeric_gradients(f, arrays, [a.differentiable for a in args], dys)
         for g, w in zip(got, (w for w in want if w is not None), strict=True):
             np.testing.assert_allclose(g, w, rtol=1e-6, atol=1e-7 * (1 + np.max(np.abs(w), initial=0)))
@@ -167,11 +172,11 @@ def test_gradient_of_gradient_against_differences(case, dtype):
     for args in case.small:
         arrays = draw(args, dtype)
         n = len(arrays)
-        dys = output_gradients(as_tuple(case.call(*map(fn.tensor, arrays))))
+        dys = output_gradients(case.call(*map(fn.tensor, arrays)))
 
         def gradient(*tensors, args=args, n=n):
             xs = leaves(args, list(tensors[:n]))
-            return fn.grad(as_tuple(case.call(*tensors[:n])), xs, tensors[n:], create_graph=True)
+            return fn.grad(floating(case.call(*tensors[:n])), xs, tensors[n:], create_graph=True)
 
         def f(*arrays, gradient=gradient):
             return [dx.detach().numpy() for dx in gradient(*map(fn.tensor, arrays))]
@@ -206,8 +211,8 @@ def test_gradient_against_torch(case, dtype, torch):
         got = run(case, args, [fn.tensor(a) for a in arrays])[1]
         tensors = [torch.tensor(a) for a in arrays]
         xs = leaves(args, tensors)
-        ys = as_tuple(case.torch(*tensors))
-        dys = [torch.tensor(dy) for dy in output_gradients(as_tuple(case.call(*map(fn.tensor, arrays))))]
+        ys = floating(case.torch(*tensors))
+        dys = [torch.tensor(dy) for dy in output_gradients(case.call(*map(fn.tensor, arrays)))]
         for g, w in zip(got, torch.autograd.grad(ys, xs, dys), strict=True):
             assert_close_gradient(case, g, w.numpy())
 
@@ -220,8 +225,8 @@ def test_gradient_of_both_dtypes_agrees(case, dtype):
         got = run(case, args, [fn.tensor(a) for a in arrays])[1]
         wide = [fn.tensor(a.astype(np.float64) if a.dtype == np.float32 else a) for a in arrays]
         xs = leaves(args, wide)
-        ys = as_tuple(case.call(*wide))
-        dys = output_gradients(as_tuple(case.call(*map(fn.tensor, arrays))))
+        ys = floating(case.call(*wide))
+        dys = output_gradients(case.call(*map(fn.tensor, arrays)))
         want = fn.grad(ys, xs, [fn.tensor(dy.astype(np.float64)) for dy in dys])
         for g, w in zip(got, want, strict=True):
             assert_close_gradient(case, g, w.numpy())
@@ -266,8 +271,12 @@ def test_same_bits_in_any_layout(case, dtype, layout):
         arrays = draw(args, dtype)
         want = run(case, args, [fn.tensor(a) for a in arrays])
         got = run(case, args, [layout(a).detach() for a in arrays], layout)
-        assert_same_bits(got[0], want[0])
-        assert_same_bits(got[1], want[1])
+        if layout is transposed and not case.transposable:
+            for a, b in zip(got[0] + got[1], want[0] + want[1], strict=True):
+                assert_close_gradient(case, a, b)
+        else:
+            assert_same_bits(got[0], want[0])
+            assert_same_bits(got[1], want[1])
 
 
 def worker_time() -> int:

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -57,8 +58,13 @@ class ThreadPool {
 
   void grow(int workers) {
     while (static_cast<int>(count_) < workers) {
-      const int id = ++count_;
-      std::thread([this, id] { loop(id); }).detach();
+      const int id = count_ + 1;
+      try {
+        std::thread([this, id] { loop(id); }).detach();
+      } catch (const std::system_error&) {
+        return;  // no room for another stack: those that are there do the work
+      }
+      count_ = id;
     }
   }
 

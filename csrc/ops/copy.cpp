@@ -1,8 +1,10 @@
 #include "copy.h"
 
 #include <cmath>
+#include <cstdlib>
 
 #include "support.h"
+#include "view.h"
 
 namespace fastnn {
 
@@ -91,6 +93,9 @@ Tensor as_layout(const Tensor& x, unsigned allowed) {
       const bool columns = x.strides()[n - 2] == 1 && x.strides()[n - 1] >= x.size(n - 2);
       if (rows || columns) return x;
     }
+    // Columns that are closer in memory than rows stay so: the kernel then sums in the order it has for them.
+    if ((allowed & kTransposed) && std::abs(x.strides()[n - 2]) < std::abs(x.strides()[n - 1]))
+      return transpose(contiguous(transpose(x, -2, -1)), -2, -1);
   }
   return contiguous(x);
 }

@@ -209,9 +209,7 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
   check_defined("index_put", "input", x);
   check_same_device("index_put", x, value);
   const Selection s = select_elements(x, indices);
-  check_value(broadcast_shapes("index_put", s.shape, value.shape()) == s.shape, "a value of shape ",
-              value.shape(), " cannot be assigned to an index of shape ", s.shape);
-  const Tensor src = cast(value, x.dtype());
+  const Tensor src = cast(fit_value(value, s.shape), x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);
   {

@@ -193,10 +193,16 @@ Tensor slice(const Tensor& x, const Slices& slices) {
   return y;
 }
 
-void slice_put_(const Tensor& x, const Slices& slices, const Tensor& value) {
-  const Tensor place = sliced(x, slices);
-  check_value(broadcast_shapes("index_put", place.shape(), value.shape()) == place.shape(), "a value of shape ", value.shape(),
-              " cannot be assigned to an index of shape ", place.shape());
+Tensor fit_value(const Tensor& value, const Dims& place) {
+  Tensor v = value;
+  while (v.dim() > place.size() && v.size(0) == 1) v = squeeze(v, 0);
+  check_value(broadcast_shapes("index_put", place, v.shape()) == place, "a value of shape ", value.shape(),
+              " cannot be assigned to an index of shape ", place);
+  return v;
+}
+
+void slice_put_(const Tensor& x, const Slices& slices, const Tensor& given) {
+  const Tensor place = sliced(x, slices), value = fit_value(given, place.shape());
   check_same_device("index_put", x, value);
   const bool shared = value.impl()->storage.get() == x.impl()->storage.get();
   const Tensor src = cast(shared ? clone(value) : value, x.dtype());

@@ -17,9 +17,16 @@ struct PySaved {
 // The node of a function defined in Python: calls backward(ctx, *grads) under Python's lock.
 class PythonNode final : public Node {
  public:
-  PythonNode(std::string title, py::object ctx, py::object backward, size_t inputs, size_t outputs)
-      : Node("Function", inputs, outputs),
+  struct Input {
+    Dims shape;
+    DType dtype = DType::float32;
+  };
+
+  PythonNode(std::string title, py::object ctx, py::object backward, std::vector<Input> inputs,
+             size_t outputs)
+      : Node("Function", inputs.size(), outputs),
         title_(std::move(title)),
+        like_(std::move(inputs)),
         ctx_(ctx.release()),
         backward_(backward.release()) {}
   ~PythonNode() override { PythonNode::free_saved(); }
@@ -39,9 +46,8 @@ class PythonNode final : public Node {
     py::tuple args(outputs() + 1);
     args[0] = ctx_;
     for (size_t i = 0; i < outputs(); ++i) args[i + 1] = b.dy(i);
-    ctx_.attr("_pass") = py::capsule(&b, "fastnn.Backward");
+    const PassScope pass(ctx_, b);
     py::object result = py::reinterpret_borrow<py::object>(backward_)(*args);
-    ctx_.attr("_pass") = py::none();
     if (!py::isinstance<py::tuple>(result)) result = py::make_tuple(result);
     const py::tuple grads = result;
     check(grads.size() == inputs(), ErrorKind::runtime, title_, ".backward: returned ", grads.size(),
@@ -50,23 +56,47 @@ class PythonNode final : public Node {
       if (!b.needs(i) || grads[i].is_none()) continue;
       check_type(is_tensor(py::object(grads[i]).ptr()), title_, ".backward: gradient ", i,
                  " must be a Tensor or None");
-      b.set(i, unwrap(py::object(grads[i]).ptr()));
+      const Tensor& dx = unwrap(py::object(grads[i]).ptr());
+      check_value(dx.shape() == like_[i].shape && dx.dtype() == like_[i].dtype, title_,
+                  ".backward: gradient ", i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(),
+                  " for an input of ", like_[i].dtype, " and shape ", like_[i].shape);
+      b.set(i, dx);
     }
   }
 
  private:
+  // What ctx.saved_tensors asks for the saved ones; gone with the call, however it ends.
+  struct PassScope {
+    PassScope(py::handle ctx, Backward& b) : ctx(ctx) {
+      ctx.attr("_pass") = py::capsule(&b, "fastnn.Backward");
+    }
+    ~PassScope() {
+      py::error_scope error;
+      ctx.attr("_pass") = py::none();
+    }
+    PassScope(const PassScope&) = delete;
+    PassScope& operator=(const PassScope&) = delete;
+    py::handle ctx;
+  };
+
   std::string title_;
+  std::vector<Input> like_;
   py::handle ctx_, backward_;
 };
 
 // Records outputs = Function(inputs); called by python/fastnn/autograd.py after the forward ran off the tape.
 void record_function(const std::string& title, const py::object& ctx, const py::object& backward,
                      const py::tuple& inputs, const std::vector<Tensor>& outputs) {
-  Ref<Node> node(new PythonNode(title, ctx, backward, inputs.size(), outputs.size()));
+  std::vector<PythonNode::Input> like(inputs.size());
+  std::vector<Edge> edges(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     PyObject* input = py::object(inputs[i]).ptr();
-    if (is_tensor(input)) node->edge(i) = edge_of(unwrap(input));
+    if (!is_tensor(input)) continue;
+    like[i] = {unwrap(input).shape(), unwrap(input).dtype()};
+    edges[i] = edge_of(unwrap(input));
   }
+  Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));
+  for (size_t i = 0; i < edges.size(); ++i) node->edge(i) = std::move(edges[i]);
   for (size_t i = 0; i < outputs.size(); ++i)
     if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
 }

@@ -129,7 +129,7 @@ Tensor view(const Tensor& x, const Key& k) {
 
 Tensor get_item(const Tensor& x, PyObject* key) {
   if (PyLong_CheckExact(key)) {
-    const Py_ssize_t i = PyLong_AsSsize_t(key);
+    const Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
     if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
     return select(x, 0, i);
   }
@@ -144,13 +144,13 @@ void set_item(const Tensor& x, PyObject* key, PyObject* value) {
     v = tensor_from_numpy(py::module_::import("numpy").attr("asarray")(py::handle(value)), true);
   const Key k = parse(x, key);
   if (!k.advanced) {
-    Tensor fitted = v;
-    // Dimensions that None adds are of size 1 and vanish from a value that has them.
-    for (auto axis = k.new_axes.rbegin(); axis != k.new_axes.rend(); ++axis) {
-      const int from_end = static_cast<int>(k.arrays.size()) - *axis;
-      if (from_end <= fitted.dim()) fitted = squeeze(fitted, -from_end);
+    // Dimensions that None adds are not x's: the value takes their shape, then loses them.
+    if (!k.new_axes.empty()) {
+      const Dims shape = view(x, k).shape();
+      v = expand(fit_value(v, shape), shape);
+      for (auto axis = k.new_axes.rbegin(); axis != k.new_axes.rend(); ++axis) v = squeeze(v, *axis);
     }
-    slice_put_(x, k.slices, fitted);
+    slice_put_(x, k.slices, v);
     return;
   }
   bool plain = k.new_axes.empty();

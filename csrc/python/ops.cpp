@@ -213,6 +213,7 @@ void define_ops(py::module_& m) {
   method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
   m.def("_cast", cast, arg("x"), arg("dtype"));
   m.def("_to_device", to_device, arg("x"), arg("device"));
+  m.def("result_type", result_type, arg("a"), arg("b"), "The dtype in which two operands, tensors or numbers, meet.");
   m.def("_numel", [](const Tensor& x) { return x.numel(); });
   method("is_contiguous", [](const Tensor& x) { return x.is_contiguous(); }, "Whether the memory is row-major without gaps.");
   method("stride", [](const Tensor& x) { return x.strides(); }, "Distance in elements to the next along each dimension.");

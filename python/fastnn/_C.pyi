@@ -592,6 +592,9 @@ def relu(arg0: Operand) -> Tensor:
 def reshape(x: Operand, shape: builtins.int | collections.abc.Sequence[builtins.int]) -> Tensor:
     """The same elements in another shape; one dimension may be -1."""
     ...
+def result_type(a: Operand, b: Operand) -> dtype:
+    """The dtype in which two operands, tensors or numbers, meet."""
+    ...
 def set_num_threads(threads: builtins.int) -> None:
     """Sets how many threads kernels may use; results do not depend on it."""
     ...

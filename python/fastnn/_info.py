@@ -27,7 +27,7 @@ def info() -> dict[str, Any]:
         "fastnn": __version__,
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        "platform": platform.platform(),
+        "platform": " ".join([platform.system(), platform.release(), platform.machine()]),
         **_C._info(),
         "cuda": cuda.why_not() or "available",
     }

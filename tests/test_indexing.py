@@ -1,0 +1,211 @@
+"""x[key] and x[key] = value against NumPy, over random keys of every kind."""
+
+from __future__ import annotations
+
+import fastnn as fn
+import numpy as np
+import pytest
+
+SHAPES = [(), (1,), (7,), (0,), (3, 4), (2, 0, 3), (4, 3, 5), (2, 3, 1, 4)]
+
+
+def random_slice(rng, n):
+    bound = lambda: None if rng.random() < 0.3 else int(rng.integers(-n - 2, n + 3))  # noqa: E731
+    step = None if rng.random() < 0.4 else int(rng.choice([-3, -2, -1, 1, 2, 3]))
+    return slice(bound(), bound(), step)
+
+
+def random_key(rng, shape, advanced):
+    """A key for an array of this shape: integers, slices, None, ... and, where wanted, integer arrays and masks."""
+    key, dim, taken = [], 0, 0
+    broadcast = [(), (3,), (2, 3), (1,), (2, 1)][rng.integers(5)]
+    while dim < len(shape) and len(key) < 7:
+        n = shape[dim]
+        kind = rng.choice(
+            ["slice", "integer", "none", "stop", "ellipsis", "array", "mask"],
+            p=[0.3, 0.15, 0.1, 0.05, 0.1, 0.2, 0.1],
+        )
+        if kind == "stop":
+            break
+        if kind == "none":
+            if sum(k is None for k in key) < 3:
+                key.append(None)
+        elif kind == "ellipsis":
+            if not any(k is Ellipsis for k in key):
+                key.append(Ellipsis)
+                dim += int(rng.integers(0, len(shape) - dim + 1))
+        elif kind == "slice":
+            key.append(random_slice(rng, n))
+            dim += 1
+        elif kind == "integer" and n:
+            key.append(int(rng.integers(-n, n)))
+            dim += 1
+        elif kind == "array" and n and advanced:
+            # shapes that broadcast against each other: each array has the common one, or one of its tails
+            key.append(
+                rng.integers(-n, n, broadcast[int(rng.integers(len(broadcast) + 1)) :] if broadcast else ())
+            )
+            if key[-1].ndim == 0:
+                key[-1] = int(key[-1])
+            dim += 1
+        elif kind == "mask" and advanced and not taken and broadcast in ((), (1,)):
+            width = int(rng.integers(1, len(shape) - dim + 1))
+            mask = rng.random(shape[dim : dim + width]) < 0.5
+            key.append(mask)
+            taken, dim = 1, dim + width
+    if any(k is Ellipsis for k in key):  # what follows it counts from the last dimension
+        key += [slice(None)] * (len(shape) - dim)
+    return tuple(key)
+
+
+def ours(key):
+    return tuple(fn.tensor(k) if isinstance(k, np.ndarray) else k for k in key)
+
+
+def in_two_steps(key):
+    """(what gives a view, what gathers from that view). NumPy counts an integer beside an array as an array, which may
+    move dimensions to the front; PyTorch, and we, take integers first, as NumPy does when they stand alone."""
+    width = lambda k: k.ndim if k.dtype == bool else 1  # noqa: E731
+    first = [(slice(None),) * width(k) if isinstance(k, np.ndarray) else (k,) for k in key]
+    then = [
+        k if isinstance(k, np.ndarray) or k is Ellipsis else slice(None)
+        for k in key
+        if not isinstance(k, int)
+    ]
+    return tuple(k for ks in first for k in ks), tuple(then)
+
+
+@pytest.mark.parametrize("advanced", [False, True], ids=["basic", "advanced"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_get(shape, advanced):
+    rng = np.random.default_rng(11)
+    a = rng.standard_normal(shape)
+    t = fn.from_numpy(a)
+    for _ in range(400):
+        key = random_key(rng, shape, advanced)
+        first, then = in_two_steps(key)
+        want = a[first][then]
+        for k in (ours(key), key):  # indices as tensors and as NumPy arrays
+            got = t[k].numpy()
+            assert got.shape == want.shape, key
+            np.testing.assert_array_equal(got, want, str(key))
+        if not advanced and want.size:
+            assert np.shares_memory(t[key].numpy(), a), f"{key} must be a view"
+
+
+@pytest.mark.parametrize("advanced", [False, True], ids=["basic", "advanced"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_set(shape, advanced):
+    rng = np.random.default_rng(12)
+    for _ in range(300):
+        a = rng.standard_normal(shape)
+        t = fn.tensor(a)
+        key = random_key(rng, shape, advanced)
+        first, then = in_two_steps(key)
+        view = a[first]
+        place = view[then]
+        if not isinstance(view, np.ndarray):  # one element
+            view, then = a, key
+        value = rng.standard_normal(place.shape[int(rng.integers(place.ndim + 1)) :])
+        if not advanced and place.ndim and rng.random() < 0.3:
+            value = value[None, None]  # further dimensions of size 1
+        view[then] = value
+        t[ours(key)] = fn.tensor(value) if rng.random() < 0.7 else value
+        np.testing.assert_array_equal(t.numpy(), a, str(key))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int32", "uint8", "bool"])
+def test_every_dtype(dtype):
+    a = (np.arange(24).reshape(4, 6) % 5).astype(dtype)
+    t = fn.tensor(a)
+    rows = [2, 0, -1, 2]
+    np.testing.assert_array_equal(t[rows].numpy(), a[rows])
+    np.testing.assert_array_equal(t[a > 1].numpy(), a[a > 1])
+    t[rows, 1] = 1
+    a[rows, 1] = 1
+    t[a == 0] = 1
+    a[a == 0] = 1
+    np.testing.assert_array_equal(t.numpy(), a)
+
+
+def test_index_of_every_integer_type():
+    t = fn.arange(5)
+    for dtype in (fn.int64, fn.int32, fn.uint8):
+        assert t[fn.tensor([3, 1]).to(dtype)].tolist() == [3, 1]
+    assert t[[]].tolist() == []
+    assert t[np.int64(2)].item() == 2
+    assert t[fn.tensor(2)].item() == 2
+    assert t[np.array([], np.int64)].shape == (0,)
+
+
+def test_large_gather_and_scatter():
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((1009, 37)).astype(np.float32)
+    i = rng.integers(-1009, 1009, 40_003)
+    np.testing.assert_array_equal(fn.tensor(a)[fn.tensor(i)].numpy(), a[i])
+    t = fn.tensor(a)
+    values = rng.standard_normal((40_003, 37)).astype(np.float32)
+    t[fn.tensor(i)] = fn.tensor(values)
+    a[i] = values  # the last of equal indices stays
+    np.testing.assert_array_equal(t.numpy(), a)
+
+
+def test_overlapping_assignment():
+    a = np.arange(10.0)
+    t = fn.tensor(a)
+    t[1:] = t[:-1]
+    t[::-1] = t
+    a[1:] = a[:-1].copy()
+    a[::-1] = a.copy()
+    np.testing.assert_array_equal(t.numpy(), a)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        (3, IndexError, "index 3 is out of range for dimension 0 of size 3"),
+        (-4, IndexError, "index -4 is out of range"),
+        ((0, 4), IndexError, "index 4 is out of range for dimension 1 of size 4"),
+        ((0, 0, 0), IndexError, r"too many indices: 3 for a tensor of shape \(3, 4\)"),
+        (2**62, IndexError, "out of range"),
+        (2**70, IndexError, None),
+        ((..., ...), IndexError, "ellipsis"),
+        ([3], IndexError, "out of range"),
+        ([0, -4], IndexError, "out of range"),
+        ([2**62], IndexError, "out of range"),
+        ([0.5], IndexError, "integer or bool"),
+        (True, IndexError, "bool tensor"),
+        ("a", TypeError, "an index must be"),
+        (0.5, TypeError, "an index must be"),
+        (slice(0, 1, 0), ValueError, "zero"),
+        (slice("a", None), TypeError, None),
+        (np.ones((3, 5), bool), IndexError, None),
+        (np.ones((3, 4, 1), bool), IndexError, "too many"),
+        (([0, 1], [0, 1, 2]), (IndexError, ValueError), None),
+    ],
+    ids=repr,
+)
+def test_refused(key, error, message):
+    t = fn.zeros(3, 4)
+    with pytest.raises(error, match=message):
+        t[key]
+    with pytest.raises(error, match=message):
+        t[key] = 1
+    assert not t.numpy().any()
+
+
+def test_refused_values():
+    t = fn.zeros(3, 4)
+    for key, value in [
+        ((0,), np.ones(3)),
+        ((slice(None), 0), np.ones(4)),
+        (([0, 1],), np.ones((3, 4))),
+        ((0, 0), np.ones(2)),
+    ]:
+        with pytest.raises(ValueError, match="shape"):
+            t[key] = value
+    with pytest.raises(TypeError):
+        del t[0]
+    with pytest.raises(IndexError):
+        fn.tensor(1.0)[0]
+    assert not t.numpy().any()
