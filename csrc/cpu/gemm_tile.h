@@ -108,6 +108,10 @@ void run_tile_transposed(const Tile<T>& t, int lanes) {
   const int64_t rs_a = t.rs_a, cs_a = t.cs_a;
   for (int64_t p = t.k; p > 0; p -= V::N, a += V::N * cs_a, b += V::N) {
     const int depth = static_cast<int>(min_of(V::N, p));
+    // N streams are more than the hardware follows, so what is 16 blocks ahead is asked for here; beyond B
+    // that does nothing.
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) __builtin_prefetch(b + i * t.ldb + 16 * V::N);
     V row[V::N];
     load_transposed(row, b, t.ldb, lanes, depth);
 #pragma GCC unroll 16
