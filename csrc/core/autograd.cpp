@@ -50,6 +50,10 @@ void Node::release() {
 Edge edge_of(const Tensor& x) {
   Edge edge;
   if (!x.defined()) return edge;
+  check(
+      !x.impl()->is_view || x.impl()->history == x.impl()->storage->history.load(std::memory_order_relaxed),
+      ErrorKind::runtime, "a view of shape ", x.shape(),
+      " is used after the tensor it shows was changed in place with gradients recorded; take the view again");
   if (x.impl()->grad_fn) {
     edge.node = x.impl()->grad_fn;
     edge.output_nr = x.impl()->output_nr;
@@ -60,8 +64,16 @@ Edge edge_of(const Tensor& x) {
 }
 
 void attach(Node* node, const Tensor& y, uint32_t output_nr) {
+  if (y.impl()->retains_grad) forget_history(y);
   y.impl()->grad_fn = Ref<Node>::share(node);
   y.impl()->output_nr = output_nr;
+  if (y.impl()->retains_grad) watches_of(y).keep(output_nr, y.impl());
+}
+
+void forget_history(const Tensor& x) {
+  TensorImpl* impl = x.impl();
+  if (impl->retains_grad && impl->grad_fn && impl->grad_fn->watches) impl->grad_fn->watches->forget(impl);
+  impl->grad_fn = nullptr;
 }
 
 Saved save(const Tensor& x) {
@@ -99,6 +111,7 @@ Tensor before_in_place(const char* op, const Tensor& x, bool recorded) {
         ": a view cannot be changed in place while gradients are recorded, for the tensor it shows would not "
         "know; write "
         "through an index of that tensor, or to a clone");
+  x.impl()->storage->history.fetch_add(1, std::memory_order_relaxed);
   before.impl()->grad_fn = x.impl()->grad_fn;
   before.impl()->output_nr = x.impl()->output_nr;
   return before;

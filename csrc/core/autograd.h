@@ -169,6 +169,7 @@ class ClosureNode final : public Node {
 };
 
 void attach(Node* node, const Tensor& y, uint32_t output_nr);
+void forget_history(const Tensor& x);  // x becomes a leaf: what it was made of no longer matters
 
 template <class F>
 void record(const char* name, const Tensor& y,

@@ -97,6 +97,10 @@ class Pass {
   ~Pass() {
     for (size_t i = begin_; i < queue.size(); ++i) forget(*queue[i]);
     queue.resize(begin_);
+    for (Interrupted& i : interrupted_) {
+      i.node->pass = i.pass;
+      for (size_t k = 0; k < i.node->outputs(); ++k) i.node->pending(k) = std::move(i.pending[k]);
+    }
   }
   Pass(const Pass&) = delete;
   Pass& operator=(const Pass&) = delete;
@@ -107,6 +111,7 @@ class Pass {
     if (!edge.node) return;
     Node& node = *edge.node;
     if (node.pass != id_) {
+      if (node.pass != 0) set_aside(edge.node);
       node.pass = id_;
       queue.push_back(edge.node);
       std::push_heap(queue.begin() + static_cast<ptrdiff_t>(begin_), queue.end(), older);
@@ -129,6 +134,19 @@ class Pass {
     Ref<TensorImpl> leaf;
     Tensor grad;
   };
+
+  // A node in the hands of an outer pass, from whose hook or Function this one was started.
+  struct Interrupted {
+    Ref<Node> node;
+    uint64_t pass;
+    std::vector<Tensor> pending;
+  };
+
+  void set_aside(const Ref<Node>& node) {
+    interrupted_.push_back({node, node->pass, {}});
+    for (size_t i = 0; i < node->outputs(); ++i)
+      interrupted_.back().pending.push_back(std::move(node->pending(i)));
+  }
 
   void run_nodes() {
     while (queue.size() > begin_) {
@@ -207,6 +225,7 @@ class Pass {
   const std::span<Capture> captures_;
   Useful useful_;
   std::vector<Watched> watched_;
+  std::vector<Interrupted> interrupted_;
   const size_t begin_;
   const uint64_t id_;
 };

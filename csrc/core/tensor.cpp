@@ -87,7 +87,9 @@ Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dty
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset) {
   int64_t numel = 1;
   for (int64_t d : shape) numel *= d;
-  return make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
+  Tensor y = make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
+  y.impl()->history = x.impl()->storage->history.load(std::memory_order_relaxed);
+  return y;
 }
 
 template <class T>

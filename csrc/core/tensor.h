@@ -13,7 +13,7 @@ class Node;
 class Watches;
 
 // The memory of one or more tensors. `version` counts in-place writes, so that the tape notices stale saved
-// tensors.
+// tensors; `history` those that were recorded, so that it notices views taken before.
 class Storage : public Pooled {
  public:
   Storage(size_t bytes, Device device) : data(tensor_alloc(bytes, device)), bytes(bytes), device(device) {}
@@ -36,7 +36,7 @@ class Storage : public Pooled {
   void* const data;
   const size_t bytes;
   const Device device;
-  std::atomic<uint32_t> version{0};
+  std::atomic<uint32_t> version{0}, history{0};
   bool read_only = false;  // memory lent by a read-only NumPy array
 
  private:
@@ -56,6 +56,7 @@ class TensorImpl : public Pooled {
   bool weak = false;           // stands for a Python number: promotes to the other operand's dtype
   bool is_view = false;        // made by a view op: shows (part of) another tensor
   uint32_t output_nr = 0;      // which output of grad_fn
+  uint32_t history = 0;        // of the storage when this view was taken
   Ref<Node> grad_fn;
   Ref<TensorImpl> grad;
   Ref<Watches> watches;       // of a leaf; those of other tensors belong to grad_fn

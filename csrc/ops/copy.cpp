@@ -72,11 +72,12 @@ static void fill(const Tensor& x, double value, int64_t integer) {
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
   check_value(value.numel() == 1, "fill_: the value must be a single element, got shape ", value.shape());
+  if (wants_grad(value)) return copy_(x, reshape(value, {}));
   const bool recorded = wants_grad(x);
   before_in_place("fill_", x, recorded);
   fill(x, *cast(value, DType::float64).data<double>(), *cast(value, DType::int64).data<int64_t>());
   x.bump_version();
-  if (recorded) x.impl()->grad_fn = nullptr;  // what it was no longer matters
+  if (recorded) forget_history(x);
   return x;
 }
 

@@ -94,7 +94,12 @@ template <auto Row, RecordBinary Rec> Tensor in_place(const char* op, const Tens
   check_type(dtype == x.dtype(), op, ": the result is ", dtype, " and cannot be written into a tensor of ", x.dtype());
   check_value(broadcast_shapes(op, x.shape(), other.shape()) == x.shape(), op, ": an operand of shape ", other.shape(),
               " does not broadcast into a tensor of shape ", x.shape());
-  const Tensor b = cast(other, dtype);
+  // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it is
+  // recorded, for x would be saved for its own gradient and hold itself alive.
+  const bool shared = other.impl()->storage.get() == x.impl()->storage.get();
+  const bool same = shared && other.impl()->offset == x.impl()->offset && other.shape() == x.shape() &&
+                    other.strides() == x.strides() && !wants_grad(x, other);
+  const Tensor b = cast(shared && !same ? clone(other) : other, dtype);
   const bool recorded = wants_grad(x, b);
   const Tensor before = before_in_place(op, x, recorded);
   if (recorded) Rec(op, x, before, b);  // what it saves of x goes stale with the write, and would say so

@@ -175,7 +175,9 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
   check_value(index.dim() == shape.size(), op, ": index of shape ", index.shape(),
               " must have as many dimensions as ", shape);
   const Dims strides = row_major_strides(shape);
-  Tensor offsets = index_term(cast(index, DType::int64), dim, shape[dim], strides[dim]);
+  const bool scalar = shape.empty();  // has one element, at position 0 of the dimension it lacks
+  Tensor offsets =
+      index_term(cast(index, DType::int64), dim, scalar ? 1 : shape[dim], scalar ? 1 : strides[dim]);
   for (int i = 0; i < shape.size(); ++i) {
     if (i == dim) continue;
     check_value(index.size(i) <= shape[i], op, ": index of shape ", index.shape(), " is larger than ", shape,

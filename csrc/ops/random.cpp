@@ -59,7 +59,7 @@ Tensor redraw(const char* op, const Tensor& x, double a, double b) {
   launch<Row>(op, x, p);
   if (!x.is_contiguous()) copy_into(x, dense);
   x.bump_version();
-  if (recorded) x.impl()->grad_fn = nullptr;  // what it was no longer matters
+  if (recorded) forget_history(x);
   return x;
 }
 

@@ -131,7 +131,9 @@ void define_autograd(py::module_& m) {
 
   def_method(
       "backward",
-      [](const Tensor& y, const Tensor& gradient, std::optional<bool> retain_graph, bool create_graph) {
+      [](const Tensor& y, const std::optional<Tensor>& given, std::optional<bool> retain_graph,
+         bool create_graph) {
+        const Tensor gradient = given.value_or(Tensor());
         backward(std::span(&y, 1), std::span(&gradient, 1), retain_graph.value_or(create_graph),
                  create_graph);
       },
@@ -172,7 +174,7 @@ void define_autograd(py::module_& m) {
       [](const Tensor& x, py::function hook) {
         Watches& w = watches_of(x);
         const uint64_t id = w.add(x.impl()->output_nr, [hook = std::move(hook)](const Tensor& grad) {
-          return hook(grad).cast<Tensor>();
+          return hook(grad).cast<std::optional<Tensor>>().value_or(Tensor());
         });
         return PyHook{Ref<Watches>::share(&w), id};
       },

@@ -76,6 +76,8 @@ py::capsule to_dlpack(const Tensor& t) {
   check(!t.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
   check(t.device().type == DeviceType::cpu, ErrorKind::runtime,
         "__dlpack__: only CPU tensors can be exported by this build");
+  check(!t.impl()->storage->read_only, ErrorKind::value,
+        "__dlpack__: the tensor shares a read-only NumPy array, which DLPack cannot say; use clone()");
   auto* e = new Export{{}, t};
   e->managed.tensor = {
       t.data(), {kDLCPU, 0}, t.dim(), dl_dtype(t.dtype()), t.impl()->shape.begin(), t.impl()->strides.begin(),
@@ -120,8 +122,7 @@ Tensor from_dlpack(const py::object& source) {
 // --------------------------------------------------------------------------------------------------------------
 // The buffer protocol would need an exporter object; an __array_interface__ that keeps the tensor alive does
 // the same.
-py::object to_numpy(const py::object& self) {
-  const Tensor& t = unwrap(self.ptr());
+py::object to_numpy(const Tensor& t) {
   check(!t.requires_grad(), ErrorKind::runtime, "numpy(): the tensor requires grad; use detach().numpy()");
   check(t.device().type == DeviceType::cpu, ErrorKind::runtime,
         "numpy(): the tensor is not on the CPU; use .cpu()");
@@ -143,15 +144,11 @@ py::object to_numpy(const py::object& self) {
   return numpy.attr("asarray")(holder);
 }
 
-py::object to_array(const py::object& self, const py::object& dtype, const py::object& copy) {
-  py::object array = to_numpy(self);
+py::object to_array(const Tensor& t, const py::object& dtype, const py::object& copy) {
+  py::object array = to_numpy(t);
   if (!dtype.is_none())
     return array.attr("astype")(dtype, py::arg("copy") = !copy.is_none() && copy.cast<bool>());
   return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
-}
-
-py::list nested(const Tensor& t) {
-  return to_numpy(py::reinterpret_steal<py::object>(wrap(detach(t)))).attr("tolist")();
 }
 
 }  // namespace
@@ -200,12 +197,7 @@ void define_exchange(py::module_& m) {
   def_method("numpy", to_numpy, "A NumPy array that shares this tensor's memory.");
   def_method("__array__", to_array, py::arg("dtype") = py::none(), py::arg("copy") = py::none());
   def_method(
-      "tolist",
-      [](const py::object& self) -> py::object {
-        const Tensor& t = unwrap(self.ptr());
-        if (t.dim() == 0) return self.attr("item")();
-        return nested(t);
-      },
+      "tolist", [](const Tensor& t) -> py::object { return to_numpy(detach(t)).attr("tolist")(); },
       "Nested lists of Python numbers.");
   def_method("__dlpack__", [](const Tensor& t, const py::kwargs&) { return to_dlpack(t); });
   def_method("__dlpack_device__", [](const Tensor&) { return py::make_tuple(int{kDLCPU}, 0); });

@@ -44,7 +44,7 @@ Pair pair_of(const char* op, const char* argument, const Dims& values) {  // 2 o
   return {values[0], values.back()};
 }
 
-Tensor conv2d_binding(const Tensor& x, const Tensor& w, const Tensor& bias, const Dims& stride, const std::variant<Dims, std::string>& padding,
+Tensor conv2d_binding(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const Dims& stride, const std::variant<Dims, std::string>& padding,
                       const Dims& dilation, int64_t groups, const std::string& activation) {
   ConvOptions o{pair_of("conv2d", "stride", stride), {0, 0}, pair_of("conv2d", "dilation", dilation), groups};
   if (const auto* name = std::get_if<std::string>(&padding)) {
@@ -53,7 +53,7 @@ Tensor conv2d_binding(const Tensor& x, const Tensor& w, const Tensor& bias, cons
   } else {
     o.padding = pair_of("conv2d", "padding", std::get<Dims>(padding));
   }
-  return conv2d(x, w, bias, o, activation_of("conv2d", activation));
+  return conv2d(x, w, bias.value_or(Tensor()), o, activation_of("conv2d", activation));
 }
 
 Reduction reduction_of(const char* op, const std::string& name) {
@@ -118,8 +118,8 @@ void define_ops(py::module_& m) {
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
-  m.def("linear", [](const Tensor& x, const Tensor& w, const Tensor& bias, const std::string& activation) {
-    return linear(x, w, bias, activation_of("linear", activation));
+  m.def("linear", [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const std::string& activation) {
+    return linear(x, w, bias.value_or(Tensor()), activation_of("linear", activation));
   }, arg("x"), arg("w"), arg("bias") = none, arg("activation") = "none",
         "act(x w^T + bias): x (..., in), w (out, in), bias (out) or None; activation 'none' or 'relu'.");
 
@@ -150,12 +150,12 @@ void define_ops(py::module_& m) {
   along("softmax", softmax, "exp(x) / sum(exp(x)) along dim.");
   along("log_softmax", log_softmax, "log(softmax(x)) along dim.");
   m.def("cross_entropy", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction,
-                            double label_smoothing, const Tensor& weight) {
-    return cross_entropy(x, target, weight, {reduction_of("cross_entropy", reduction), ignore_index, label_smoothing});
+                            double label_smoothing, const std::optional<Tensor>& weight) {
+    return cross_entropy(x, target, weight.value_or(Tensor()), {reduction_of("cross_entropy", reduction), ignore_index, label_smoothing});
   }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("label_smoothing") = 0.0,
         arg("weight") = none, "-log softmax(x)[target] of logits (N, C, ...) and classes (N, ...), or distributions (N, C, ...).");
-  m.def("nll_loss", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction, const Tensor& weight) {
-    return nll_loss(x, target, weight, ignore_index, reduction_of("nll_loss", reduction));
+  m.def("nll_loss", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction, const std::optional<Tensor>& weight) {
+    return nll_loss(x, target, weight.value_or(Tensor()), ignore_index, reduction_of("nll_loss", reduction));
   }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("weight") = none,
         "-x[target] of log-probabilities (N, C, ...) and classes (N, ...).");
   m.def("mse_loss", [](const Tensor& x, const Tensor& target, const std::string& reduction) {

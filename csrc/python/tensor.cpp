@@ -44,8 +44,11 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
 
 void tensor_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
+  // First of all: a weak reference's callback that meets the tensor must get another object, not this dying
+  // one.
+  if (TensorImpl* impl = as_object(self)->tensor.impl(); impl && impl->py_object == self)
+    impl->py_object = nullptr;
   if (as_object(self)->weakrefs) PyObject_ClearWeakRefs(self);
-  if (TensorImpl* impl = as_object(self)->tensor.impl()) impl->py_object = nullptr;
   as_object(self)->tensor.~Tensor();
   type->tp_free(self);
   Py_DECREF(type);

@@ -65,7 +65,8 @@ template <>
 struct type_caster<fastnn::Tensor> {
   PYBIND11_TYPE_CASTER(fastnn::Tensor, const_name("fastnn._C.Tensor"));
   bool load(handle source, bool) {
-    if (source.is_none()) return true;  // undefined: ops that need a tensor say so
+    // An argument that may be left out is a std::optional<Tensor>.
+    fastnn::check_type(!source.is_none(), "an argument must be a Tensor, got None");
     if (!fastnn::is_tensor(source.ptr())) return fastnn::to_operand(source.ptr(), &value);
     value = fastnn::unwrap(source.ptr());
     return true;
