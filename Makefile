@@ -11,7 +11,7 @@ CXX_FILES := $(shell find csrc cuda -name '*.cpp' -o -name '*.h' -o -name '*.cu'
 PACKAGE := pyproject.toml CMakeLists.txt $(CXX_FILES) $(wildcard csrc/backend/*.def cmake/* bench/*.py) \
   $(shell find python -type f -not -name '*.so' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help demo test lint format stubs bench clean
+.PHONY: help demo test lint format stubs bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make format   apply clang-format and ruff'
 	@echo 'make stubs    write the types of the extension module'
 	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 7 minutes)'
+	@echo 'make docs     build the documentation into docs/_build/html'
 	@echo 'make clean    remove the environment and everything built'
 
 demo: $(VENV)/installed
@@ -43,6 +44,11 @@ format: $(VENV)/installed-lint
 
 stubs: $(VENV)/installed
 	$(BIN)/python tools/make_stubs.py
+
+docs: EXTRAS = images,progress,docs
+docs: $(VENV)/tools
+	@$(INSTALL) --no-build-isolation '.[$(EXTRAS)]'
+	$(BIN)/sphinx-build -q -b html docs docs/_build/html
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m bench run --table

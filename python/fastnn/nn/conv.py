@@ -20,7 +20,7 @@ class Conv2d(Module):
     P = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1, and Q likewise. Sizes are ints
     or pairs (vertical, horizontal). ``padding`` may also be "valid" (none) or "same" (P, Q = H, W; stride 1
     only). With ``groups`` g, each of g blocks of filters sees its own in_channels / g channels. ``weight`` is
-    (out_channels, in_channels / groups, *kernel_size), ``bias`` (out_channels) or None. ``init``: see
+    ``(out_channels, in_channels / groups, *kernel_size)``, ``bias`` (out_channels) or None. ``init``: see
     ``nn.init``.
 
     Errors: ValueError for sizes below 1, negative padding, channels that groups do not divide.

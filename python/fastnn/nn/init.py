@@ -2,7 +2,7 @@
 
 Random numbers come from the global generator: ``fn.manual_seed(0)`` first makes a run repeatable.
 
-Layers call ``reset_`` with their ``init`` argument, which is one of
+Layers call ``reset_`` with their ``init`` argument, which is one of::
 
     "default"      PyTorch's: weight and bias uniform in +-1/sqrt(fan_in)
     "0.02"         or any number: weight normal with that deviation, zero bias; the lecture's start for the lazy
@@ -105,7 +105,7 @@ def ones_(tensor: _T) -> _T:
 
 
 def fan(tensor: Tensor) -> tuple[int, int]:
-    """Inputs and outputs of one unit, of a weight (out, in, *kernel): in and out times the kernel's size.
+    """Inputs and outputs of one unit, of a weight ``(out, in, *kernel)``: in and out times the kernel's size.
 
     Errors: ValueError for tensors of less than two dimensions, which have no fan.
     """
@@ -165,7 +165,7 @@ def kaiming_normal_(tensor: _T, a: float = 0, mode: str = "fan_in", nonlinearity
 
 
 def reset_(weight: Tensor, bias: Tensor | None, init: str) -> None:
-    """Fills a layer's weight (out, in, *kernel) and bias as its ``init`` argument says; see above.
+    """Fills a layer's weight ``(out, in, *kernel)`` and bias as its ``init`` argument says; see above.
 
     Errors: ValueError naming what ``init`` may be.
     """

@@ -13,7 +13,7 @@ __all__ = ["History"]
 class History(dict[str, list[float]]):
     """A dict of lists, one number per finished epoch; ``print`` shows a table.
 
-    Its keys are "loss", the metrics, the same with "val_", and "lr". ``seconds`` holds how long each epoch
+    Its keys are "loss", the metrics, the same with ``val_`` in front, and "lr". ``seconds`` holds how long each epoch
     took; ``stopped`` says why training ended before its time, or is None.
 
     Example:
