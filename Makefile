@@ -74,8 +74,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS = images,progress
 
 $(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
+$(VENV)/installed-test: OPTIONS = --config-settings=cmake.define.FASTNN_TESTS=ON
 $(VENV)/installed-lint: EXTRAS = images,progress,lint
 $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-lint: $(PACKAGE) | $(VENV)/tools
 	@echo 'installing fastnn into $(VENV) (the first time, it compiles for a few minutes)'
-	@$(INSTALL) --no-build-isolation '.[$(EXTRAS)]'
+	@$(INSTALL) --no-build-isolation $(OPTIONS) '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/installed
