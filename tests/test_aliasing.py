@@ -64,6 +64,16 @@ def test_view_taken_before_a_recorded_write_is_refused():
     z.copy_(w)
     with pytest.raises(RuntimeError, match="take the view again"):
         _ = column * w[:, 0]
+    with pytest.raises(RuntimeError, match="take the view again"):
+        column.reshape(2, 1).sum()  # also where nothing else wants a gradient
+
+
+def test_detached_view_shows_later_writes():
+    y = leaf(2, 3) * 2
+    whole, row = y.detach(), y[0].detach()
+    part = whole[1]
+    y.mul_(3)
+    assert (row.sum().item(), part.sum().item(), whole.sum().item()) == (18, 18, 36)
 
 
 def test_view_outlives_a_write_that_is_not_recorded():

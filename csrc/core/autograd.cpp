@@ -51,8 +51,7 @@ Edge edge_of(const Tensor& x) {
   Edge edge;
   if (!x.defined()) return edge;
   check(
-      !x.impl()->is_view || x.impl()->history == x.impl()->storage->history.load(std::memory_order_relaxed),
-      ErrorKind::runtime, "a view of shape ", x.shape(),
+      !x.is_stale_view(), ErrorKind::runtime, "a view of shape ", x.shape(),
       " is used after the tensor it shows was changed in place with gradients recorded; take the view again");
   if (x.impl()->grad_fn) {
     edge.node = x.impl()->grad_fn;

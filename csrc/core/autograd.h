@@ -35,9 +35,10 @@ class GradMode {  // sets the mode of this thread for a scope
   bool before_;
 };
 
+// A stale view counts: recording it says what is wrong, where a gradient would silently be missing.
 template <class... Inputs>
 bool wants_grad(const Inputs&... inputs) {
-  return grad_enabled() && ((inputs.defined() && inputs.requires_grad()) || ...);
+  return grad_enabled() && ((inputs.defined() && (inputs.requires_grad() || inputs.is_stale_view())) || ...);
 }
 
 // A tensor kept for the backward pass, with the version it had: reading it after an in-place write is an

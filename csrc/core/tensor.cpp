@@ -88,7 +88,9 @@ Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t of
   int64_t numel = 1;
   for (int64_t d : shape) numel *= d;
   Tensor y = make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
-  y.impl()->history = x.impl()->storage->history.load(std::memory_order_relaxed);
+  const bool inherits = x.impl()->is_view || x.impl()->history == TensorImpl::kDetached;
+  y.impl()->history =
+      inherits ? x.impl()->history : x.impl()->storage->history.load(std::memory_order_relaxed);
   return y;
 }
 

@@ -47,6 +47,7 @@ class Storage : public Pooled {
 
 class TensorImpl : public Pooled {
  public:
+  static constexpr uint32_t kDetached = UINT32_MAX;
   Ref<Storage> storage;
   int64_t offset = 0;  // of the first element, in elements
   int64_t numel = 0;
@@ -56,7 +57,7 @@ class TensorImpl : public Pooled {
   bool weak = false;           // stands for a Python number: promotes to the other operand's dtype
   bool is_view = false;        // made by a view op: shows (part of) another tensor
   uint32_t output_nr = 0;      // which output of grad_fn
-  uint32_t history = 0;        // of the storage when this view was taken
+  uint32_t history = 0;        // of the storage when this view was taken; kDetached: it never had any
   Ref<Node> grad_fn;
   Ref<TensorImpl> grad;
   Ref<Watches> watches;       // of a leaf; those of other tensors belong to grad_fn
@@ -103,6 +104,10 @@ class Tensor {
   bool is_dense() const;       // a permutation of row-major: every element of a block once
   bool requires_grad() const { return impl_->requires_grad || impl_->grad_fn; }
   bool is_leaf() const { return !impl_->grad_fn; }
+  bool is_stale_view() const {  // of a tensor that a recorded write gave another history
+    return impl_->is_view && impl_->history != TensorImpl::kDetached &&
+           impl_->history != impl_->storage->history.load(std::memory_order_relaxed);
+  }
   bool sole_owner() const {
     return impl_->unique() && impl_->storage->unique() && !impl_->storage->borrowed();
   }

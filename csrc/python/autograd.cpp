@@ -224,6 +224,7 @@ void define_autograd(py::module_& m) {
       [](const Tensor& t) {
         Tensor y = detach(t);
         y.impl()->is_view = t.impl()->is_view;
+        y.impl()->history = TensorImpl::kDetached;
         return y;
       },
       "The same memory without history.");
