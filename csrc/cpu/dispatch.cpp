@@ -14,9 +14,15 @@ namespace fastnn {
 namespace {
 
 #if defined(__x86_64__)
-// The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers.
-bool has_avx2() { return __builtin_cpu_supports("x86-64-v3"); }
-bool has_avx512() { return __builtin_cpu_supports("x86-64-v4"); }
+// The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers. Every processor with
+// these has the smaller members of x86-64-v3 and -v4 too.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
 #endif
 
 }  // namespace
