@@ -1,5 +1,5 @@
-// The ceiling of arithmetic: multiply-adds on the widest vectors of this machine, with nothing to load or store.
-// Twelve independent chains cover two ports times the four or five cycles that one multiply-add takes.
+// The ceiling of arithmetic: multiply-adds on the widest vectors of this machine, with nothing to load or
+// store. Twelve independent chains cover two ports times the four or five cycles that one multiply-add takes.
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
 #elif defined(__AVX__)
@@ -10,7 +10,8 @@ constexpr int kBytes = 16;
 typedef float Vector __attribute__((vector_size(kBytes)));
 constexpr int kChains = 12;
 
-// Runs `steps` rounds and returns how many floating-point operations that was, an addition and a multiplication each.
+// Runs `steps` rounds and returns how many floating-point operations that was, an addition and a
+// multiplication each.
 extern "C" double fma_flops(long steps) {
   Vector chain[kChains], scale = {}, shift = {};
   for (int i = 0; i < kChains; ++i) chain[i] = Vector{} + float(i);

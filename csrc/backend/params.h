@@ -173,7 +173,8 @@ struct IndexParams {
   const int64_t* offset;
   int64_t count, inner;
 };
-struct NonzeroParams {  // the offsets of the elements that are true, in row-major order of the loop, as many as there are
+struct NonzeroParams {  // the offsets of the elements that are true, in row-major order of the loop, as many
+                        // as there are
   int64_t* y;
   const bool* x;
   Loop<2> loop;  // dimensions in order; strides of operand 0 make the offset, of operand 1 walk x

@@ -7,24 +7,30 @@
 namespace fastnn::FASTNN_ISA {
 
 // NaN stays NaN: max gives its second operand when either is NaN.
-template <class T> Status relu(Context& ctx, const UnaryParams& p) {
+template <class T>
+Status relu(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, [](Vec<T> x) { return max(Vec<T>(T(0)), x); });
 }
-template <class T> Status relu_backward(Context& ctx, const UnaryGradParams& p) {
+template <class T>
+Status relu_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, [](Vec<T> dy, Vec<T> y) { return select(y <= Vec<T>(T(0)), Vec<T>(T(0)), dy); });
 }
 
-template <class T> Status sigmoid(Context& ctx, const UnaryParams& p) {
+template <class T>
+Status sigmoid(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, [](Vec<T> x) { return sigmoid(x); }, kCostly<T>);
 }
-template <class T> Status sigmoid_backward(Context& ctx, const UnaryGradParams& p) {
+template <class T>
+Status sigmoid_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, [](Vec<T> dy, Vec<T> y) { return dy * (y * (T(1) - y)); });
 }
 
-template <class T> Status tanh(Context& ctx, const UnaryParams& p) {
+template <class T>
+Status tanh(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, [](Vec<T> x) { return tanh(x); }, kCostly<T>);
 }
-template <class T> Status tanh_backward(Context& ctx, const UnaryGradParams& p) {
+template <class T>
+Status tanh_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, [](Vec<T> dy, Vec<T> y) { return dy * (T(1) - y * y); });
 }
 

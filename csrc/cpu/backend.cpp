@@ -1,4 +1,5 @@
-// The CPU as a backend: memory, one context per calling thread, the kernel table of the chosen instruction set.
+// The CPU as a backend: memory, one context per calling thread, the kernel table of the chosen instruction
+// set.
 #include "../backend/backend.h"
 
 #include <stdlib.h>
@@ -57,7 +58,7 @@ const Backend& cpu_backend() {
     current_isa().fill(table);
     return table;
   }();
-  static const Backend backend{kBackendVersion, "cpu",       &kernels, allocate, release, copy, copy,
+  static const Backend backend{kBackendVersion, "cpu",   &kernels, allocate, release, copy, copy,
                                synchronize,     context, reserve};
   return backend;
 }

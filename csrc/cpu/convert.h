@@ -13,17 +13,20 @@
 
 namespace fastnn::FASTNN_ISA {
 
-template <class To, class From> FASTNN_INLINE To bits_as(From x) {
+template <class To, class From>
+FASTNN_INLINE To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From));
   To y;
   memcpy(&y, &x, sizeof y);
   return y;
 }
 
-template <class T> constexpr bool is_floating_lane = contains(FLOATS, dtype_of<T>);
+template <class T>
+constexpr bool is_floating_lane = contains(FLOATS, dtype_of<T>);
 
 // float, double -> an integer of `bits` value bits.
-template <class To, class From> FASTNN_INLINE To saturate(From x) {
+template <class To, class From>
+FASTNN_INLINE To saturate(From x) {
   constexpr From low = sizeof(To) == 1 ? From(0) : sizeof(To) == 4 ? From(-0x1p31) : From(-0x1p63);
   constexpr From beyond = sizeof(To) == 1 ? From(0x1p8) : sizeof(To) == 4 ? From(0x1p31) : From(0x1p63);
   constexpr To top = sizeof(To) == 1 ? To(0xff) : sizeof(To) == 4 ? To(INT32_MAX) : To(INT64_MAX);
@@ -32,7 +35,8 @@ template <class To, class From> FASTNN_INLINE To saturate(From x) {
   return x >= beyond ? top : x <= low ? static_cast<To>(low) : whole;
 }
 
-template <class To, class From> FASTNN_INLINE To convert_one(From x) {
+template <class To, class From>
+FASTNN_INLINE To convert_one(From x) {
   if constexpr (dtype_of<To> == DType::boolean)
     return x != From(0);
   else if constexpr (is_floating_lane<From> && !is_floating_lane<To>)
@@ -56,7 +60,8 @@ FASTNN_INLINE float round_to_odd(int64_t x) {
   return round_to_odd(static_cast<double>(large ? (x & ~int64_t(0xfff)) | lost : x));
 }
 
-template <class From> FASTNN_INLINE float to_float_for_half(From x) {
+template <class From>
+FASTNN_INLINE float to_float_for_half(From x) {
   if constexpr (dtype_of<From> == DType::int64)
     return round_to_odd(x);
   else if constexpr (dtype_of<From> == DType::float64 || dtype_of<From> == DType::int32)
@@ -90,7 +95,8 @@ FASTNN_INLINE void narrow_one(float x, float16* y) {
 
 // ---- runs of n elements ----
 
-template <class T> constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;
+template <class T>
+constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;
 
 template <class To, class From>
 FASTNN_INLINE void convert_plain(To* __restrict y, const From* __restrict x, int64_t n) {
@@ -133,7 +139,8 @@ FASTNN_INLINE void narrow_run(float16* y, const float* x, int64_t n) {
   convert_lanes(y, x, n, [](float16* to, const float* from) { narrow_lanes(to, from); });
 }
 #endif
-template <class Half> FASTNN_INLINE void widen_run(float* __restrict y, const Half* __restrict x, int64_t n) {
+template <class Half>
+FASTNN_INLINE void widen_run(float* __restrict y, const Half* __restrict x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = widen_one(x[i]);
 }
 template <class Half>
@@ -141,7 +148,8 @@ FASTNN_INLINE void narrow_run(Half* __restrict y, const float* __restrict x, int
   for (int64_t i = 0; i < n; ++i) narrow_one(x[i], y + i);
 }
 
-template <class To, class From> inline void convert_run(To* y, const From* x, int64_t n) {
+template <class To, class From>
+inline void convert_run(To* y, const From* x, int64_t n) {
   if constexpr (dtype_of<From> == DType::boolean) {
     convert_run(y, reinterpret_cast<const uint8_t*>(x), n);
   } else if constexpr (is_half<From> && dtype_of<To> == DType::float32) {

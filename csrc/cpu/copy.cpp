@@ -72,7 +72,8 @@ static Status copy(Context& ctx, const Loop<2>& loop, char* y, const char* x, in
       [&](TileWalk<2>& walk, int64_t tiles) { copy_tiles(walk, tiles, across, bytes >= kStreamBytes); });
 }
 
-template <class To, class From> Status cast_to(Context& ctx, const CastParams& p) {
+template <class To, class From>
+Status cast_to(Context& ctx, const CastParams& p) {
   char* const x = const_cast<char*>(static_cast<const char*>(p.x));
   if constexpr (dtype_of<To> == dtype_of<From>)
     return copy(ctx, p.loop, static_cast<char*>(p.y), x, sizeof(To));
@@ -83,7 +84,8 @@ template <class To, class From> Status cast_to(Context& ctx, const CastParams& p
                                  n);
                    });
 }
-template <class From> Status cast(Context& ctx, const CastParams& p) {
+template <class From>
+Status cast(Context& ctx, const CastParams& p) {
   switch (p.to) {
     case DType::float32:
       return cast_to<float, From>(ctx, p);
@@ -105,7 +107,8 @@ template <class From> Status cast(Context& ctx, const CastParams& p) {
 }
 
 // A copy of one element that every index maps to.
-template <class T> Status fill(Context& ctx, const FillParams& p) {
+template <class T>
+Status fill(Context& ctx, const FillParams& p) {
   T value;
   if constexpr (is_half<T> || is_floating_lane<T>)
     convert_run(&value, &p.value, 1);
@@ -118,7 +121,8 @@ template <class T> Status fill(Context& ctx, const FillParams& p) {
 }
 
 // Floating types: start + i step in double; integers exactly.
-template <class T> Status arange(Context& ctx, const ArangeParams& p) {
+template <class T>
+Status arange(Context& ctx, const ArangeParams& p) {
   T* const y = static_cast<T*>(p.y);
   const double start = p.start, step = p.step;
   return parallel_for(

@@ -1,7 +1,7 @@
 #include "dispatch.h"
 
-#include <stdexcept>
 #include <stdlib.h>
+#include <stdexcept>
 #include <string>
 
 #if defined(__x86_64__)
@@ -14,14 +14,15 @@ namespace fastnn {
 namespace {
 
 #if defined(__x86_64__)
-// The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers. Every processor with
-// these has the smaller members of x86-64-v3 and -v4 too.
+// The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers. Every
+// processor with these has the smaller members of x86-64-v3 and -v4 too.
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
 }
 #endif
 
@@ -46,10 +47,12 @@ const Isa& current_isa() {
     const char* wanted = getenv("FASTNN_ISA");
     std::string names;
     for (int i = 0; i < count; ++i) {
-      if (wanted && *wanted ? std::string(wanted) == all[i].name && all[i].supported : all[i].supported) return all[i];
+      if (wanted && *wanted ? std::string(wanted) == all[i].name && all[i].supported : all[i].supported)
+        return all[i];
       if (all[i].supported) names += (names.empty() ? "" : ", ") + std::string(all[i].name);
     }
-    throw std::invalid_argument("FASTNN_ISA=" + std::string(wanted) + " cannot be used here; this machine runs " + names);
+    throw std::invalid_argument("FASTNN_ISA=" + std::string(wanted) +
+                                " cannot be used here; this machine runs " + names);
   }();
   return chosen;
 }

@@ -18,9 +18,11 @@ namespace fastnn::FASTNN_ISA {
 // ---- dense runs ----
 
 // The vector of as many bytes as a Vec has lanes of `size` bytes: bools beside masks.
-template <int size> struct Bytes;
+template <int size>
+struct Bytes;
 #define FASTNN_BYTES(size)                                                 \
-  template <> struct Bytes<size> {                                         \
+  template <>                                                              \
+  struct Bytes<size> {                                                     \
     typedef int8_t type __attribute__((vector_size(kVectorBytes / size))); \
   };
 FASTNN_BYTES(1)
@@ -82,14 +84,16 @@ FASTNN_INLINE Bytes8 narrow_mask(Lanes8 mask) { return -__builtin_convertvector(
 #endif
 
 // How an operand of element type E is seen by a kernel over T.
-template <class T, class E> struct Operand {
+template <class T, class E>
+struct Operand {
   static_assert(sizeof(T) == sizeof(E));
   static FASTNN_INLINE Vec<T> load(const E* p) { return Vec<T>::load(p); }
   static FASTNN_INLINE Vec<T> load_n(const E* p, int n) { return Vec<T>::load_n(p, n); }
   static FASTNN_INLINE void store(E* p, Vec<T> v) { v.store(p); }
   static FASTNN_INLINE void store_n(E* p, Vec<T> v, int n) { v.store_n(p, n); }
 };
-template <class T> struct Operand<T, bool> {
+template <class T>
+struct Operand<T, bool> {
   using Byte = typename Bytes<sizeof(T)>::type;
   using Wide = typename Vec<Int<T>>::Native;
   static FASTNN_INLINE Mask<T> widen(Byte b) { return Mask<T>(widen_bytes(b, Wide{}) != Wide{}); }
@@ -116,7 +120,8 @@ template <class T> struct Operand<T, bool> {
 // n elements; operand[0] is the output.
 using Run = void (*)(char* const* operand, int64_t n);
 
-template <class T, class F, class Out, class A> void run1(char* const* operand, int64_t n) {
+template <class T, class F, class Out, class A>
+void run1(char* const* operand, int64_t n) {
   constexpr int W = Vec<T>::N;
   Out* y = reinterpret_cast<Out*>(operand[0]);
   const A* a = reinterpret_cast<const A*>(operand[1]);
@@ -131,7 +136,8 @@ template <class T, class F, class Out, class A> void run1(char* const* operand, 
     Operand<T, Out>::store_n(y + i, F()(Operand<T, A>::load_n(a + i, rest)), rest);
   }
 }
-template <class T, class F, class Out, class A, class B> void run2(char* const* operand, int64_t n) {
+template <class T, class F, class Out, class A, class B>
+void run2(char* const* operand, int64_t n) {
   constexpr int W = Vec<T>::N;
   Out* y = reinterpret_cast<Out*>(operand[0]);
   const A* a = reinterpret_cast<const A*>(operand[1]);
@@ -149,7 +155,8 @@ template <class T, class F, class Out, class A, class B> void run2(char* const* 
         y + i, F()(Operand<T, A>::load_n(a + i, rest), Operand<T, B>::load_n(b + i, rest)), rest);
   }
 }
-template <class T, class F, class Out, class A, class B, class C> void run3(char* const* operand, int64_t n) {
+template <class T, class F, class Out, class A, class B, class C>
+void run3(char* const* operand, int64_t n) {
   constexpr int W = Vec<T>::N;
   Out* y = reinterpret_cast<Out*>(operand[0]);
   const A* a = reinterpret_cast<const A*>(operand[1]);
@@ -169,7 +176,8 @@ template <class T, class F, class Out, class A, class B, class C> void run3(char
 // ---- tiles ----
 
 // How the operands of a tile reach the vector code: where they lie, or through a buffer.
-template <int N> struct TilePlan {
+template <int N>
+struct TilePlan {
   bool buffered[N];
   Box box[N];
 
@@ -186,7 +194,8 @@ template <int N> struct TilePlan {
   }
 };
 
-template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run) {
+template <int N>
+void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run) {
   alignas(64) char buffer[N][kTileBytes];
   const char* held[N];  // whose elements a buffer holds: a broadcast operand is gathered once for many tiles
   char* operand[N];
@@ -215,8 +224,9 @@ template <int N> void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Ru
 }
 
 // `nanoseconds` is the estimated work per element on one core.
-template <int N> Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int (&size)[N],
-                             double nanoseconds, Run run) {
+template <int N>
+Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int (&size)[N],
+            double nanoseconds, Run run) {
   if (loop.numel == 0) return Status::ok;
   bool dense = true;
   int64_t largest = 1;
@@ -242,9 +252,11 @@ template <int N> Status walk(Context& ctx, const Loop<N>& loop, char* const (&ba
 // ---- map ----
 
 // Work per element of one vector operation's worth, in nanoseconds: moving the bytes is what most kernels do.
-template <class T> constexpr double kCheap = 0.06 * sizeof(T);
+template <class T>
+constexpr double kCheap = 0.06 * sizeof(T);
 // A transcendental function: a few dozen operations on each vector.
-template <class T> constexpr double kCostly = 10.0 / Vec<T>::N;
+template <class T>
+constexpr double kCostly = 10.0 / Vec<T>::N;
 
 template <class T, class Out = T, class F>
 Status map(Context& ctx, const UnaryParams& p, F, double nanoseconds = kCheap<T>) {

@@ -1,6 +1,7 @@
 // Elementary functions of vectors of float and double, right for NaN, infinities, signed zeros and denormals.
 //
-// Largest errors found, in units in the last place, with or without fused multiply-add (the baseline has none):
+// Largest errors found, in units in the last place, with or without fused multiply-add (the baseline has
+// none):
 //   float    exp 0.90  log 0.81  sigmoid 1.95  tanh 2.6  pow 0.51
 //   double   exp 0.83  log 0.81  sigmoid 1.9  tanh 2.3  pow 0.87
 //
@@ -10,8 +11,10 @@
 
 namespace fastnn::FASTNN_ISA {
 
-template <class T> struct Format;
-template <> struct Format<float> {
+template <class T>
+struct Format;
+template <>
+struct Format<float> {
   static constexpr int mantissa = 23;
   static constexpr int32_t bias = 127, mantissa_mask = 0x7fffff, sign = INT32_MIN;
   static constexpr int32_t sqrt_half = 0x3f3504f3;  // bits of sqrt(1/2)
@@ -20,7 +23,8 @@ template <> struct Format<float> {
   static constexpr float log2_e = 0x1.715476p0f;
   static constexpr float exp_min = -104.0f, exp_max = 89.0f;  // beyond: 0 and infinity
 };
-template <> struct Format<double> {
+template <>
+struct Format<double> {
   static constexpr int mantissa = 52;
   static constexpr int64_t bias = 1023, mantissa_mask = 0xfffffffffffff, sign = INT64_MIN;
   static constexpr int64_t sqrt_half = 0x3fe6a09e667f3bcd;
@@ -30,13 +34,21 @@ template <> struct Format<double> {
   static constexpr double exp_min = -746.0, exp_max = 710.0;
 };
 
-template <class T> FASTNN_INLINE Vec<T> infinity() { return Vec<T>(static_cast<T>(__builtin_inff())); }
-template <class T> FASTNN_INLINE Vec<T> quiet_nan() { return Vec<T>(static_cast<T>(__builtin_nanf(""))); }
-template <class T> FASTNN_INLINE Vec<T> sign_bit(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Vec<T> infinity() {
+  return Vec<T>(static_cast<T>(__builtin_inff()));
+}
+template <class T>
+FASTNN_INLINE Vec<T> quiet_nan() {
+  return Vec<T>(static_cast<T>(__builtin_nanf("")));
+}
+template <class T>
+FASTNN_INLINE Vec<T> sign_bit(Vec<T> x) {
   return bit_cast<T>(bit_cast<Int<T>>(x) & Vec<Int<T>>(Format<T>::sign));
 }
 // The magnitude of a non-negative x with the sign of y.
-template <class T> FASTNN_INLINE Vec<T> with_sign(Vec<T> x, Vec<T> sign) {
+template <class T>
+FASTNN_INLINE Vec<T> with_sign(Vec<T> x, Vec<T> sign) {
   return bit_cast<T>(bit_cast<Int<T>>(x) | bit_cast<Int<T>>(sign));
 }
 
@@ -54,7 +66,8 @@ FASTNN_INLINE Vec<double> convert_small(Vec<int64_t> n) {
 }
 
 // c[0] + c[1] x + ... by Horner's rule.
-template <class T, int n> FASTNN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[n]) {
+template <class T, int n>
+FASTNN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[n]) {
   Vec<T> y(c[n - 1]);
 #pragma GCC unroll 16
   for (int i = n - 2; i >= 0; --i) y = fma(y, x, Vec<T>(c[i]));
@@ -62,11 +75,13 @@ template <class T, int n> FASTNN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)
 }
 
 // 2^n for integers n that give a normal number.
-template <class T> FASTNN_INLINE Vec<T> power_of_two(Vec<Int<T>> n) {
+template <class T>
+FASTNN_INLINE Vec<T> power_of_two(Vec<Int<T>> n) {
   return bit_cast<T>((n + Vec<Int<T>>(Format<T>::bias)) << Format<T>::mantissa);
 }
 // x 2^n, rounded once, where the result may leave the normal range: the first factor is exact.
-template <class T> FASTNN_INLINE Vec<T> scale_by_power(Vec<T> x, Vec<T> n) {
+template <class T>
+FASTNN_INLINE Vec<T> scale_by_power(Vec<T> x, Vec<T> n) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4)
     return Vec<T>((typename Vec<T>::Native)_mm512_scalef_ps((__m512)x.v, (__m512)n.v));
@@ -100,17 +115,20 @@ FASTNN_INLINE Vec<double> expm1_reduced(Vec<double> r, Vec<double> tail) {
 }
 
 // x = n ln(2) + r + tail with |r| <= ln(2) / 2 and n whole.
-template <class T> struct Reduced {
+template <class T>
+struct Reduced {
   Vec<T> n, r, tail;
 };
-template <class T> FASTNN_INLINE Reduced<T> reduce_exp(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Reduced<T> reduce_exp(Vec<T> x) {
   const Vec<T> n = round(x * Vec<T>(Format<T>::log2_e));
   const Vec<T> hi = fma(n, Vec<T>(-Format<T>::ln2_hi), x), lo = n * Vec<T>(Format<T>::ln2_lo);
   const Vec<T> r = hi - lo;
   return {n, r, (hi - r) - lo};
 }
 
-template <class T> FASTNN_INLINE Vec<T> exp(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Vec<T> exp(Vec<T> x) {
   x = max(Vec<T>(Format<T>::exp_min), min(Vec<T>(Format<T>::exp_max), x));
   const Reduced<T> reduced = reduce_exp(x);
   return scale_by_power(Vec<T>(T(1)) + expm1_reduced(reduced.r, reduced.tail), reduced.n);
@@ -118,7 +136,8 @@ template <class T> FASTNN_INLINE Vec<T> exp(Vec<T> x) {
 
 // y = 1 / (1 + e^-x), written in e = e^-|x| so that neither end overflows. e may do without the tail of its
 // reduced argument, for what is lost in rounding 1 + e is put back: y (1 - lost / (1 + e)).
-template <class T> FASTNN_INLINE Vec<T> sigmoid(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Vec<T> sigmoid(Vec<T> x) {
   const Vec<T> zero(T(0)), one(T(1)), size = max(Vec<T>(Format<T>::exp_min), -abs(x));  // NaN stays NaN
   const Vec<T> n = round(size * Vec<T>(Format<T>::log2_e));
   const Vec<T> hi = fma(n, Vec<T>(-Format<T>::ln2_hi), size), r = fma(n, Vec<T>(-Format<T>::ln2_lo), hi);
@@ -130,7 +149,8 @@ template <class T> FASTNN_INLINE Vec<T> sigmoid(Vec<T> x) {
 
 // (e^2|x| - 1) / (e^2|x| + 1) with e^2|x| - 1 = 2^n (e^r - 1) + (2^n - 1), which keeps the relative accuracy
 // near 0.
-template <class T> FASTNN_INLINE Vec<T> tanh(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Vec<T> tanh(Vec<T> x) {
   constexpr T saturated = sizeof(T) == 4 ? 10 : 20;
   const Vec<T> size = min(Vec<T>(saturated), abs(x)), one(T(1));
   const Reduced<T> reduced = reduce_exp(size + size);
@@ -140,17 +160,20 @@ template <class T> FASTNN_INLINE Vec<T> tanh(Vec<T> x) {
 }
 
 // x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for positive normal x.
-template <class T> struct Split {
+template <class T>
+struct Split {
   Vec<T> e, f;
 };
-template <class T> FASTNN_INLINE Split<T> split_log(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Split<T> split_log(Vec<T> x) {
   using I = Int<T>;
   const Vec<I> above = bit_cast<I>(x) - Vec<I>(Format<T>::sqrt_half);
   const Vec<I> m = (above & Vec<I>(Format<T>::mantissa_mask)) + Vec<I>(Format<T>::sqrt_half);
   return {convert_small(above >> Format<T>::mantissa), bit_cast<T>(m) - Vec<T>(T(1))};
 }
 // The same for denormal x too.
-template <class T> FASTNN_INLINE Split<T> split_log_any(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Split<T> split_log_any(Vec<T> x) {
   constexpr int up = Format<T>::mantissa;
   const Mask<T> tiny = x < Vec<T>(Format<T>::smallest_normal);
   Split<T> s = split_log(select(tiny, x * Vec<T>(static_cast<T>(int64_t(1) << up)), x));
@@ -179,7 +202,8 @@ FASTNN_INLINE Vec<double> log_of_split(Split<double> split) {
   const V rest = fma(s, half_f2 + z * polynomial(z, R), split.e * V(Format<double>::ln2_lo));
   return fma(split.e, V(Format<double>::ln2_hi), f - (half_f2 - rest));
 }
-template <class T> FASTNN_INLINE Vec<T> log(Vec<T> x) {
+template <class T>
+FASTNN_INLINE Vec<T> log(Vec<T> x) {
   const Vec<T> zero(T(0));
   const Vec<T> y = log_of_split(split_log_any(x));
   const Vec<T> special =
@@ -205,7 +229,8 @@ FASTNN_INLINE Vec<float> narrow(Vec<double> low, Vec<double> high) {
 // ---- pow ----
 
 // From |x|^y to x^y by the rules of C's pow; `power` may be anything where a rule below decides.
-template <class T> FASTNN_INLINE Vec<T> pow_specials(Vec<T> x, Vec<T> y, Vec<T> power) {
+template <class T>
+FASTNN_INLINE Vec<T> pow_specials(Vec<T> x, Vec<T> y, Vec<T> power) {
   const Vec<T> zero(T(0)), one(T(1)), size = abs(x), inf = infinity<T>();
   const Mask<T> whole = round(y) == y;
   const Mask<T> odd = whole & (round(y * Vec<T>(T(0.5))) != y * Vec<T>(T(0.5)));

@@ -80,7 +80,8 @@ inline Box make_box(int ndim, const int64_t* extent, const int64_t* dst, const i
   return box;
 }
 
-template <class U> FASTNN_INLINE void move_one(char* dst, const char* src) {
+template <class U>
+FASTNN_INLINE void move_one(char* dst, const char* src) {
   U u;
   memcpy(&u, src, sizeof u);
   memcpy(dst, &u, sizeof u);
@@ -134,7 +135,8 @@ FASTNN_INLINE void stream_end() {
 #endif
 }
 
-template <class U> FASTNN_INLINE void splat_row(char* dst, const char* src, int64_t n) {
+template <class U>
+FASTNN_INLINE void splat_row(char* dst, const char* src, int64_t n) {
   U value;
   memcpy(&value, src, sizeof value);
   if constexpr (sizeof(U) == 2) {
@@ -150,12 +152,17 @@ template <class U> FASTNN_INLINE void splat_row(char* dst, const char* src, int6
 }
 
 // dst[i * di + j] = src[i + j * sj] for a square of kSquare<U>, through registers; strides in bytes.
-template <class U> constexpr int kSquare = 1;
+template <class U>
+constexpr int kSquare = 1;
 #if defined(__x86_64__)
-template <> inline constexpr int kSquare<uint8_t> = 8;
-template <> inline constexpr int kSquare<uint16_t> = 8;
-template <> inline constexpr int kSquare<uint32_t> = 4;
-template <> inline constexpr int kSquare<uint64_t> = 2;
+template <>
+inline constexpr int kSquare<uint8_t> = 8;
+template <>
+inline constexpr int kSquare<uint16_t> = 8;
+template <>
+inline constexpr int kSquare<uint32_t> = 4;
+template <>
+inline constexpr int kSquare<uint64_t> = 2;
 FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint8_t) {
   __m128i r[8];
   for (int k = 0; k < 8; ++k) r[k] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + k * sj));
@@ -198,14 +205,16 @@ FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int6
   _mm_storeu_pd(reinterpret_cast<double*>(dst + di), _mm_unpackhi_pd(a, b));
 }
 #endif
-template <class U> FASTNN_INLINE void transpose_square(char* dst, int64_t, const char* src, int64_t, U) {
+template <class U>
+FASTNN_INLINE void transpose_square(char* dst, int64_t, const char* src, int64_t, U) {
   move_one<U>(dst, src);
 }
 
 // One side is a buffer in the first-level cache; the memory side is walked line by line, so that each cache
 // line is touched once even where the leading stride maps all rows to the same cache set.
-template <class U> inline void transpose_box(char* dst, int64_t di, const char* src, int64_t sj, int64_t ni,
-                                             int64_t nj, Move way) {
+template <class U>
+inline void transpose_box(char* dst, int64_t di, const char* src, int64_t sj, int64_t ni, int64_t nj,
+                          Move way) {
   constexpr int S = kSquare<U>;
   constexpr int64_t size = sizeof(U);
   const int64_t whole_i = ni / S * S, whole_j = nj / S * S;
@@ -223,7 +232,8 @@ template <class U> inline void transpose_box(char* dst, int64_t di, const char* 
       move_one<U>(dst + i * di + j * size, src + i * size + j * sj);
 }
 
-template <class U> inline void move_plane(char* dst, const char* src, const Box& box, Move way) {
+template <class U>
+inline void move_plane(char* dst, const char* src, const Box& box, Move way) {
   constexpr int64_t size = sizeof(U);
   const int i_dim = box.ndim - 2, j_dim = box.ndim - 1;
   const int64_t ni = box.extent[i_dim], nj = box.extent[j_dim];
@@ -253,7 +263,8 @@ template <class U> inline void move_plane(char* dst, const char* src, const Box&
   }
 }
 
-template <class U> inline void move_box_of(char* dst, const char* src, const Box& box, Move way) {
+template <class U>
+inline void move_box_of(char* dst, const char* src, const Box& box, Move way) {
   const int outer = box.ndim - 2;
   int64_t at[kMaxDims + 2] = {};
   for (;;) {

@@ -1,9 +1,10 @@
-// One vector type for every instruction set: Vec<T> holds as many T as a register of the set this file is compiled for
-// (64 bytes with AVX-512, 32 with AVX2, 16 elsewhere). Kernels are written once against it and compiled once per set.
+// One vector type for every instruction set: Vec<T> holds as many T as a register of the set this file is
+// compiled for (64 bytes with AVX-512, 32 with AVX2, 16 elsewhere). Kernels are written once against it and
+// compiled once per set.
 //
-// Built on the compilers' vector extensions, so + - * / & | ^ ~ << >> and comparisons need no intrinsics; the rest
-// (fused multiply-add, masks for tails, square roots) is spelled out below. Files that include this are compiled with
-// -ffp-contract=off: a multiply-add is fused exactly where fma() is written.
+// Built on the compilers' vector extensions, so + - * / & | ^ ~ << >> and comparisons need no intrinsics; the
+// rest (fused multiply-add, masks for tails, square roots) is spelled out below. Files that include this are
+// compiled with -ffp-contract=off: a multiply-add is fused exactly where fma() is written.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -33,22 +34,50 @@ constexpr int kRegisters = 16;
 
 #define FASTNN_INLINE inline __attribute__((always_inline))
 
-template <class T> struct int_of;  // the signed integer of T's size: what comparisons yield
-template <> struct int_of<float> { using type = int32_t; };
-template <> struct int_of<double> { using type = int64_t; };
-template <> struct int_of<int32_t> { using type = int32_t; };
-template <> struct int_of<int64_t> { using type = int64_t; };
-template <> struct int_of<uint32_t> { using type = int32_t; };
-template <> struct int_of<uint64_t> { using type = int64_t; };
-template <> struct int_of<uint8_t> { using type = int8_t; };
-template <> struct int_of<int8_t> { using type = int8_t; };
-template <class T> using Int = typename int_of<T>::type;
+template <class T>
+struct int_of;  // the signed integer of T's size: what comparisons yield
+template <>
+struct int_of<float> {
+  using type = int32_t;
+};
+template <>
+struct int_of<double> {
+  using type = int64_t;
+};
+template <>
+struct int_of<int32_t> {
+  using type = int32_t;
+};
+template <>
+struct int_of<int64_t> {
+  using type = int64_t;
+};
+template <>
+struct int_of<uint32_t> {
+  using type = int32_t;
+};
+template <>
+struct int_of<uint64_t> {
+  using type = int64_t;
+};
+template <>
+struct int_of<uint8_t> {
+  using type = int8_t;
+};
+template <>
+struct int_of<int8_t> {
+  using type = int8_t;
+};
+template <class T>
+using Int = typename int_of<T>::type;
 
 // The compiler's vectors of each T (gcc drops the attribute from dependent types, so they are listed).
-template <class T> struct native;
-#define FASTNN_NATIVE(T)                                                              \
-  template <> struct native<T> {                                                      \
-    typedef T type __attribute__((vector_size(kVectorBytes)));                        \
+template <class T>
+struct native;
+#define FASTNN_NATIVE(T)                                                                           \
+  template <>                                                                                      \
+  struct native<T> {                                                                               \
+    typedef T type __attribute__((vector_size(kVectorBytes)));                                     \
     typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(T)), may_alias)); \
   };
 FASTNN_NATIVE(float)
@@ -61,7 +90,8 @@ FASTNN_NATIVE(int64_t)
 FASTNN_NATIVE(uint64_t)
 #undef FASTNN_NATIVE
 
-template <class T> struct Vec {
+template <class T>
+struct Vec {
   static constexpr int N = kVectorBytes / static_cast<int>(sizeof(T));
   using Native = typename native<T>::type;
   using Unaligned = typename native<T>::unaligned;
@@ -71,17 +101,29 @@ template <class T> struct Vec {
   FASTNN_INLINE Vec(Native native) : v(native) {}
   FASTNN_INLINE Vec(T x) : v(x - Native{}) {}  // x - 0 is x, -0 too, so it folds to a broadcast
 
-  static FASTNN_INLINE Vec load(const T* p) { return Vec(static_cast<Native>(*reinterpret_cast<const Unaligned*>(p))); }
+  static FASTNN_INLINE Vec load(const T* p) {
+    return Vec(static_cast<Native>(*reinterpret_cast<const Unaligned*>(p)));
+  }
   FASTNN_INLINE void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
-  static Vec load_n(const T* p, int n);  // the first n lanes, zero in the others; 0 <= n <= N, reads nothing beyond
-  void store_n(T* p, int n) const;       // the first n lanes; writes nothing beyond
+  static Vec load_n(const T* p,
+                    int n);  // the first n lanes, zero in the others; 0 <= n <= N, reads nothing beyond
+  void store_n(T* p, int n) const;  // the first n lanes; writes nothing beyond
   FASTNN_INLINE T operator[](int i) const { return v[i]; }
 };
 
-#define FASTNN_OPERATOR(op)                                                                                \
-  template <class T> FASTNN_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) { return Vec<T>(a.v op b.v); }   \
-  template <class T> FASTNN_INLINE Vec<T> operator op(Vec<T> a, T b) { return a op Vec<T>(b); }            \
-  template <class T> FASTNN_INLINE Vec<T> operator op(T a, Vec<T> b) { return Vec<T>(a) op b; }
+#define FASTNN_OPERATOR(op)                              \
+  template <class T>                                     \
+  FASTNN_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) { \
+    return Vec<T>(a.v op b.v);                           \
+  }                                                      \
+  template <class T>                                     \
+  FASTNN_INLINE Vec<T> operator op(Vec<T> a, T b) {      \
+    return a op Vec<T>(b);                               \
+  }                                                      \
+  template <class T>                                     \
+  FASTNN_INLINE Vec<T> operator op(T a, Vec<T> b) {      \
+    return Vec<T>(a) op b;                               \
+  }
 FASTNN_OPERATOR(+)
 FASTNN_OPERATOR(-)
 FASTNN_OPERATOR(*)
@@ -90,15 +132,31 @@ FASTNN_OPERATOR(&)
 FASTNN_OPERATOR(|)
 FASTNN_OPERATOR(^)
 #undef FASTNN_OPERATOR
-template <class T> FASTNN_INLINE Vec<T> operator-(Vec<T> a) { return Vec<T>(-a.v); }
-template <class T> FASTNN_INLINE Vec<T> operator~(Vec<T> a) { return Vec<T>(~a.v); }
-template <class T> FASTNN_INLINE Vec<T> operator<<(Vec<T> a, int bits) { return Vec<T>(a.v << bits); }
-template <class T> FASTNN_INLINE Vec<T> operator>>(Vec<T> a, int bits) { return Vec<T>(a.v >> bits); }
+template <class T>
+FASTNN_INLINE Vec<T> operator-(Vec<T> a) {
+  return Vec<T>(-a.v);
+}
+template <class T>
+FASTNN_INLINE Vec<T> operator~(Vec<T> a) {
+  return Vec<T>(~a.v);
+}
+template <class T>
+FASTNN_INLINE Vec<T> operator<<(Vec<T> a, int bits) {
+  return Vec<T>(a.v << bits);
+}
+template <class T>
+FASTNN_INLINE Vec<T> operator>>(Vec<T> a, int bits) {
+  return Vec<T>(a.v >> bits);
+}
 
 // Comparisons give a mask: all bits set in the lanes that hold, none in the others.
-template <class T> using Mask = Vec<Int<T>>;
-#define FASTNN_COMPARISON(op) \
-  template <class T> FASTNN_INLINE Mask<T> operator op(Vec<T> a, Vec<T> b) { return Mask<T>(a.v op b.v); }
+template <class T>
+using Mask = Vec<Int<T>>;
+#define FASTNN_COMPARISON(op)                             \
+  template <class T>                                      \
+  FASTNN_INLINE Mask<T> operator op(Vec<T> a, Vec<T> b) { \
+    return Mask<T>(a.v op b.v);                           \
+  }
 FASTNN_COMPARISON(==)
 FASTNN_COMPARISON(!=)
 FASTNN_COMPARISON(<)
@@ -107,31 +165,54 @@ FASTNN_COMPARISON(>)
 FASTNN_COMPARISON(>=)
 #undef FASTNN_COMPARISON
 
-template <class T> FASTNN_INLINE Vec<T> select(Mask<T> mask, Vec<T> a, Vec<T> b) {
+template <class T>
+FASTNN_INLINE Vec<T> select(Mask<T> mask, Vec<T> a, Vec<T> b) {
   return Vec<T>(mask.v ? a.v : b.v);
 }
 
-// The same bits as another type of equal size; and conversion by value between types of equal size (truncating).
-template <class To, class From> FASTNN_INLINE Vec<To> bit_cast(Vec<From> a) {
+// The same bits as another type of equal size; and conversion by value between types of equal size
+// (truncating).
+template <class To, class From>
+FASTNN_INLINE Vec<To> bit_cast(Vec<From> a) {
   static_assert(sizeof(To) == sizeof(From));
   return Vec<To>(reinterpret_cast<typename Vec<To>::Native>(a.v));
 }
-template <class To, class From> FASTNN_INLINE Vec<To> convert(Vec<From> a) {
+template <class To, class From>
+FASTNN_INLINE Vec<To> convert(Vec<From> a) {
   static_assert(sizeof(To) == sizeof(From));
   return Vec<To>(__builtin_convertvector(a.v, typename Vec<To>::Native));
 }
 
-// ---- what the vector extensions lack, per instruction set -------------------------------------------------------------
+// ---- what the vector extensions lack, per instruction set
+// -------------------------------------------------------------
 #if defined(__AVX512F__)
 FASTNN_INLINE __mmask16 lanes16(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 FASTNN_INLINE __mmask8 lanes8(int n) { return static_cast<__mmask8>((1u << n) - 1); }
-template <> FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) { return Vec((Native)_mm512_maskz_loadu_ps(lanes16(n), p)); }
-template <> FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const { _mm512_mask_storeu_ps(p, lanes16(n), (__m512)v); }
-template <> FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) { return Vec((Native)_mm512_maskz_loadu_pd(lanes8(n), p)); }
-template <> FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const { _mm512_mask_storeu_pd(p, lanes8(n), (__m512d)v); }
-#define FASTNN_MASKED(T, bits, lanes)                                                                                        \
-  template <> FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) { return Vec((Native)_mm512_maskz_loadu_epi##bits(lanes(n), p)); } \
-  template <> FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const { _mm512_mask_storeu_epi##bits(p, lanes(n), (__m512i)v); }
+template <>
+FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) {
+  return Vec((Native)_mm512_maskz_loadu_ps(lanes16(n), p));
+}
+template <>
+FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const {
+  _mm512_mask_storeu_ps(p, lanes16(n), (__m512)v);
+}
+template <>
+FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) {
+  return Vec((Native)_mm512_maskz_loadu_pd(lanes8(n), p));
+}
+template <>
+FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const {
+  _mm512_mask_storeu_pd(p, lanes8(n), (__m512d)v);
+}
+#define FASTNN_MASKED(T, bits, lanes)                              \
+  template <>                                                      \
+  FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) {         \
+    return Vec((Native)_mm512_maskz_loadu_epi##bits(lanes(n), p)); \
+  }                                                                \
+  template <>                                                      \
+  FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {          \
+    _mm512_mask_storeu_epi##bits(p, lanes(n), (__m512i)v);         \
+  }
 FASTNN_INLINE __mmask64 lanes64(int n) { return _bzhi_u64(~uint64_t(0), static_cast<unsigned>(n)); }
 FASTNN_MASKED(uint8_t, 8, lanes64)
 FASTNN_MASKED(int32_t, 32, lanes16)
@@ -139,48 +220,121 @@ FASTNN_MASKED(uint32_t, 32, lanes16)
 FASTNN_MASKED(int64_t, 64, lanes8)
 FASTNN_MASKED(uint64_t, 64, lanes8)
 #undef FASTNN_MASKED
-FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>((Vec<float>::Native)_mm512_fmadd_ps((__m512)a.v, (__m512)b.v, (__m512)c.v)); }
-FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>((Vec<double>::Native)_mm512_fmadd_pd((__m512d)a.v, (__m512d)b.v, (__m512d)c.v)); }
-FASTNN_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm512_sqrt_ps((__m512)a.v)); }
-FASTNN_INLINE Vec<double> sqrt(Vec<double> a) { return Vec<double>((Vec<double>::Native)_mm512_sqrt_pd((__m512d)a.v)); }
+FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return Vec<float>((Vec<float>::Native)_mm512_fmadd_ps((__m512)a.v, (__m512)b.v, (__m512)c.v));
+}
+FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return Vec<double>((Vec<double>::Native)_mm512_fmadd_pd((__m512d)a.v, (__m512d)b.v, (__m512d)c.v));
+}
+FASTNN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return Vec<float>((Vec<float>::Native)_mm512_sqrt_ps((__m512)a.v));
+}
+FASTNN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return Vec<double>((Vec<double>::Native)_mm512_sqrt_pd((__m512d)a.v));
+}
 // Nearest integer, ties to even.
-FASTNN_INLINE Vec<float> round(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
-FASTNN_INLINE Vec<double> round(Vec<double> a) { return Vec<double>((Vec<double>::Native)_mm512_roundscale_pd((__m512d)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+FASTNN_INLINE Vec<float> round(Vec<float> a) {
+  return Vec<float>(
+      (Vec<float>::Native)_mm512_roundscale_ps((__m512)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+FASTNN_INLINE Vec<double> round(Vec<double> a) {
+  return Vec<double>(
+      (Vec<double>::Native)_mm512_roundscale_pd((__m512d)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 // As the instruction does it: b where either is NaN.
-FASTNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return Vec<float>((Vec<float>::Native)_mm512_max_ps((__m512)a.v, (__m512)b.v)); }
-FASTNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return Vec<float>((Vec<float>::Native)_mm512_min_ps((__m512)a.v, (__m512)b.v)); }
-FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return Vec<double>((Vec<double>::Native)_mm512_max_pd((__m512d)a.v, (__m512d)b.v)); }
-FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return Vec<double>((Vec<double>::Native)_mm512_min_pd((__m512d)a.v, (__m512d)b.v)); }
+FASTNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return Vec<float>((Vec<float>::Native)_mm512_max_ps((__m512)a.v, (__m512)b.v));
+}
+FASTNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) {
+  return Vec<float>((Vec<float>::Native)_mm512_min_ps((__m512)a.v, (__m512)b.v));
+}
+FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return Vec<double>((Vec<double>::Native)_mm512_max_pd((__m512d)a.v, (__m512d)b.v));
+}
+FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
+  return Vec<double>((Vec<double>::Native)_mm512_min_pd((__m512d)a.v, (__m512d)b.v));
+}
 #elif defined(__AVX2__)
 alignas(32) inline constexpr int32_t kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-FASTNN_INLINE __m256i lanes32(int n) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMask + 8 - n)); }
+FASTNN_INLINE __m256i lanes32(int n) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMask + 8 - n));
+}
 FASTNN_INLINE __m256i lanes64(int n) { return lanes32(2 * n); }
-template <> FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) { return Vec((Native)_mm256_maskload_ps(p, lanes32(n))); }
-template <> FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const { _mm256_maskstore_ps(p, lanes32(n), (__m256)v); }
-template <> FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) { return Vec((Native)_mm256_maskload_pd(p, lanes64(n))); }
-template <> FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const { _mm256_maskstore_pd(p, lanes64(n), (__m256d)v); }
-#define FASTNN_MASKED(T, bits, lane, word)                                                                                  \
-  template <> FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) { return Vec((Native)_mm256_maskload_epi##bits(reinterpret_cast<const word*>(p), lane(n))); } \
-  template <> FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const { _mm256_maskstore_epi##bits(reinterpret_cast<word*>(p), lane(n), (__m256i)v); }
+template <>
+FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) {
+  return Vec((Native)_mm256_maskload_ps(p, lanes32(n)));
+}
+template <>
+FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const {
+  _mm256_maskstore_ps(p, lanes32(n), (__m256)v);
+}
+template <>
+FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) {
+  return Vec((Native)_mm256_maskload_pd(p, lanes64(n)));
+}
+template <>
+FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const {
+  _mm256_maskstore_pd(p, lanes64(n), (__m256d)v);
+}
+#define FASTNN_MASKED(T, bits, lane, word)                                                    \
+  template <>                                                                                 \
+  FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) {                                    \
+    return Vec((Native)_mm256_maskload_epi##bits(reinterpret_cast<const word*>(p), lane(n))); \
+  }                                                                                           \
+  template <>                                                                                 \
+  FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {                                     \
+    _mm256_maskstore_epi##bits(reinterpret_cast<word*>(p), lane(n), (__m256i)v);              \
+  }
 FASTNN_MASKED(int32_t, 32, lanes32, int)
 FASTNN_MASKED(uint32_t, 32, lanes32, int)
 FASTNN_MASKED(int64_t, 64, lanes64, long long)
 FASTNN_MASKED(uint64_t, 64, lanes64, long long)
 #undef FASTNN_MASKED
-FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>((Vec<float>::Native)_mm256_fmadd_ps((__m256)a.v, (__m256)b.v, (__m256)c.v)); }
-FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>((Vec<double>::Native)_mm256_fmadd_pd((__m256d)a.v, (__m256d)b.v, (__m256d)c.v)); }
-FASTNN_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm256_sqrt_ps((__m256)a.v)); }
-FASTNN_INLINE Vec<double> sqrt(Vec<double> a) { return Vec<double>((Vec<double>::Native)_mm256_sqrt_pd((__m256d)a.v)); }
-FASTNN_INLINE Vec<float> round(Vec<float> a) { return Vec<float>((Vec<float>::Native)_mm256_round_ps((__m256)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
-FASTNN_INLINE Vec<double> round(Vec<double> a) { return Vec<double>((Vec<double>::Native)_mm256_round_pd((__m256d)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
-FASTNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return Vec<float>((Vec<float>::Native)_mm256_max_ps((__m256)a.v, (__m256)b.v)); }
-FASTNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return Vec<float>((Vec<float>::Native)_mm256_min_ps((__m256)a.v, (__m256)b.v)); }
-FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return Vec<double>((Vec<double>::Native)_mm256_max_pd((__m256d)a.v, (__m256d)b.v)); }
-FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return Vec<double>((Vec<double>::Native)_mm256_min_pd((__m256d)a.v, (__m256d)b.v)); }
+FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return Vec<float>((Vec<float>::Native)_mm256_fmadd_ps((__m256)a.v, (__m256)b.v, (__m256)c.v));
+}
+FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return Vec<double>((Vec<double>::Native)_mm256_fmadd_pd((__m256d)a.v, (__m256d)b.v, (__m256d)c.v));
+}
+FASTNN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return Vec<float>((Vec<float>::Native)_mm256_sqrt_ps((__m256)a.v));
+}
+FASTNN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return Vec<double>((Vec<double>::Native)_mm256_sqrt_pd((__m256d)a.v));
+}
+FASTNN_INLINE Vec<float> round(Vec<float> a) {
+  return Vec<float>(
+      (Vec<float>::Native)_mm256_round_ps((__m256)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+FASTNN_INLINE Vec<double> round(Vec<double> a) {
+  return Vec<double>(
+      (Vec<double>::Native)_mm256_round_pd((__m256d)a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+FASTNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return Vec<float>((Vec<float>::Native)_mm256_max_ps((__m256)a.v, (__m256)b.v));
+}
+FASTNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) {
+  return Vec<float>((Vec<float>::Native)_mm256_min_ps((__m256)a.v, (__m256)b.v));
+}
+FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return Vec<double>((Vec<double>::Native)_mm256_max_pd((__m256d)a.v, (__m256d)b.v));
+}
+FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
+  return Vec<double>((Vec<double>::Native)_mm256_min_pd((__m256d)a.v, (__m256d)b.v));
+}
 #else  // x86-64 baseline (SSE2) and any other machine: the compiler maps these loops to its 16-byte vectors
-template <class T> FASTNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return a * b + c; }
-template <class T> FASTNN_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return select(a > b, a, b); }
-template <class T> FASTNN_INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select(a < b, a, b); }
+template <class T>
+FASTNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+  return a * b + c;
+}
+template <class T>
+FASTNN_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return select(a > b, a, b);
+}
+template <class T>
+FASTNN_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+  return select(a < b, a, b);
+}
 FASTNN_INLINE Vec<float> sqrt(Vec<float> a) {
   Vec<float> r;
   for (int i = 0; i < Vec<float>::N; ++i) r.v[i] = __builtin_sqrtf(a.v[i]);
@@ -191,7 +345,8 @@ FASTNN_INLINE Vec<double> sqrt(Vec<double> a) {
   for (int i = 0; i < Vec<double>::N; ++i) r.v[i] = __builtin_sqrt(a.v[i]);
   return r;
 }
-// Nearest integer, ties to even: adding and taking away 2^23 (2^52) with a's sign rounds in the adder; larger values are whole.
+// Nearest integer, ties to even: adding and taking away 2^23 (2^52) with a's sign rounds in the adder; larger
+// values are whole.
 FASTNN_INLINE Vec<float> round(Vec<float> a) {
   const Vec<int32_t> sign = bit_cast<int32_t>(a) & Vec<int32_t>(INT32_MIN);
   const Vec<float> size = bit_cast<float>(bit_cast<int32_t>(a) ^ sign), magic(8388608.0f);
@@ -206,24 +361,28 @@ FASTNN_INLINE Vec<double> round(Vec<double> a) {
 }
 #endif
 
-template <class T> FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) {
+template <class T>
+FASTNN_INLINE Vec<T> Vec<T>::load_n(const T* p, int n) {
   Vec r(T(0));
   memcpy(&r.v, p, static_cast<size_t>(n) * sizeof(T));
   return r;
 }
-template <class T> FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {
+template <class T>
+FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {
   memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
 
-template <class T> FASTNN_INLINE Vec<T> abs(Vec<T> a) {
+template <class T>
+FASTNN_INLINE Vec<T> abs(Vec<T> a) {
   if constexpr (sizeof(T) == 4)
     return bit_cast<T>(bit_cast<int32_t>(a) & Vec<int32_t>(0x7fffffff));
   else
     return bit_cast<T>(bit_cast<int64_t>(a) & Vec<int64_t>(0x7fffffffffffffff));
 }
 
-// Reductions over all lanes by one tree, whatever the set: lane i with lane i + N/2, and so on. Where an intrinsic exists
-// the upper half is folded onto the lower in registers down to 16 bytes (fold) and from there to one lane.
+// Reductions over all lanes by one tree, whatever the set: lane i with lane i + N/2, and so on. Where an
+// intrinsic exists the upper half is folded onto the lower in registers down to 16 bytes (fold) and from
+// there to one lane.
 #if defined(__AVX512F__)
 FASTNN_INLINE __m256 lower(__m512 a) { return _mm512_castps512_ps256(a); }
 FASTNN_INLINE __m256 upper(__m512 a) { return _mm512_extractf32x8_ps(a, 1); }
@@ -246,10 +405,18 @@ FASTNN_INLINE __m128d max_halves(__m512d a) {
   return _mm_max_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
 }
 #elif defined(__AVX2__)
-FASTNN_INLINE __m128 add_halves(__m256 a) { return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
-FASTNN_INLINE __m128d add_halves(__m256d a) { return _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)); }
-FASTNN_INLINE __m128 max_halves(__m256 a) { return _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
-FASTNN_INLINE __m128d max_halves(__m256d a) { return _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)); }
+FASTNN_INLINE __m128 add_halves(__m256 a) {
+  return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+}
+FASTNN_INLINE __m128d add_halves(__m256d a) {
+  return _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+}
+FASTNN_INLINE __m128 max_halves(__m256 a) {
+  return _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+}
+FASTNN_INLINE __m128d max_halves(__m256d a) {
+  return _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+}
 #elif defined(__x86_64__)
 FASTNN_INLINE __m128 add_halves(__m128 a) { return a; }
 FASTNN_INLINE __m128d add_halves(__m128d a) { return a; }
@@ -287,14 +454,16 @@ FASTNN_INLINE double reduce_max(Vec<double> a) {
   return _mm_cvtsd_f64(_mm_max_sd(s, _mm_unpackhi_pd(s, s)));
 }
 #endif
-template <class T> FASTNN_INLINE T reduce_add(Vec<T> a) {
+template <class T>
+FASTNN_INLINE T reduce_add(Vec<T> a) {
   T lane[Vec<T>::N];
   a.store(lane);
   for (int half = Vec<T>::N / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
   return lane[0];
 }
-template <class T> FASTNN_INLINE T reduce_max(Vec<T> a) {
+template <class T>
+FASTNN_INLINE T reduce_max(Vec<T> a) {
   T lane[Vec<T>::N];
   a.store(lane);
   for (int half = Vec<T>::N / 2; half > 0; half /= 2)
@@ -303,7 +472,8 @@ template <class T> FASTNN_INLINE T reduce_max(Vec<T> a) {
 }
 
 // Whether any lane of a mask is set.
-template <class I> FASTNN_INLINE bool any(Vec<I> mask) {
+template <class I>
+FASTNN_INLINE bool any(Vec<I> mask) {
 #if defined(__AVX512F__)
   return _mm512_test_epi32_mask((__m512i)mask.v, (__m512i)mask.v) != 0;
 #elif defined(__AVX2__)
@@ -318,7 +488,8 @@ template <class I> FASTNN_INLINE bool any(Vec<I> mask) {
 }
 
 // {0, 1, 2, ...}
-template <class T> FASTNN_INLINE Vec<T> iota() {
+template <class T>
+FASTNN_INLINE Vec<T> iota() {
   Vec<T> r;
   for (int i = 0; i < Vec<T>::N; ++i) r.v[i] = static_cast<T>(i);
   return r;

@@ -10,6 +10,7 @@ FASTNN_FAMILIES(FASTNN_DECLARE)
 #define FASTNN_SYMBOL(isa) FASTNN_PASTE(fastnn_cpu_kernels_, isa)
 
 extern "C" __attribute__((visibility("hidden"))) void FASTNN_SYMBOL(FASTNN_ISA)(fastnn::KernelTable& table) {
-#define FASTNN_CALL(family) if (fastnn::FASTNN_ISA::export_##family) fastnn::FASTNN_ISA::export_##family(table);
+#define FASTNN_CALL(family) \
+  if (fastnn::FASTNN_ISA::export_##family) fastnn::FASTNN_ISA::export_##family(table);
   FASTNN_FAMILIES(FASTNN_CALL)
 }

@@ -1,13 +1,13 @@
 #include "thread_pool.h"
 
-#include <algorithm>
-#include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -21,8 +21,9 @@ void pause() {
 #endif
 }
 
-// A job is open while tasks are handed out. Workers enter an open job and leave it; the caller closes it when the tasks have
-// run out and waits for those inside. One that wakes too late finds it closed: nobody ever waits for a sleeper.
+// A job is open while tasks are handed out. Workers enter an open job and leave it; the caller closes it when
+// the tasks have run out and waits for those inside. One that wakes too late finds it closed: nobody ever
+// waits for a sleeper.
 class ThreadPool {
  public:
   void run(const Context& ctx, int64_t tasks, Context::Body body, void* arg) {
@@ -50,10 +51,12 @@ class ThreadPool {
  private:
   static constexpr uint64_t kInside = 0xffff, kOpen = 1 << 16;
   static constexpr int kEpochShift = 17;
-  static constexpr int kSpins = 2000;  // some tens of microseconds: the usual gap between two kernels of a training step
+  static constexpr int kSpins =
+      2000;  // some tens of microseconds: the usual gap between two kernels of a training step
 
   void work(int worker) {
-    for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) body_(arg_, task, worker);
+    for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;)
+      body_(arg_, task, worker);
   }
 
   void grow(int workers) {
@@ -117,7 +120,8 @@ class ThreadPool {
 };
 thread_local bool ThreadPool::inside_pool = false;
 
-// Replaced in a forked child, where the threads of the parent's pool do not exist; never freed, as they never end.
+// Replaced in a forked child, where the threads of the parent's pool do not exist; never freed, as they never
+// end.
 std::atomic<ThreadPool*> current_pool{nullptr};
 
 ThreadPool& pool() {
@@ -162,6 +166,8 @@ int num_threads() {
 
 void set_num_threads(int threads) { wanted_threads.store(threads, std::memory_order_relaxed); }
 
-void run_tasks(const Context& ctx, int64_t tasks, Context::Body body, void* arg) { pool().run(ctx, tasks, body, arg); }
+void run_tasks(const Context& ctx, int64_t tasks, Context::Body body, void* arg) {
+  pool().run(ctx, tasks, body, arg);
+}
 
 }  // namespace fastnn

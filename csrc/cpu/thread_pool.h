@@ -1,5 +1,6 @@
-// The threads that kernels share. Workers spin briefly between jobs and then sleep; the caller takes part. One job runs
-// at a time: a second Python thread that arrives meanwhile runs its tasks itself. After fork() the child's pool starts anew.
+// The threads that kernels share. Workers spin briefly between jobs and then sleep; the caller takes part.
+// One job runs at a time: a second Python thread that arrives meanwhile runs its tasks itself. After fork()
+// the child's pool starts anew.
 #pragma once
 #include "../backend/context.h"
 

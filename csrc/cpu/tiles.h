@@ -47,7 +47,8 @@ inline int choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[k
 }
 
 // Walks the tiles [first, last) of a nest, in row-major order.
-template <int N> struct TileWalk {
+template <int N>
+struct TileWalk {
   const Loop<N>& loop;
   const int64_t* tile;
   const int* size;
@@ -97,8 +98,9 @@ template <int N> struct TileWalk {
 };
 
 // Runs f(walk, tiles) for each task: a stretch of consecutive tiles.
-template <int N, class F> Status for_tiles(Context& ctx, const Loop<N>& loop, char* const* base,
-                                           const int* size, const int64_t* tile, double nanoseconds, F&& f) {
+template <int N, class F>
+Status for_tiles(Context& ctx, const Loop<N>& loop, char* const* base, const int* size, const int64_t* tile,
+                 double nanoseconds, F&& f) {
   int64_t tiles = 1, elements = 1;
   for (int d = 0; d < loop.ndim; ++d) {
     tiles *= (loop.shape[d] + tile[d] - 1) / tile[d];
@@ -128,7 +130,8 @@ inline bool is_dense(int ndim, const int64_t* extent, const int64_t* stride) {
 
 // The processor does not foresee the many short streams of a tile with a transposed operand: ask for its
 // lines early.
-template <int N> void prefetch_tile(const TileWalk<N>& walk, int k, int across) {
+template <int N>
+void prefetch_tile(const TileWalk<N>& walk, int k, int across) {
   const int last = walk.loop.ndim - 1;
   const int64_t* stride = walk.loop.stride[k];
   const int along = stride[across] == 1 ? across : last, other = along == last ? across : last;

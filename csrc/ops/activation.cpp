@@ -25,7 +25,8 @@ Tensor activation(const char* op, const Tensor& x, Composite composite) {
 
 Tensor relu(const Tensor& x) {
   return activation<&KernelTable::relu, &KernelTable::relu_backward>(
-      "relu", x, [](const Tensor& dy, const Tensor& y) { return where(le(y, scalar(0.0)), scalar(0.0), dy); });
+      "relu", x,
+      [](const Tensor& dy, const Tensor& y) { return where(le(y, scalar(0.0)), scalar(0.0), dy); });
 }
 
 Tensor sigmoid(const Tensor& x) {

@@ -43,16 +43,18 @@ Tensor to_device(const Tensor& x, Device device) {
   const Tensor src = contiguous(x);
   Tensor y = empty("to", x.shape(), x.dtype(), device);
   const size_t bytes = static_cast<size_t>(x.numel()) * size_of(x.dtype());
-  const Status status = device.type == DeviceType::cpu ? from.copy_to_host(y.data(), src.data(), bytes, x.device().index)
-                                                       : to.copy_from_host(y.data(), src.data(), bytes, device.index);
+  const Status status = device.type == DeviceType::cpu
+                            ? from.copy_to_host(y.data(), src.data(), bytes, x.device().index)
+                            : to.copy_from_host(y.data(), src.data(), bytes, device.index);
   if (status != Status::ok) fail_launch("to", status, device);
-  if (wants_grad(x)) record("to", y, {x}, [home = x.device()](Backward& g) { g.set(0, to_device(g.dy(), home)); });
+  if (wants_grad(x))
+    record("to", y, {x}, [home = x.device()](Backward& g) { g.set(0, to_device(g.dy(), home)); });
   return y;
 }
 
 Tensor copy_(const Tensor& x, const Tensor& source) {
-  check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ", source.shape(),
-              " does not broadcast into a tensor of shape ", x.shape());
+  check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ",
+              source.shape(), " does not broadcast into a tensor of shape ", x.shape());
   check_same_device("copy_", x, source);
   // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
   const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
@@ -67,7 +69,8 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
 }
 
 static void fill(const Tensor& x, double value, int64_t integer) {
-  launch<&KernelTable::fill>("fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
+  launch<&KernelTable::fill>("fill", x,
+                             FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
 }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
@@ -127,7 +130,8 @@ Tensor ones_like(const Tensor& x) {
 
 Tensor arange(double start, double end, double step, DType dtype) {
   check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
-              "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ", step);
+              "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ",
+              step);
   const double count = std::ceil((end - start) / step);
   check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
   Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype);

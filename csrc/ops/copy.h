@@ -7,16 +7,17 @@ namespace fastnn {
 Tensor cast(const Tensor& x, DType dtype);  // x itself where it has that dtype
 Tensor contiguous(const Tensor& x);         // row-major; x itself where it is
 Tensor clone(const Tensor& x);
-Tensor to_device(const Tensor& x, Device device);  // x itself where it is there
-void copy_into(const Tensor& dst, const Tensor& src);      // off the tape; src broadcasts to dst
-Tensor copy_(const Tensor& x, const Tensor& src);          // x[...] = src
-Tensor fill_(const Tensor& x, const Tensor& value);        // value: one element
+Tensor to_device(const Tensor& x, Device device);      // x itself where it is there
+void copy_into(const Tensor& dst, const Tensor& src);  // off the tape; src broadcasts to dst
+Tensor copy_(const Tensor& x, const Tensor& src);      // x[...] = src
+Tensor fill_(const Tensor& x, const Tensor& value);    // value: one element
 
 // Which arrangements of memory a kernel reads.
 enum Layout : unsigned {
-  kRowMajor = 1,       // dense, last dimension fastest
-  kTransposed = 2,     // dense, but the last two dimensions swapped in memory
-  kLeadingStride = 4,  // as row-major or transposed, with gaps between rows (columns): one of the last two strides is 1
+  kRowMajor = 1,    // dense, last dimension fastest
+  kTransposed = 2,  // dense, but the last two dimensions swapped in memory
+  kLeadingStride =
+      4,  // as row-major or transposed, with gaps between rows (columns): one of the last two strides is 1
 };
 // x where it has one of the allowed layouts, else a row-major copy (which every caller must allow).
 Tensor as_layout(const Tensor& x, unsigned allowed);

@@ -13,7 +13,8 @@ Tensor empty_result(const char* op, const Dims& shape, DType dtype, const Tensor
   return empty(op, shape, dtype, a.device());
 }
 
-template <auto Row> void run_binary(const char* op, const Tensor& out, const Tensor& a, const Tensor& b) {
+template <auto Row>
+void run_binary(const char* op, const Tensor& out, const Tensor& a, const Tensor& b) {
   const Loop<3> loop = make_loop<3>(
       out.shape(), {out.strides(), broadcast_strides(a, out.shape()), broadcast_strides(b, out.shape())});
   launch<Row>(op, a, BinaryParams{out.data(), a.data(), b.data(), loop});
@@ -35,20 +36,23 @@ Operands promoted_to_float(const char* op, const Tensor& a, const Tensor& b) {
   return {cast(x.a, DType::float32), cast(x.b, DType::float32)};
 }
 
-template <auto Row> Tensor binary(const char* op, const Operands& x) {
+template <auto Row>
+Tensor binary(const char* op, const Operands& x) {
   Tensor out = empty_result(op, broadcast_shapes(op, x.a.shape(), x.b.shape()), x.a.dtype(), x.a, x.b);
   run_binary<Row>(op, out, x.a, x.b);
   return out;
 }
 
-template <auto Row> Tensor compare(const char* op, const Tensor& a, const Tensor& b) {
+template <auto Row>
+Tensor compare(const char* op, const Tensor& a, const Tensor& b) {
   const Operands x = promoted(op, a, b);
   Tensor out = empty_result(op, broadcast_shapes(op, x.a.shape(), x.b.shape()), DType::boolean, x.a, x.b);
   run_binary<Row>(op, out, x.a, x.b);
   return out;
 }
 
-// ---- gradients of the arithmetic, shared by the in-place forms --------------------------------------------------------
+// ---- gradients of the arithmetic, shared by the in-place forms
+// --------------------------------------------------------
 void record_add(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
   record(op, y, {a, b}, [sa = a.shape(), sb = b.shape()](Backward& g) {
     if (g.needs(0)) g.set(0, sum_to(g.dy(), sa));
@@ -63,7 +67,8 @@ void record_sub(const char* op, const Tensor& y, const Tensor& a, const Tensor& 
 }
 void record_mul(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
   record(op, y, {a, b},
-         [sa = a.shape(), sb = b.shape(), a = save_if(b.requires_grad(), a), b = save_if(a.requires_grad(), b)](Backward& g) {
+         [sa = a.shape(), sb = b.shape(), a = save_if(b.requires_grad(), a),
+          b = save_if(a.requires_grad(), b)](Backward& g) {
            if (g.needs(0)) g.set(0, sum_to(mul(g.dy(), g.get(b)), sa));
            if (g.needs(1)) g.set(1, sum_to(mul(g.dy(), g.get(a)), sb));
          });
@@ -81,21 +86,24 @@ void record_div(const char* op, const Tensor& y, const Tensor& a, const Tensor& 
 
 using RecordBinary = void (*)(const char*, const Tensor&, const Tensor&, const Tensor&);
 
-template <auto Row, RecordBinary Rec> Tensor arithmetic(const char* op, const Operands& x) {
+template <auto Row, RecordBinary Rec>
+Tensor arithmetic(const char* op, const Operands& x) {
   Tensor y = binary<Row>(op, x);
   if (wants_grad(x.a, x.b)) Rec(op, y, x.a, x.b);
   return y;
 }
 
-template <auto Row, RecordBinary Rec> Tensor in_place(const char* op, const Tensor& x, const Tensor& other) {
+template <auto Row, RecordBinary Rec>
+Tensor in_place(const char* op, const Tensor& x, const Tensor& other) {
   check_defined(op, "the operand", other);
   check_same_device(op, x, other);
   const DType dtype = result_type(x, other);
-  check_type(dtype == x.dtype(), op, ": the result is ", dtype, " and cannot be written into a tensor of ", x.dtype());
-  check_value(broadcast_shapes(op, x.shape(), other.shape()) == x.shape(), op, ": an operand of shape ", other.shape(),
-              " does not broadcast into a tensor of shape ", x.shape());
-  // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it is
-  // recorded, for x would be saved for its own gradient and hold itself alive.
+  check_type(dtype == x.dtype(), op, ": the result is ", dtype, " and cannot be written into a tensor of ",
+             x.dtype());
+  check_value(broadcast_shapes(op, x.shape(), other.shape()) == x.shape(), op, ": an operand of shape ",
+              other.shape(), " does not broadcast into a tensor of shape ", x.shape());
+  // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it
+  // is recorded, for x would be saved for its own gradient and hold itself alive.
   const bool shared = other.impl()->storage.get() == x.impl()->storage.get();
   const bool same = shared && other.impl()->offset == x.impl()->offset && other.shape() == x.shape() &&
                     other.strides() == x.strides() && !wants_grad(x, other);
@@ -110,16 +118,30 @@ template <auto Row, RecordBinary Rec> Tensor in_place(const char* op, const Tens
 
 }  // namespace
 
-Tensor add(const Tensor& a, const Tensor& b) { return arithmetic<&KernelTable::add, record_add>("add", promoted("add", a, b)); }
-Tensor sub(const Tensor& a, const Tensor& b) { return arithmetic<&KernelTable::sub, record_sub>("sub", promoted("sub", a, b)); }
-Tensor mul(const Tensor& a, const Tensor& b) { return arithmetic<&KernelTable::mul, record_mul>("mul", promoted("mul", a, b)); }
+Tensor add(const Tensor& a, const Tensor& b) {
+  return arithmetic<&KernelTable::add, record_add>("add", promoted("add", a, b));
+}
+Tensor sub(const Tensor& a, const Tensor& b) {
+  return arithmetic<&KernelTable::sub, record_sub>("sub", promoted("sub", a, b));
+}
+Tensor mul(const Tensor& a, const Tensor& b) {
+  return arithmetic<&KernelTable::mul, record_mul>("mul", promoted("mul", a, b));
+}
 Tensor div(const Tensor& a, const Tensor& b) {
   return arithmetic<&KernelTable::div, record_div>("div", promoted_to_float("div", a, b));
 }
-Tensor add_(const Tensor& x, const Tensor& other) { return in_place<&KernelTable::add, record_add>("add_", x, other); }
-Tensor sub_(const Tensor& x, const Tensor& other) { return in_place<&KernelTable::sub, record_sub>("sub_", x, other); }
-Tensor mul_(const Tensor& x, const Tensor& other) { return in_place<&KernelTable::mul, record_mul>("mul_", x, other); }
-Tensor div_(const Tensor& x, const Tensor& other) { return in_place<&KernelTable::div, record_div>("div_", x, other); }
+Tensor add_(const Tensor& x, const Tensor& other) {
+  return in_place<&KernelTable::add, record_add>("add_", x, other);
+}
+Tensor sub_(const Tensor& x, const Tensor& other) {
+  return in_place<&KernelTable::sub, record_sub>("sub_", x, other);
+}
+Tensor mul_(const Tensor& x, const Tensor& other) {
+  return in_place<&KernelTable::mul, record_mul>("mul_", x, other);
+}
+Tensor div_(const Tensor& x, const Tensor& other) {
+  return in_place<&KernelTable::div, record_div>("div_", x, other);
+}
 
 void add_into(const Tensor& sum, const Tensor& term) {
   GradMode off(false);
@@ -162,7 +184,8 @@ Tensor pow(const Tensor& base, const Tensor& exponent) {
 
 namespace {
 // At a tie each operand gets half, as in PyTorch.
-template <auto Row> Tensor extremum(const char* op, const Tensor& a, const Tensor& b, bool larger) {
+template <auto Row>
+Tensor extremum(const char* op, const Tensor& a, const Tensor& b, bool larger) {
   const Operands x = promoted(op, a, b);
   Tensor y = binary<Row>(op, x);
   if (wants_grad(x.a, x.b))
@@ -179,10 +202,15 @@ template <auto Row> Tensor extremum(const char* op, const Tensor& a, const Tenso
 }
 }  // namespace
 
-Tensor maximum(const Tensor& a, const Tensor& b) { return extremum<&KernelTable::maximum>("maximum", a, b, true); }
-Tensor minimum(const Tensor& a, const Tensor& b) { return extremum<&KernelTable::minimum>("minimum", a, b, false); }
+Tensor maximum(const Tensor& a, const Tensor& b) {
+  return extremum<&KernelTable::maximum>("maximum", a, b, true);
+}
+Tensor minimum(const Tensor& a, const Tensor& b) {
+  return extremum<&KernelTable::minimum>("minimum", a, b, false);
+}
 
-// ---- functions of one operand -----------------------------------------------------------------------------------------
+// ---- functions of one operand
+// -----------------------------------------------------------------------------------------
 Tensor neg(const Tensor& x) {
   Tensor y = run_unary<&KernelTable::neg>("neg", x);
   if (wants_grad(x)) record("neg", y, {x}, [](Backward& g) { g.set(0, neg(g.dy())); });
@@ -191,7 +219,8 @@ Tensor neg(const Tensor& x) {
 
 Tensor abs(const Tensor& x) {
   Tensor y = run_unary<&KernelTable::abs>("abs", x);
-  if (wants_grad(x)) record("abs", y, {x}, [x = save(x)](Backward& g) { g.set(0, mul(g.dy(), sign(g.get(x)))); });
+  if (wants_grad(x))
+    record("abs", y, {x}, [x = save(x)](Backward& g) { g.set(0, mul(g.dy(), sign(g.get(x)))); });
   return y;
 }
 
@@ -204,7 +233,8 @@ Tensor sign(const Tensor& x) {
 Tensor exp(const Tensor& x) {
   check_floating("exp", "input", x);
   Tensor y = run_unary<&KernelTable::exp>("exp", x);
-  if (wants_grad(x)) record("exp", y, {x}, [y = save_output(y)](Backward& g) { g.set(0, mul(g.dy(), g.get(y))); });
+  if (wants_grad(x))
+    record("exp", y, {x}, [y = save_output(y)](Backward& g) { g.set(0, mul(g.dy(), g.get(y))); });
   return y;
 }
 
@@ -219,11 +249,13 @@ Tensor sqrt(const Tensor& x) {
   check_floating("sqrt", "input", x);
   Tensor y = run_unary<&KernelTable::sqrt>("sqrt", x);
   if (wants_grad(x))
-    record("sqrt", y, {x}, [y = save_output(y)](Backward& g) { g.set(0, div(g.dy(), mul(g.get(y), scalar(2.0)))); });
+    record("sqrt", y, {x},
+           [y = save_output(y)](Backward& g) { g.set(0, div(g.dy(), mul(g.get(y), scalar(2.0)))); });
   return y;
 }
 
-// ---- comparisons, logic, choice ---------------------------------------------------------------------------------------
+// ---- comparisons, logic, choice
+// ---------------------------------------------------------------------------------------
 Tensor eq(const Tensor& a, const Tensor& b) { return compare<&KernelTable::eq>("eq", a, b); }
 Tensor ne(const Tensor& a, const Tensor& b) { return compare<&KernelTable::ne>("ne", a, b); }
 Tensor lt(const Tensor& a, const Tensor& b) { return compare<&KernelTable::lt>("lt", a, b); }
@@ -231,8 +263,12 @@ Tensor le(const Tensor& a, const Tensor& b) { return compare<&KernelTable::le>("
 Tensor gt(const Tensor& a, const Tensor& b) { return compare<&KernelTable::lt>("gt", b, a); }
 Tensor ge(const Tensor& a, const Tensor& b) { return compare<&KernelTable::le>("ge", b, a); }
 
-Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<&KernelTable::logical_and>("logical_and", a, b); }
-Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<&KernelTable::logical_or>("logical_or", a, b); }
+Tensor logical_and(const Tensor& a, const Tensor& b) {
+  return compare<&KernelTable::logical_and>("logical_and", a, b);
+}
+Tensor logical_or(const Tensor& a, const Tensor& b) {
+  return compare<&KernelTable::logical_or>("logical_or", a, b);
+}
 Tensor logical_not(const Tensor& x) { return run_unary<&KernelTable::logical_not>("logical_not", x); }
 
 Tensor where(const Tensor& condition, const Tensor& first, const Tensor& second) {
@@ -240,13 +276,14 @@ Tensor where(const Tensor& condition, const Tensor& first, const Tensor& second)
   check_type(condition.dtype() == DType::boolean, "where: condition must be bool, got ", condition.dtype());
   check_same_device("where", condition, first);
   const Operands x = promoted("where", first, second);
-  const Dims shape = broadcast_shapes("where", condition.shape(), broadcast_shapes("where", x.a.shape(), x.b.shape()));
+  const Dims shape =
+      broadcast_shapes("where", condition.shape(), broadcast_shapes("where", x.a.shape(), x.b.shape()));
   Tensor y = empty("where", shape, x.a.dtype(), x.a.device());
   launch<&KernelTable::where>(
       "where", y,
       WhereParams{y.data(), condition.data<bool>(), x.a.data(), x.b.data(),
-                  make_loop<4>(shape, {y.strides(), broadcast_strides(condition, shape), broadcast_strides(x.a, shape),
-                                       broadcast_strides(x.b, shape)})});
+                  make_loop<4>(shape, {y.strides(), broadcast_strides(condition, shape),
+                                       broadcast_strides(x.a, shape), broadcast_strides(x.b, shape)})});
   if (wants_grad(x.a, x.b))
     record("where", y, {x.a, x.b}, [c = save(condition), sa = x.a.shape(), sb = x.b.shape()](Backward& g) {
       const Tensor condition = g.get(c), zero = cast(scalar(0.0), g.dy().dtype());

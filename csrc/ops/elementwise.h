@@ -1,4 +1,5 @@
-// Arithmetic, comparisons and functions of single elements. Operands broadcast and are promoted as in PyTorch.
+// Arithmetic, comparisons and functions of single elements. Operands broadcast and are promoted as in
+// PyTorch.
 #pragma once
 #include "../core/tensor.h"
 

@@ -14,12 +14,14 @@ inline void check_floating(const char* op, const char* argument, const Tensor& x
   check_type(x.dtype() == DType::float32 || x.dtype() == DType::float64, op, ": ", argument,
              " must be float32 or float64, got ", x.dtype());
 }
-inline void check_same_dtype(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+inline void check_same_dtype(const char* op, const char* name_a, const Tensor& a, const char* name_b,
+                             const Tensor& b) {
   check_type(a.dtype() == b.dtype(), op, ": ", name_a, " is ", a.dtype(), " but ", name_b, " is ", b.dtype(),
              "; convert one with .to()");
 }
 inline void check_same_device(const char* op, const Tensor& a, const Tensor& b) {
-  check(a.device() == b.device(), ErrorKind::runtime, op, ": the operands are on different devices; move one with .to()");
+  check(a.device() == b.device(), ErrorKind::runtime, op,
+        ": the operands are on different devices; move one with .to()");
 }
 
 // dy summed over the dimensions that broadcasting added or stretched.
@@ -28,16 +30,20 @@ Tensor sum_to(const Tensor& dy, const Dims& shape);
 // Saved only where the gradient that needs it is wanted.
 inline Saved save_if(bool wanted, const Tensor& x) { return wanted ? save(x) : Saved{}; }
 
-inline Loop<2> unary_loop(const Tensor& y, const Tensor& x) { return make_loop<2>(y.shape(), {y.strides(), x.strides()}); }
+inline Loop<2> unary_loop(const Tensor& y, const Tensor& x) {
+  return make_loop<2>(y.shape(), {y.strides(), x.strides()});
+}
 
 // y = f(x), element by element.
-template <auto Row> Tensor run_unary(const char* op, const Tensor& x) {
+template <auto Row>
+Tensor run_unary(const char* op, const Tensor& x) {
   Tensor y = empty_like(x);
   launch<Row>(op, x, UnaryParams{y.data(), x.data(), unary_loop(y, x)});
   return y;
 }
 // dx = f'(saved) * dy by a fused kernel.
-template <auto Row> Tensor run_unary_grad(const char* op, const Tensor& dy, const Tensor& saved) {
+template <auto Row>
+Tensor run_unary_grad(const char* op, const Tensor& dy, const Tensor& saved) {
   Tensor dx = empty_like(saved);
   const Loop<3> loop = make_loop<3>(dx.shape(), {dx.strides(), dy.strides(), saved.strides()});
   launch<Row>(op, dy, UnaryGradParams{dx.data(), dy.data(), saved.data(), loop});

@@ -8,7 +8,9 @@ namespace fastnn {
 namespace {
 
 // A view of x, recorded with f as its backward.
-template <class F> Tensor view_of(const char* op, const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset, F&& f) {
+template <class F>
+Tensor view_of(const char* op, const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset,
+               F&& f) {
   Tensor y = alias(x, shape, strides, offset);
   y.impl()->is_view = true;
   if (wants_grad(x)) record(op, y, {x}, std::forward<F>(f));
@@ -58,11 +60,13 @@ Dims infer_shape(const Tensor& x, Dims shape) {
     }
   }
   if (unknown >= 0) {
-    check_value(known != 0 && x.numel() % known == 0, "reshape: a tensor of shape ", x.shape(), " cannot become ", shape);
+    check_value(known != 0 && x.numel() % known == 0, "reshape: a tensor of shape ", x.shape(),
+                " cannot become ", shape);
     shape[unknown] = x.numel() / known;
     known *= shape[unknown];
   }
-  check_value(known == x.numel(), "reshape: a tensor of shape ", x.shape(), " (", x.numel(), " elements) cannot become ", shape);
+  check_value(known == x.numel(), "reshape: a tensor of shape ", x.shape(), " (", x.numel(),
+              " elements) cannot become ", shape);
   return shape;
 }
 
@@ -77,7 +81,8 @@ Tensor reshape(const Tensor& x, const Dims& wanted) {
 }
 
 Tensor permute(const Tensor& x, const Dims& dims) {
-  check_value(dims.size() == x.dim(), "permute: ", dims, " must name each of the ", x.dim(), " dimensions once");
+  check_value(dims.size() == x.dim(), "permute: ", dims, " must name each of the ", x.dim(),
+              " dimensions once");
   Dims shape = dims, strides = dims, inverse = dims;
   unsigned seen = 0;
   for (int i = 0; i < dims.size(); ++i) {
@@ -104,7 +109,8 @@ Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1) {
 Tensor expand(const Tensor& x, const Dims& wanted) {
   Dims shape = wanted;
   const int lead = shape.size() - x.dim();
-  check_value(lead >= 0, "expand: a tensor of shape ", x.shape(), " cannot be expanded to fewer dimensions, ", wanted);
+  check_value(lead >= 0, "expand: a tensor of shape ", x.shape(), " cannot be expanded to fewer dimensions, ",
+              wanted);
   Dims strides(shape.size(), 0);
   for (int i = 0; i < shape.size(); ++i) {
     const int64_t have = i < lead ? 1 : x.size(i - lead);
@@ -151,7 +157,8 @@ Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
   return reshape(x, shape);
 }
 
-// ---- basic indexing ---------------------------------------------------------------------------------------------------
+// ---- basic indexing
+// ---------------------------------------------------------------------------------------------------
 namespace {
 
 Tensor sliced(const Tensor& x, const Slices& slices) {
@@ -189,7 +196,8 @@ Tensor slice(const Tensor& x, const Slices& slices) {
   Tensor y = sliced(x, slices);
   y.impl()->is_view = true;
   if (wants_grad(x))
-    record("slice", y, {x}, [shape = x.shape(), slices](Backward& g) { g.set(0, unslice(g.dy(), shape, slices)); });
+    record("slice", y, {x},
+           [shape = x.shape(), slices](Backward& g) { g.set(0, unslice(g.dy(), shape, slices)); });
   return y;
 }
 
@@ -228,7 +236,8 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   check_index(x.dim() > 0, "select: a 0-d tensor cannot be indexed");
   const int d = wrap_dim("select", dim, x.dim());
   const int64_t size = x.size(d);
-  check_index(index >= -size && index < size, "index ", index, " is out of range for dimension ", d, " of size ", size);
+  check_index(index >= -size && index < size, "index ", index, " is out of range for dimension ", d,
+              " of size ", size);
   Slices slices = whole(x);
   slices.dim[d] = {index < 0 ? index + size : index, 1, 1, true};
   return slice(x, slices);
@@ -236,8 +245,9 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
 
 Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length) {
   const int d = wrap_dim("narrow", dim, x.dim());
-  check_index(start >= 0 && length >= 0 && start <= x.size(d) && length <= x.size(d) - start, "narrow: ", length,
-              " elements from ", start, " do not fit dimension ", d, " of size ", x.size(d));
+  check_index(start >= 0 && length >= 0 && start <= x.size(d) && length <= x.size(d) - start,
+              "narrow: ", length, " elements from ", start, " do not fit dimension ", d, " of size ",
+              x.size(d));
   Slices slices = whole(x);
   slices.dim[d] = {start, 1, length, false};
   return slice(x, slices);
@@ -256,7 +266,8 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
     if (t.dim() == first.dim()) expected[d] = 0;
     Dims same = first.shape();
     same[d] = 0;
-    check_value(expected == same, "cat: shapes ", first.shape(), " and ", t.shape(), " differ outside dimension ", d);
+    check_value(expected == same, "cat: shapes ", first.shape(), " and ", t.shape(),
+                " differ outside dimension ", d);
     check_same_device("cat", first, t);
     shape[d] += t.size(d);
     dtype = promote(dtype, t.dtype());

@@ -26,7 +26,8 @@ struct Slices {
   Slice dim[kMaxDims];  // one per dimension of the tensor
 };
 Tensor slice(const Tensor& x, const Slices& slices);
-// A value to be written to a place of this shape: checked to broadcast, without surplus leading dimensions of size 1.
+// A value to be written to a place of this shape: checked to broadcast, without surplus leading dimensions of
+// size 1.
 Tensor fit_value(const Tensor& value, const Dims& place);
 void slice_put_(const Tensor& x, const Slices& slices, const Tensor& value);  // x[slices] = value
 Tensor select(const Tensor& x, int64_t dim, int64_t index);

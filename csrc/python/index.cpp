@@ -18,7 +18,8 @@ struct Key {
 };
 
 bool is_array(PyObject* o) {
-  return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) || PyList_Check(o) ||
+  return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) ||
+         PyList_Check(o) ||
          (!is_tensor(o) && !PyLong_Check(o) && py::hasattr(o, "__array_interface__") &&
           py::handle(o).attr("ndim").cast<int>() > 0);
 }

@@ -1,5 +1,5 @@
-// One line per op: a function of the module and, where it reads better, a method of Tensor. Nothing but conversion happens
-// here; the ops themselves are in csrc/ops.
+// One line per op: a function of the module and, where it reads better, a method of Tensor. Nothing but
+// conversion happens here; the ops themselves are in csrc/ops.
 #include <pybind11/stl.h>
 
 #include "ops/activation.h"
@@ -20,7 +20,8 @@ namespace fastnn {
 namespace {
 
 // A function of the module and a method of Tensor alike.
-template <class F, class... Extra> void both(py::module_& m, const char* name, F f, const char* doc, const Extra&... extra) {
+template <class F, class... Extra>
+void both(py::module_& m, const char* name, F f, const char* doc, const Extra&... extra) {
   m.def(name, f, doc, extra...);
   def_method(name, f, doc);
 }
@@ -35,20 +36,24 @@ Dims dims_of(const py::args& args) {  // x.reshape(2, 3) and x.reshape((2, 3))
 }
 
 Activation activation_of(const char* op, const std::string& name) {
-  check_value(name == "none" || name == "relu", op, ": activation must be 'none' or 'relu', got '", name, "'");
+  check_value(name == "none" || name == "relu", op, ": activation must be 'none' or 'relu', got '", name,
+              "'");
   return name == "relu" ? Activation::relu : Activation::none;
 }
 
 Pair pair_of(const char* op, const char* argument, const Dims& values) {  // 2 or (2, 2)
-  check_value(values.size() == 1 || values.size() == 2, op, ": ", argument, " must be one or two integers, got ", values);
+  check_value(values.size() == 1 || values.size() == 2, op, ": ", argument,
+              " must be one or two integers, got ", values);
   return {values[0], values.back()};
 }
 
-Tensor conv2d_binding(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const Dims& stride, const std::variant<Dims, std::string>& padding,
-                      const Dims& dilation, int64_t groups, const std::string& activation) {
+Tensor conv2d_binding(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const Dims& stride,
+                      const std::variant<Dims, std::string>& padding, const Dims& dilation, int64_t groups,
+                      const std::string& activation) {
   ConvOptions o{pair_of("conv2d", "stride", stride), {0, 0}, pair_of("conv2d", "dilation", dilation), groups};
   if (const auto* name = std::get_if<std::string>(&padding)) {
-    check_value(*name == "same" || *name == "valid", "conv2d: padding must be integers, 'same' or 'valid', got '", *name, "'");
+    check_value(*name == "same" || *name == "valid",
+                "conv2d: padding must be integers, 'same' or 'valid', got '", *name, "'");
     o.same = *name == "same";
   } else {
     o.padding = pair_of("conv2d", "padding", std::get<Dims>(padding));
@@ -57,11 +62,13 @@ Tensor conv2d_binding(const Tensor& x, const Tensor& w, const std::optional<Tens
 }
 
 Reduction reduction_of(const char* op, const std::string& name) {
-  check_value(name == "none" || name == "mean" || name == "sum", op, ": reduction must be 'none', 'mean' or 'sum', got '", name, "'");
+  check_value(name == "none" || name == "mean" || name == "sum", op,
+              ": reduction must be 'none', 'mean' or 'sum', got '", name, "'");
   return name == "none" ? Reduction::none : name == "mean" ? Reduction::mean : Reduction::sum;
 }
 
-PoolOptions pool_options(const char* op, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding) {
+PoolOptions pool_options(const char* op, const Dims& kernel, const std::optional<Dims>& stride,
+                         const Dims& padding) {
   PoolOptions o;
   o.kernel = pair_of(op, "kernel_size", kernel);
   o.stride = stride ? pair_of(op, "stride", *stride) : o.kernel;
@@ -70,7 +77,8 @@ PoolOptions pool_options(const char* op, const Dims& kernel, const std::optional
 }
 
 // max(x) is a tensor, max(x, dim) a pair of values and positions, as in PyTorch.
-template <Tensor (*of_all)(const Tensor&), std::pair<Tensor, Tensor> (*along)(const Tensor&, const Dims&, bool)>
+template <Tensor (*of_all)(const Tensor&),
+          std::pair<Tensor, Tensor> (*along)(const Tensor&, const Dims&, bool)>
 py::object extremum(const Tensor& x, const OptionalDims& dims, bool keepdim) {
   if (!dims) return py::cast(of_all(x));
   return py::cast(along(x, *dims, keepdim));
@@ -118,15 +126,19 @@ void define_ops(py::module_& m) {
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");
-  m.def("linear", [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const std::string& activation) {
-    return linear(x, w, bias.value_or(Tensor()), activation_of("linear", activation));
-  }, arg("x"), arg("w"), arg("bias") = none, arg("activation") = "none",
-        "act(x w^T + bias): x (..., in), w (out, in), bias (out) or None; activation 'none' or 'relu'.");
+  m.def(
+      "linear",
+      [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, const std::string& activation) {
+        return linear(x, w, bias.value_or(Tensor()), activation_of("linear", activation));
+      },
+      arg("x"), arg("w"), arg("bias") = none, arg("activation") = "none",
+      "act(x w^T + bias): x (..., in), w (out, in), bias (out) or None; activation 'none' or 'relu'.");
 
   // ---- convolution
-  m.def("conv2d", conv2d_binding, arg("input"), arg("weight"), arg("bias") = none, arg("stride") = 1, arg("padding") = 0,
-        arg("dilation") = 1, arg("groups") = 1, arg("activation") = "none",
-        "Two-dimensional convolution: input (N, C, H, W), weight (K, C / groups, R, S), bias (K,); padding also 'same' or 'valid'.");
+  m.def("conv2d", conv2d_binding, arg("input"), arg("weight"), arg("bias") = none, arg("stride") = 1,
+        arg("padding") = 0, arg("dilation") = 1, arg("groups") = 1, arg("activation") = "none",
+        "Two-dimensional convolution: input (N, C, H, W), weight (K, C / groups, R, S), bias (K,); padding "
+        "also 'same' or 'valid'.");
 
   // ---- reductions
   auto reduction = [&](const char* name, auto f, const char* doc) {
@@ -135,10 +147,13 @@ void define_ops(py::module_& m) {
   };
   reduction("sum", sum, "Sum over all dimensions or those named; of integers and bools as int64.");
   reduction("mean", mean, "Mean over all dimensions or those named.");
-  reduction("max", extremum<max, max>, "The largest element; with dim, a pair of values and their first positions. NaN wins.");
-  reduction("min", extremum<min, min>, "The smallest element; with dim, a pair of values and their first positions. NaN wins.");
+  reduction("max", extremum<max, max>,
+            "The largest element; with dim, a pair of values and their first positions. NaN wins.");
+  reduction("min", extremum<min, min>,
+            "The smallest element; with dim, a pair of values and their first positions. NaN wins.");
   reduction("argmax", argmax, "Position of the first largest element, in row-major order of the dimensions.");
-  reduction("argmin", argmin, "Position of the first smallest element, in row-major order of the dimensions.");
+  reduction("argmin", argmin,
+            "Position of the first smallest element, in row-major order of the dimensions.");
   reduction("all", all, "Whether every element differs from 0.");
   reduction("any", any, "Whether some element differs from 0.");
 
@@ -149,61 +164,90 @@ void define_ops(py::module_& m) {
   };
   along("softmax", softmax, "exp(x) / sum(exp(x)) along dim.");
   along("log_softmax", log_softmax, "log(softmax(x)) along dim.");
-  m.def("cross_entropy", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction,
-                            double label_smoothing, const std::optional<Tensor>& weight) {
-    return cross_entropy(x, target, weight.value_or(Tensor()), {reduction_of("cross_entropy", reduction), ignore_index, label_smoothing});
-  }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("label_smoothing") = 0.0,
-        arg("weight") = none, "-log softmax(x)[target] of logits (N, C, ...) and classes (N, ...), or distributions (N, C, ...).");
-  m.def("nll_loss", [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction, const std::optional<Tensor>& weight) {
-    return nll_loss(x, target, weight.value_or(Tensor()), ignore_index, reduction_of("nll_loss", reduction));
-  }, arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("weight") = none,
-        "-x[target] of log-probabilities (N, C, ...) and classes (N, ...).");
-  m.def("mse_loss", [](const Tensor& x, const Tensor& target, const std::string& reduction) {
-    return mse_loss(x, target, reduction_of("mse_loss", reduction));
-  }, arg("x"), arg("target"), arg("reduction") = "mean", "(x - target)^2.");
+  m.def(
+      "cross_entropy",
+      [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction,
+         double label_smoothing, const std::optional<Tensor>& weight) {
+        return cross_entropy(x, target, weight.value_or(Tensor()),
+                             {reduction_of("cross_entropy", reduction), ignore_index, label_smoothing});
+      },
+      arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean",
+      arg("label_smoothing") = 0.0, arg("weight") = none,
+      "-log softmax(x)[target] of logits (N, C, ...) and classes (N, ...), or distributions (N, C, ...).");
+  m.def(
+      "nll_loss",
+      [](const Tensor& x, const Tensor& target, int64_t ignore_index, const std::string& reduction,
+         const std::optional<Tensor>& weight) {
+        return nll_loss(x, target, weight.value_or(Tensor()), ignore_index,
+                        reduction_of("nll_loss", reduction));
+      },
+      arg("x"), arg("target"), arg("ignore_index") = -100, arg("reduction") = "mean", arg("weight") = none,
+      "-x[target] of log-probabilities (N, C, ...) and classes (N, ...).");
+  m.def(
+      "mse_loss",
+      [](const Tensor& x, const Tensor& target, const std::string& reduction) {
+        return mse_loss(x, target, reduction_of("mse_loss", reduction));
+      },
+      arg("x"), arg("target"), arg("reduction") = "mean", "(x - target)^2.");
 
   // ---- pooling
-  m.def("max_pool2d", [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
-                         const Dims& dilation, bool ceil_mode) {
-    PoolOptions o = pool_options("max_pool2d", kernel, stride, padding);
-    o.dilation = pair_of("max_pool2d", "dilation", dilation);
-    o.ceil_mode = ceil_mode;
-    return max_pool2d(x, o);
-  }, arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("dilation") = 1, arg("ceil_mode") = false,
-        "The largest element of each window of images (N, C, H, W); padding never wins, NaN does.");
-  m.def("avg_pool2d", [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
-                         bool count_include_pad, bool ceil_mode) {
-    PoolOptions o = pool_options("avg_pool2d", kernel, stride, padding);
-    o.count_include_pad = count_include_pad;
-    o.ceil_mode = ceil_mode;
-    return avg_pool2d(x, o);
-  }, arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("count_include_pad") = true,
-        arg("ceil_mode") = false, "The mean of each window of images (N, C, H, W).");
+  m.def(
+      "max_pool2d",
+      [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
+         const Dims& dilation, bool ceil_mode) {
+        PoolOptions o = pool_options("max_pool2d", kernel, stride, padding);
+        o.dilation = pair_of("max_pool2d", "dilation", dilation);
+        o.ceil_mode = ceil_mode;
+        return max_pool2d(x, o);
+      },
+      arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("dilation") = 1,
+      arg("ceil_mode") = false,
+      "The largest element of each window of images (N, C, H, W); padding never wins, NaN does.");
+  m.def(
+      "avg_pool2d",
+      [](const Tensor& x, const Dims& kernel, const std::optional<Dims>& stride, const Dims& padding,
+         bool count_include_pad, bool ceil_mode) {
+        PoolOptions o = pool_options("avg_pool2d", kernel, stride, padding);
+        o.count_include_pad = count_include_pad;
+        o.ceil_mode = ceil_mode;
+        return avg_pool2d(x, o);
+      },
+      arg("x"), arg("kernel_size"), arg("stride") = none, arg("padding") = 0, arg("count_include_pad") = true,
+      arg("ceil_mode") = false, "The mean of each window of images (N, C, H, W).");
 
   // ---- random numbers
   m.def("dropout", dropout, arg("x"), arg("p") = 0.5, arg("training") = true,
         "x / (1 - p) or, with probability p, 0; x itself when not training.");
-  method("uniform_", uniform_, "Uniform numbers in [low, high) everywhere.", arg("low") = 0.0, arg("high") = 1.0);
+  method("uniform_", uniform_, "Uniform numbers in [low, high) everywhere.", arg("low") = 0.0,
+         arg("high") = 1.0);
   method("normal_", normal_, "Normal numbers everywhere.", arg("mean") = 0.0, arg("std") = 1.0);
   m.def("_randint", randint);
   m.def("_manual_seed", manual_seed);
-  m.def("_rng_state", [] { const GeneratorState s = generator_state(); return std::pair(s.seed, s.draws); });
+  m.def("_rng_state", [] {
+    const GeneratorState s = generator_state();
+    return std::pair(s.seed, s.draws);
+  });
   m.def("_set_rng_state", [](uint64_t seed, uint64_t draws) { set_generator_state({seed, draws}); });
 
   // ---- optimisers
-  m.def("sgd_step", [](const Tensors& params, const Tensors& grads, const Tensors& buffers, double lr, double momentum,
-                       double dampening, double weight_decay, bool nesterov, bool maximize, bool first_step) {
+  m.def("sgd_step", [](const Tensors& params, const Tensors& grads, const Tensors& buffers, double lr,
+                       double momentum, double dampening, double weight_decay, bool nesterov, bool maximize,
+                       bool first_step) {
     sgd_step(params, grads, buffers, {lr, momentum, dampening, weight_decay, nesterov, maximize, first_step});
   });
-  m.def("adam_step", [](const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq, double lr,
-                        double beta1, double beta2, double eps, double weight_decay, bool decoupled, bool maximize, int64_t step) {
-    adam_step(params, grads, exp_avg, exp_avg_sq, {lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step});
+  m.def("adam_step", [](const Tensors& params, const Tensors& grads, const Tensors& exp_avg,
+                        const Tensors& exp_avg_sq, double lr, double beta1, double beta2, double eps,
+                        double weight_decay, bool decoupled, bool maximize, int64_t step) {
+    adam_step(params, grads, exp_avg, exp_avg_sq,
+              {lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step});
   });
 
   // ---- indexing
   both(m, "nonzero", nonzero, "Coordinates of the elements that are not 0: shape (n, dimensions).");
-  m.def("gather", gather, arg("x"), arg("dim"), arg("index"), "x at index along dim, the other coordinates being the index's own.");
-  method("gather", gather, "x at index along dim, the other coordinates being the index's own.", arg("dim"), arg("index"));
+  m.def("gather", gather, arg("x"), arg("dim"), arg("index"),
+        "x at index along dim, the other coordinates being the index's own.");
+  method("gather", gather, "x at index along dim, the other coordinates being the index's own.", arg("dim"),
+         arg("index"));
 
   // ---- copies
   method("contiguous", contiguous, "This tensor in row-major memory.");
@@ -213,42 +257,67 @@ void define_ops(py::module_& m) {
   method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
   m.def("_cast", cast, arg("x"), arg("dtype"));
   m.def("_to_device", to_device, arg("x"), arg("device"));
-  m.def("result_type", result_type, arg("a"), arg("b"), "The dtype in which two operands, tensors or numbers, meet.");
+  m.def("result_type", result_type, arg("a"), arg("b"),
+        "The dtype in which two operands, tensors or numbers, meet.");
   m.def("_numel", [](const Tensor& x) { return x.numel(); });
-  method("is_contiguous", [](const Tensor& x) { return x.is_contiguous(); }, "Whether the memory is row-major without gaps.");
-  method("stride", [](const Tensor& x) { return x.strides(); }, "Distance in elements to the next along each dimension.");
-  method("data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); }, "Address of the first element.");
-  method("storage_offset", [](const Tensor& x) { return x.impl()->offset; }, "Position of the first element in its storage.");
+  method(
+      "is_contiguous", [](const Tensor& x) { return x.is_contiguous(); },
+      "Whether the memory is row-major without gaps.");
+  method(
+      "stride", [](const Tensor& x) { return x.strides(); },
+      "Distance in elements to the next along each dimension.");
+  method(
+      "data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); },
+      "Address of the first element.");
+  method(
+      "storage_offset", [](const Tensor& x) { return x.impl()->offset; },
+      "Position of the first element in its storage.");
   m.def("_zeros", [](const Dims& shape, DType dtype, Device device) { return zeros(shape, dtype, device); });
-  m.def("_empty", [](const Dims& shape, DType dtype, Device device) { return empty("empty", shape, dtype, device); });
-  m.def("_full", [](const Dims& shape, const Tensor& v, DType dtype, Device device) { return full(shape, v, dtype, device); });
+  m.def("_empty",
+        [](const Dims& shape, DType dtype, Device device) { return empty("empty", shape, dtype, device); });
+  m.def("_full", [](const Dims& shape, const Tensor& v, DType dtype, Device device) {
+    return full(shape, v, dtype, device);
+  });
   m.def("_arange", arange);
   m.def("zeros_like", zeros_like, arg("x"), "Zeros in the shape, dtype and layout of x.");
   m.def("ones_like", ones_like, arg("x"), "Ones in the shape, dtype and layout of x.");
-  m.def("empty_like", [](const Tensor& x) { return empty_like(x); }, arg("x"), "Uninitialised memory in the shape of x.");
+  m.def(
+      "empty_like", [](const Tensor& x) { return empty_like(x); }, arg("x"),
+      "Uninitialised memory in the shape of x.");
 
   // ---- views
-  method("reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, dims_of(shape)); },
-         "The same elements in another shape; one dimension may be -1. Shares memory where strides allow.");
-  method("view", [](const Tensor& x, const py::args& shape) {
-    Tensor y = reshape(x, dims_of(shape));
-    check(y.impl()->storage.get() == x.impl()->storage.get(), ErrorKind::runtime,
-          "view: the strides of this tensor do not allow that shape without a copy; use reshape()");
-    return y;
-  }, "As reshape, but always shares memory.");
-  method("permute", [](const Tensor& x, const py::args& dims) { return permute(x, dims_of(dims)); }, "Dimensions in another order.");
-  method("expand", [](const Tensor& x, const py::args& shape) { return expand(x, dims_of(shape)); },
-         "Repeats dimensions of size 1 without copying.");
-  m.def("reshape", reshape, arg("x"), arg("shape"), "The same elements in another shape; one dimension may be -1.");
+  method(
+      "reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, dims_of(shape)); },
+      "The same elements in another shape; one dimension may be -1. Shares memory where strides allow.");
+  method(
+      "view",
+      [](const Tensor& x, const py::args& shape) {
+        Tensor y = reshape(x, dims_of(shape));
+        check(y.impl()->storage.get() == x.impl()->storage.get(), ErrorKind::runtime,
+              "view: the strides of this tensor do not allow that shape without a copy; use reshape()");
+        return y;
+      },
+      "As reshape, but always shares memory.");
+  method(
+      "permute", [](const Tensor& x, const py::args& dims) { return permute(x, dims_of(dims)); },
+      "Dimensions in another order.");
+  method(
+      "expand", [](const Tensor& x, const py::args& shape) { return expand(x, dims_of(shape)); },
+      "Repeats dimensions of size 1 without copying.");
+  m.def("reshape", reshape, arg("x"), arg("shape"),
+        "The same elements in another shape; one dimension may be -1.");
   m.def("permute", permute, arg("x"), arg("dims"), "Dimensions in another order.");
   m.def("transpose", transpose, arg("x"), arg("dim0"), arg("dim1"), "Two dimensions swapped.");
   method("transpose", transpose, "Two dimensions swapped.", arg("dim0"), arg("dim1"));
-  m.def("squeeze", squeeze, arg("x"), arg("dim") = none, "Without dimensions of size 1 (or without that one).");
+  m.def("squeeze", squeeze, arg("x"), arg("dim") = none,
+        "Without dimensions of size 1 (or without that one).");
   method("squeeze", squeeze, "Without dimensions of size 1 (or without that one).", arg("dim") = none);
   m.def("unsqueeze", unsqueeze, arg("x"), arg("dim"), "With a new dimension of size 1.");
   method("unsqueeze", unsqueeze, "With a new dimension of size 1.", arg("dim"));
-  m.def("flatten", flatten, arg("x"), arg("start_dim") = 0, arg("end_dim") = -1, "Dimensions start_dim..end_dim merged into one.");
-  method("flatten", flatten, "Dimensions start_dim..end_dim merged into one.", arg("start_dim") = 0, arg("end_dim") = -1);
+  m.def("flatten", flatten, arg("x"), arg("start_dim") = 0, arg("end_dim") = -1,
+        "Dimensions start_dim..end_dim merged into one.");
+  method("flatten", flatten, "Dimensions start_dim..end_dim merged into one.", arg("start_dim") = 0,
+         arg("end_dim") = -1);
   m.def("cat", cat, arg("tensors"), arg("dim") = 0, "Tensors joined along a dimension.");
   m.def("narrow", narrow, arg("x"), arg("dim"), arg("start"), arg("length"), "A range of one dimension.");
 }
