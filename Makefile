@@ -20,7 +20,7 @@ help:
 	@echo 'make lint     clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format   apply clang-format and ruff'
 	@echo 'make stubs    write the types of the extension module'
-	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 7 minutes)'
+	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 5 minutes)'
 	@echo 'make docs     build the documentation into docs/_build/html'
 	@echo 'make clean    remove the environment and everything built'
 
