@@ -180,7 +180,7 @@ def test_none_and_strangers_instead_of_a_tensor():
         x.copy_,
         x.fill_,
     ):
-        with pytest.raises(TypeError, match="must be a Tensor, got None"):
+        with pytest.raises(TypeError, match="incompatible function arguments"):
             f(None)
     for f in (fn.Tensor.numpy, fn.Tensor.__array__, fn.Tensor.tolist):
         with pytest.raises(TypeError):
