@@ -65,8 +65,8 @@ template <>
 struct type_caster<fastnn::Tensor> {
   PYBIND11_TYPE_CASTER(fastnn::Tensor, const_name("fastnn._C.Tensor"));
   bool load(handle source, bool) {
-    // An argument that may be left out is a std::optional<Tensor>. Otherwise None is refused here, and pybind11's message
-    // names the op, its arguments and what was given.
+    // An argument that may be left out is a std::optional<Tensor>. Otherwise None is refused here, and
+    // pybind11's message names the op, its arguments and what was given.
     if (source.is_none()) return false;
     if (!fastnn::is_tensor(source.ptr())) return fastnn::to_operand(source.ptr(), &value);
     value = fastnn::unwrap(source.ptr());
