@@ -8,9 +8,18 @@ namespace fastnn {
 
 enum class Status : int { ok, need_workspace, cancelled, device_error };
 
+// How exact float32 matrix products and convolutions are. `fp32` is always allowed to a kernel; the others
+// let it round operands to fewer bits for tensor cores, summing in float32.
+enum class Precision : int { fp32, tf32, bf16, fp16 };
+
 struct Context {
-  int threads = 1;         // how many may run at once; results never depend on it
-  void* stream = nullptr;  // CUDA stream, unused on the CPU
+  int threads = 1;  // how many may run at once; results never depend on it
+  Precision precision = Precision::fp32;
+
+  // CUDA only
+  void* stream = nullptr;
+  int capability = 0;  // 10 * major + minor
+  int multiprocessors = 0;
 
   // Scratch memory. A kernel asks once, before it writes anything; see workspace().
   char* scratch = nullptr;
