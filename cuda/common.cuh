@@ -68,7 +68,10 @@ Status launch(const Context& ctx, dim3 grid, dim3 block, size_t shared, const Ar
       told |= 1ull << device;
     }
   }
-  Kernel<<<grid, block, shared, static_cast<cudaStream_t>(ctx.stream)> > >(args...);
+  const cudaStream_t stream = static_cast<cudaStream_t>(ctx.stream);
+  // clang-format off
+  Kernel<<<grid, block, shared, stream>>>(args...);
+  // clang-format on
   return cudaPeekAtLastError() == cudaSuccess ? Status::ok : Status::device_error;
 #endif
 }
