@@ -42,10 +42,10 @@ def test_in_place_by_itself_holds_nothing_alive():
         y.mul_(y)
 
     once()
-    used = fn._C._memory_stats()["used"]
+    used = fn._C._memory_stats("cpu")["used"]
     for _ in range(20):
         once()
-    assert fn._C._memory_stats()["used"] == used
+    assert fn._C._memory_stats("cpu")["used"] == used
 
 
 def test_view_taken_before_a_recorded_write_is_refused():

@@ -21,8 +21,8 @@ def x(*shape):
 
 def refused_or_small(f) -> None:
     """f() raises an error with a message, or returns something small; in both cases little memory was asked for."""
-    fn._C._reset_peak_memory()
-    before = fn._C._memory_stats()["peak"]
+    fn._C._reset_peak_memory("cpu")
+    before = fn._C._memory_stats("cpu")["peak"]
     try:
         result = f()
     except CLEAR as error:
@@ -34,7 +34,7 @@ def refused_or_small(f) -> None:
                 assert all(n >= 0 for n in t.shape)
     assert message
     assert not message.startswith("std::")
-    assert fn._C._memory_stats()["peak"] - before < 1 << 27
+    assert fn._C._memory_stats("cpu")["peak"] - before < 1 << 27
 
 
 def affordable(*sizes) -> bool:

@@ -50,7 +50,7 @@ def test_any_allocation_of_a_training_step_may_fail(name):
         optimizer = OPTIMIZERS[name](model)
         before = weights(model)
         gc.collect()
-        used = fn._C._memory_stats()["used"]
+        used = fn._C._memory_stats("cpu")["used"]
         fn._C._fail_allocation_after(n)
         try:
             train_step(model, optimizer)
@@ -66,7 +66,7 @@ def test_any_allocation_of_a_training_step_may_fail(name):
         optimizer.zero_grad()
         optimizer = OPTIMIZERS[name](model)
         gc.collect()
-        assert fn._C._memory_stats()["used"] == used, f"allocation {n} left memory behind"
+        assert fn._C._memory_stats("cpu")["used"] == used, f"allocation {n} left memory behind"
         fn.manual_seed(3)
         net()  # the random state that the reference had
         train_step(model, optimizer)
@@ -149,31 +149,31 @@ def test_a_training_loop_asks_the_system_for_nothing_after_warm_up():
     for _ in range(5):
         train_step(model, optimizer)
     gc.collect()
-    before = fn._C._memory_stats()
+    before = fn._C._memory_stats("cpu")
     for _ in range(20):
         train_step(model, optimizer)
-    after = fn._C._memory_stats()
+    after = fn._C._memory_stats("cpu")
     assert after["system_calls"] == before["system_calls"]
     assert after["used"] == before["used"]
 
 
 def test_statistics():
     fn.empty_cache()
-    before = fn._C._memory_stats()
+    before = fn._C._memory_stats("cpu")
     assert before["cached"] == 0
     x = fn.zeros(1 << 20)
-    held = fn._C._memory_stats()
+    held = fn._C._memory_stats("cpu")
     assert 4 << 20 <= held["used"] - before["used"] <= 5 << 20
     assert held["system_calls"] > before["system_calls"]
     del x
-    kept = fn._C._memory_stats()
+    kept = fn._C._memory_stats("cpu")
     assert kept["used"] == before["used"]
     assert kept["cached"] == held["used"] - before["used"]
     x = fn.zeros(1 << 20)
-    assert fn._C._memory_stats()["system_calls"] == kept["system_calls"]
+    assert fn._C._memory_stats("cpu")["system_calls"] == kept["system_calls"]
     del x
     fn.empty_cache()
-    assert fn._C._memory_stats()["cached"] == 0
+    assert fn._C._memory_stats("cpu")["cached"] == 0
 
 
 def training_loop() -> Path | None:

@@ -228,7 +228,7 @@ def test_tensors_made_in_one_thread_and_freed_in_another():
             x = fn.ones(64 * (j % 7 + 1), requires_grad=True)
             box[(i * 7 + j) % 64] = (x * i).exp()  # frees what another thread put there
 
-    used = fn._C._memory_stats()["used"]
+    used = fn._C._memory_stats("cpu")["used"]
     in_threads(8, work)
     box.clear()
-    assert fn._C._memory_stats()["used"] == used
+    assert fn._C._memory_stats("cpu")["used"] == used

@@ -18,6 +18,8 @@ struct Context {
 
   // CUDA only
   void* stream = nullptr;
+  int device = 0;
+  int stream_number = 0;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
 

@@ -1,8 +1,10 @@
+// Which backends there are: the CPU's always; CUDA's is a library that is opened at the first question about
+// it.
 #pragma once
 #include "backend.h"
 
 namespace fastnn {
 
-const char* cuda_why_not();  // null when CUDA can be used
+const char* cuda_why_not();  // null when CUDA can be used; else a sentence
 
 }  // namespace fastnn

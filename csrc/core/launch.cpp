@@ -1,6 +1,8 @@
 #include "launch.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 
 namespace fastnn {
 
@@ -38,19 +40,29 @@ InterruptWatch::~InterruptWatch() {
   if (--watchers == 0) sigaction(SIGINT, &previous_action, nullptr);
 }
 
-const Backend& backend_of(Device device) {
-  const Backend* backend = find_backend(device.type);
-  if (!backend) [[unlikely]]
-    fail(ErrorKind::runtime, "the CUDA backend is not available; fastnn.cuda.why_not() says why");
-  return *backend;
+namespace {
+thread_local Precision current_precision = Precision::fp32;
+}
+Precision precision() { return current_precision; }
+void set_precision(Precision precision) { current_precision = precision; }
+
+bool waits_for_kernels() {
+  static const bool wanted = [] {
+    const char* setting = getenv("FASTNN_SYNC");
+    return setting && *setting && strcmp(setting, "0") != 0;
+  }();
+  return wanted;
 }
 
 void fail_launch(const char* op, Status, Device device) {
-  fail(ErrorKind::runtime, op, ": the kernel failed on ", backend_of(device).name);
+  fail(ErrorKind::runtime, op, ": failed on ", device, ": ", backend_of(device).error(),
+       device.type == DeviceType::cpu || waits_for_kernels()
+           ? ""
+           : " (the device runs behind: an earlier op may be the cause; FASTNN_SYNC=1 finds it)");
 }
 
 void fail_no_kernel(const char* op, DType dtype, Device device) {
-  fail(ErrorKind::type, op, ": not defined for ", dtype, " on ", backend_of(device).name,
+  fail(ErrorKind::type, op, ": not defined for ", dtype, " on ", device,
        dtype == DType::bfloat16 || dtype == DType::float16 ? " (a storage type: compute in float32)" : "");
 }
 

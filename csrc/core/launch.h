@@ -70,7 +70,12 @@ class InterruptWatch {
 
 [[noreturn]] void fail_launch(const char* op, Status status, Device device);
 [[noreturn]] void fail_no_kernel(const char* op, DType dtype, Device device);
-const Backend& backend_of(Device device);
+// The calling thread's; kernels of matrix products and convolutions read it.
+Precision precision();
+void set_precision(Precision precision);
+
+// FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
+bool waits_for_kernels();
 
 template <auto Row, class P>
 void launch(const char* op, DType dtype, Device device, const P& params) {
@@ -79,7 +84,9 @@ void launch(const char* op, DType dtype, Device device, const P& params) {
   if (!kernel) [[unlikely]]
     fail_no_kernel(op, dtype, device);
   Context& ctx = backend.context(device.index);
-  const double nanoseconds = cost(params);
+  ctx.precision = precision();
+  // A device only queues the work: there is nothing to wait for or to stop.
+  const double nanoseconds = device.type == DeviceType::cpu ? cost(params) : 0;
   for (;;) {
     Status status;
     {
@@ -87,6 +94,8 @@ void launch(const char* op, DType dtype, Device device, const P& params) {
       InterruptWatch watch(ctx, cancellable<P> && nanoseconds > kWatchSignalsAbove);
       status = kernel(ctx, params);
     }
+    if (status == Status::ok && device.type != DeviceType::cpu && waits_for_kernels())
+      status = backend.synchronize(device.index);
     if (status == Status::ok) return;
     if (status == Status::need_workspace) {
       if (!backend.reserve(ctx, ctx.scratch_needed))

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <bit>
 #include <mutex>
+#include <new>
+#include <ostream>
 
-#include "../backend/backend.h"
+#include "../backend/loader.h"
 #include "check.h"
 
 namespace fastnn {
@@ -80,11 +82,19 @@ struct Bin {
     return true;
   }
 };
-constexpr int kMaxDevices = 8;
 struct TensorPool {
   SpinLock lock;
-  Bin bins[kBins];
+  Bin* bins[kMaxStreams] = {};  // kBins each, made when the stream gets its first block back
   int64_t used = 0, cached = 0, peak = 0;
+  int64_t system_calls = 0;
+
+  Bin* bins_of(int stream) {
+    if (!bins[stream]) {
+      bins[stream] = new (std::nothrow) Bin[kBins];
+      ++system_calls;
+    }
+    return bins[stream];
+  }
 };
 TensorPool& tensor_pool(Device d) {
   static TensorPool(&pools)[kDeviceTypes][kMaxDevices] = *new TensorPool[1][kDeviceTypes][kMaxDevices];
@@ -94,16 +104,33 @@ TensorPool& tensor_pool(Device d) {
 void empty_cache_of(Device d, const Backend& backend) {
   TensorPool& pool = tensor_pool(d);
   std::lock_guard guard(pool.lock);
-  for (int b = 0; b < kBins; ++b) {
-    Bin& bin = pool.bins[b];
-    while (bin.count > 0) {
-      backend.release(bin.blocks[--bin.count], bin_bytes(b), d.index);
-      pool.cached -= static_cast<int64_t>(bin_bytes(b));
-    }
+  for (Bin* bins : pool.bins) {
+    if (!bins) continue;
+    for (int b = 0; b < kBins; ++b)
+      while (bins[b].count > 0) {
+        backend.release(bins[b].blocks[--bins[b].count], bin_bytes(b), d.index);
+        pool.cached -= static_cast<int64_t>(bin_bytes(b));
+      }
   }
 }
 
+uint8_t current_stream(const Backend& backend, Device d) {
+  return backend.streams ? static_cast<uint8_t>(backend.context(d.index).stream_number) : 0;
+}
+
 }  // namespace
+
+const Backend& backend_of(Device device) {
+  if (device.type == DeviceType::cpu) return cpu_backend();
+  const Backend* backend = find_backend(device.type);
+  if (!backend) [[unlikely]]
+    fail(ErrorKind::runtime, device, " cannot be used: ", cuda_why_not());
+  const int count = backend->device_count();
+  if (device.index >= count) [[unlikely]]
+    fail(ErrorKind::runtime, "there is no ", device, ": CUDA sees ", count,
+         count == 1 ? " device" : " devices", ", the first is cuda:0");
+  return *backend;
+}
 
 void* small_alloc(size_t bytes) {
   const size_t cls = (bytes + kStep - 1) / kStep;
@@ -141,83 +168,88 @@ void small_free(void* p, size_t bytes) {
   pool.free[cls] = object;
 }
 
-void* tensor_alloc(size_t bytes, Device device) {
-  if (bytes == 0) return nullptr;
+Block tensor_alloc(size_t bytes, Device device) {
+  if (bytes == 0) return {nullptr, 0};
   check(bytes < (size_t{1} << 46), ErrorKind::memory, "out of memory: a tensor of ", bytes,
         " bytes cannot be had");
+  const Backend& backend = backend_of(device);
   const int b = bin_of(bytes);
-  const size_t rounded = bin_bytes(b);
+  const size_t size = backend.exact_memory ? bytes : bin_bytes(b);
   TensorPool& pool = tensor_pool(device);
-  void* p = nullptr;
+  Block block{nullptr, current_stream(backend, device)};
   if (planned_failure())
     fail(ErrorKind::memory, "out of memory: allocating ", bytes, " bytes failed (planned by a test)");
-  {
+  if (!backend.exact_memory) {
     std::lock_guard guard(pool.lock);
-    Bin& bin = pool.bins[b];
-    if (bin.count > 0) {
-      p = bin.blocks[--bin.count];
-      pool.cached -= static_cast<int64_t>(rounded);
+    Bin* bins = pool.bins_of(block.stream);
+    if (bins && bins[b].count > 0) {
+      block.data = bins[b].blocks[--bins[b].count];
+      pool.cached -= static_cast<int64_t>(size);
     }
   }
-  if (!p) {
-    const Backend& backend = *find_backend(device.type);
+  if (!block.data) {
     system_calls.fetch_add(1, std::memory_order_relaxed);
-    p = backend.allocate(rounded, device.index);
-    if (!p) {
+    block.data = backend.allocate(size, device.index);
+    if (!block.data) {
       empty_cache_of(device, backend);
-      p = backend.allocate(rounded, device.index);
+      block.data = backend.allocate(size, device.index);
     }
-    if (!p)
-      fail(ErrorKind::memory, "out of memory: a tensor of ", bytes, " bytes could not be had on ",
-           backend.name);
+    if (!block.data)
+      fail(ErrorKind::memory, "out of memory: a tensor of ", bytes, " bytes could not be had on ", device);
   }
   std::lock_guard guard(pool.lock);
-  pool.used += static_cast<int64_t>(rounded);
+  pool.used += static_cast<int64_t>(size);
   if (pool.used > pool.peak) pool.peak = pool.used;
-  return p;
+  return block;
 }
 
-void tensor_free(void* p, size_t bytes, Device device) {
-  if (!p) return;
+void tensor_free(Block block, size_t bytes, Device device, uint32_t others) {
+  if (!block.data) return;
+  const Backend& backend = *find_backend(device.type);
   const int b = bin_of(bytes);
-  const int64_t rounded = static_cast<int64_t>(bin_bytes(b));
+  const size_t size = backend.exact_memory ? bytes : bin_bytes(b);
+  for (int s = 0; others >> s; ++s)
+    if (others >> s & 1)
+      backend.streams->order(device.index, backend.streams->handle(device.index, s),
+                             backend.streams->handle(device.index, block.stream));
   TensorPool& pool = tensor_pool(device);
   {
     std::lock_guard guard(pool.lock);
-    pool.used -= rounded;
-    if (pool.bins[b].push(p)) {
-      pool.cached += rounded;
+    pool.used -= static_cast<int64_t>(size);
+    Bin* bins = backend.exact_memory ? nullptr : pool.bins_of(block.stream);
+    if (bins && bins[b].push(block.data)) {
+      pool.cached += static_cast<int64_t>(size);
       return;
     }
   }
-  find_backend(device.type)->release(p, static_cast<size_t>(rounded), device.index);
+  backend.release(block.data, size, device.index);
 }
 
 void empty_cache() {
-  for (int type = 0; type < kDeviceTypes; ++type)
-    if (const Backend* backend = find_backend(static_cast<DeviceType>(type)))
-      for (int i = 0; i < kMaxDevices; ++i)
-        empty_cache_of({static_cast<DeviceType>(type), static_cast<int8_t>(i)}, *backend);
+  for (const DeviceType type : {DeviceType::cpu, DeviceType::cuda})
+    for (int i = 0; i < kMaxDevices; ++i) {
+      const Device device{type, static_cast<int8_t>(i)};
+      // Where nothing is kept no backend is asked for, lest the question alone loads one.
+      if (tensor_pool(device).cached > 0) empty_cache_of(device, *find_backend(type));
+    }
 }
 
-MemoryStats memory_stats(DeviceType type) {
-  MemoryStats stats{0, 0, 0, system_calls.load()};
-  for (int i = 0; i < kMaxDevices; ++i) {
-    TensorPool& pool = tensor_pool({type, static_cast<int8_t>(i)});
-    std::lock_guard guard(pool.lock);
-    stats.used += pool.used, stats.cached += pool.cached, stats.peak += pool.peak;
-  }
-  return stats;
+MemoryStats memory_stats(Device device) {
+  TensorPool& pool = tensor_pool(device);
+  std::lock_guard guard(pool.lock);
+  return {pool.used, pool.cached, pool.peak, system_calls.load() + pool.system_calls};
 }
 
-void reset_peak_memory(DeviceType type) {
-  for (int i = 0; i < kMaxDevices; ++i) {
-    TensorPool& pool = tensor_pool({type, static_cast<int8_t>(i)});
-    std::lock_guard guard(pool.lock);
-    pool.peak = pool.used;
-  }
+void reset_peak_memory(Device device) {
+  TensorPool& pool = tensor_pool(device);
+  std::lock_guard guard(pool.lock);
+  pool.peak = pool.used;
 }
 
 void fail_allocation_after(int64_t n) { fail_after.store(n); }
+
+std::ostream& operator<<(std::ostream& out, Device device) {
+  return device.type == DeviceType::cpu ? out << "cpu" : out << "cuda:" << static_cast<int>(device.index);
+}
 
 }  // namespace fastnn

@@ -5,16 +5,23 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <iosfwd>
 
 #include "../backend/dtype.h"
 
 namespace fastnn {
+
+struct Backend;
 
 struct Device {
   DeviceType type = DeviceType::cpu;
   int8_t index = 0;
   bool operator==(const Device&) const = default;
 };
+std::ostream& operator<<(std::ostream& out, Device device);
+
+// The backend of a device that exists and can be used; else an error that says why not.
+const Backend& backend_of(Device device);
 
 void* small_alloc(size_t bytes);
 void small_free(void* p, size_t bytes);
@@ -25,17 +32,24 @@ struct Pooled {
   static void operator delete(void* p, size_t bytes) { small_free(p, bytes); }
 };
 
-void* tensor_alloc(size_t bytes,
+// A block of device memory and the stream whose work it is ordered with: freed, it serves again on that
+// stream.
+struct Block {
+  void* data;
+  uint8_t stream;
+};
+Block tensor_alloc(size_t bytes,
                    Device device);  // throws Error(memory) when there is none, after emptying the cache
-void tensor_free(void* p, size_t bytes, Device device);
+// `others`: bit per stream that has used the block too; its own then waits for them.
+void tensor_free(Block block, size_t bytes, Device device, uint32_t others);
 void empty_cache();
 
 struct MemoryStats {
   int64_t used, cached, peak;  // bytes in tensors, bytes kept for reuse, the largest `used` so far
   int64_t system_calls;        // blocks asked of the device so far; constant once a loop has warmed up
 };
-MemoryStats memory_stats(DeviceType type);
-void reset_peak_memory(DeviceType type);
+MemoryStats memory_stats(Device device);
+void reset_peak_memory(Device device);
 
 // For tests: the n-th allocation from now fails (1 is the next; 0 switches this off).
 void fail_allocation_after(int64_t n);

@@ -16,7 +16,7 @@ class Watches;
 // tensors; `history` those that were recorded, so that it notices views taken before.
 class Storage : public Pooled {
  public:
-  Storage(size_t bytes, Device device) : data(tensor_alloc(bytes, device)), bytes(bytes), device(device) {}
+  Storage(size_t bytes, Device device) : Storage(tensor_alloc(bytes, device), bytes, device) {}
   Storage(void* data, size_t bytes, Device device, void (*deleter)(void*),
           void* owner)  // memory of somebody else's
       : data(data), bytes(bytes), device(device), deleter_(deleter), owner_(owner) {}
@@ -24,7 +24,7 @@ class Storage : public Pooled {
     if (deleter_)
       deleter_(owner_);
     else
-      tensor_free(data, bytes, device);
+      tensor_free({data, stream_}, bytes, device, other_streams_.load(std::memory_order_relaxed));
   }
   void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
@@ -32,15 +32,26 @@ class Storage : public Pooled {
   }
   bool unique() const { return refs_.load(std::memory_order_acquire) == 1; }
   bool borrowed() const { return deleter_ != nullptr; }
+  // Work on another stream than the one it was made on uses this memory: it is not reused before that is
+  // done.
+  void used_on(int stream) {
+    if (stream != stream_) other_streams_.fetch_or(1u << stream, std::memory_order_relaxed);
+  }
 
   void* const data;
   const size_t bytes;
   const Device device;
   std::atomic<uint32_t> version{0}, history{0};
   bool read_only = false;  // memory lent by a read-only NumPy array
+  bool pinned = false;     // host memory that CUDA devices read by themselves
 
  private:
+  Storage(Block block, size_t bytes, Device device)
+      : data(block.data), bytes(bytes), device(device), stream_(block.stream) {}
+
   std::atomic<uint32_t> refs_{1};
+  std::atomic<uint32_t> other_streams_{0};
+  const uint8_t stream_ = 0;
   void (*deleter_)(void*) = nullptr;
   void* owner_ = nullptr;
 };

@@ -22,7 +22,7 @@ void* allocate(size_t bytes, int) {
   return p;
 }
 void release(void* p, size_t, int) { free(p); }
-Status copy(void* dst, const void* src, size_t bytes, int) {
+Status copy(void* dst, int, const void* src, int, size_t bytes, bool) {
   memcpy(dst, src, bytes);
   return Status::ok;
 }
@@ -58,8 +58,19 @@ const Backend& cpu_backend() {
     current_isa().fill(table);
     return table;
   }();
-  static const Backend backend{kBackendVersion, "cpu",   &kernels, allocate, release, copy, copy,
-                               synchronize,     context, reserve};
+  static const Backend backend{.version = kBackendVersion,
+                               .name = "cpu",
+                               .kernels = &kernels,
+                               .exact_memory = false,
+                               .device_count = [] { return 1; },
+                               .allocate = allocate,
+                               .release = release,
+                               .copy = copy,
+                               .synchronize = synchronize,
+                               .context = context,
+                               .reserve = reserve,
+                               .error = [] { return "no reason was given"; },
+                               .streams = nullptr};
   return backend;
 }
 

@@ -8,8 +8,8 @@
 
 namespace fastnn {
 
-void copy_into(const Tensor& dst, const Tensor& src) {
-  check_same_device("copy", dst, src);
+void copy_into(const Tensor& dst, const Tensor& source) {
+  const Tensor src = beside("copy", source, dst);
   const Loop<2> loop = make_loop<2>(dst.shape(), {dst.strides(), broadcast_strides(src, dst.shape())});
   launch<&KernelTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
 }
@@ -36,29 +36,12 @@ Tensor contiguous(const Tensor& x) {
 
 Tensor clone(const Tensor& x) { return copy_as("clone", x, empty_like(x)); }
 
-Tensor to_device(const Tensor& x, Device device) {
-  if (x.device() == device) return x;
-  const Backend& to = backend_of(device);  // refuses a device that cannot be used
-  const Backend& from = backend_of(x.device());
-  const Tensor src = contiguous(x);
-  Tensor y = empty("to", x.shape(), x.dtype(), device);
-  const size_t bytes = static_cast<size_t>(x.numel()) * size_of(x.dtype());
-  const Status status = device.type == DeviceType::cpu
-                            ? from.copy_to_host(y.data(), src.data(), bytes, x.device().index)
-                            : to.copy_from_host(y.data(), src.data(), bytes, device.index);
-  if (status != Status::ok) fail_launch("to", status, device);
-  if (wants_grad(x))
-    record("to", y, {x}, [home = x.device()](Backward& g) { g.set(0, to_device(g.dy(), home)); });
-  return y;
-}
-
 Tensor copy_(const Tensor& x, const Tensor& source) {
   check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ",
               source.shape(), " does not broadcast into a tensor of shape ", x.shape());
-  check_same_device("copy_", x, source);
   // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
   const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
-  const Tensor src = cast(shared ? clone(source) : source, x.dtype());
+  const Tensor src = cast(to_device(shared ? clone(source) : source, x.device()), x.dtype());
   const bool recorded = wants_grad(x, src);
   before_in_place("copy_", x, recorded);
   copy_into(x, src);
@@ -78,7 +61,8 @@ Tensor fill_(const Tensor& x, const Tensor& value) {
   if (wants_grad(value)) return copy_(x, reshape(value, {}));
   const bool recorded = wants_grad(x);
   before_in_place("fill_", x, recorded);
-  fill(x, *cast(value, DType::float64).data<double>(), *cast(value, DType::int64).data<int64_t>());
+  const Tensor host = to_device(value, Device{});
+  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>());
   x.bump_version();
   if (recorded) forget_history(x);
   return x;
@@ -128,13 +112,13 @@ Tensor ones_like(const Tensor& x) {
   return y;
 }
 
-Tensor arange(double start, double end, double step, DType dtype) {
+Tensor arange(double start, double end, double step, DType dtype, Device device) {
   check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
               "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ",
               step);
   const double count = std::ceil((end - start) / step);
   check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
-  Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype);
+  Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
   launch<&KernelTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
   return y;
 }

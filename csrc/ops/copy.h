@@ -1,13 +1,12 @@
 // Moving elements: conversion of dtype and layout, filling, new tensors.
 #pragma once
-#include "../core/tensor.h"
+#include "device.h"
 
 namespace fastnn {
 
 Tensor cast(const Tensor& x, DType dtype);  // x itself where it has that dtype
 Tensor contiguous(const Tensor& x);         // row-major; x itself where it is
 Tensor clone(const Tensor& x);
-Tensor to_device(const Tensor& x, Device device);      // x itself where it is there
 void copy_into(const Tensor& dst, const Tensor& src);  // off the tape; src broadcasts to dst
 Tensor copy_(const Tensor& x, const Tensor& src);      // x[...] = src
 Tensor fill_(const Tensor& x, const Tensor& value);    // value: one element
@@ -26,6 +25,6 @@ Tensor zeros(const Dims& shape, DType dtype, Device device = {});
 Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device = {});
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
-Tensor arange(double start, double end, double step, DType dtype);
+Tensor arange(double start, double end, double step, DType dtype, Device device = {});
 
 }  // namespace fastnn

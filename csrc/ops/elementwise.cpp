@@ -26,9 +26,11 @@ struct Operands {  // promoted to one dtype
 Operands promoted(const char* op, const Tensor& a, const Tensor& b) {
   check_defined(op, "the first operand", a);
   check_defined(op, "the second operand", b);
-  check_same_device(op, a, b);
   const DType dtype = result_type(a, b);
-  return {cast(a, dtype), cast(b, dtype)};
+  if (a.device() == b.device()) [[likely]]
+    return {cast(a, dtype), cast(b, dtype)};
+  return {beside(op, cast(a, dtype), b.device().type == DeviceType::cpu ? a : b),
+          beside(op, cast(b, dtype), a.device().type == DeviceType::cpu ? b : a)};
 }
 Operands promoted_to_float(const char* op, const Tensor& a, const Tensor& b) {
   Operands x = promoted(op, a, b);
@@ -94,9 +96,9 @@ Tensor arithmetic(const char* op, const Operands& x) {
 }
 
 template <auto Row, RecordBinary Rec>
-Tensor in_place(const char* op, const Tensor& x, const Tensor& other) {
-  check_defined(op, "the operand", other);
-  check_same_device(op, x, other);
+Tensor in_place(const char* op, const Tensor& x, const Tensor& given) {
+  check_defined(op, "the operand", given);
+  const Tensor other = beside(op, given, x);
   const DType dtype = result_type(x, other);
   check_type(dtype == x.dtype(), op, ": the result is ", dtype, " and cannot be written into a tensor of ",
              x.dtype());
@@ -157,8 +159,8 @@ Tensor accumulate(Tensor sum, const Tensor& term) {
 // d(a^b) = b a^(b-1) da + a^b log(a) db, where the second is 0 at a = 0, b >= 0
 Tensor pow(const Tensor& base, const Tensor& exponent) {
   const Operands x = promoted_to_float("pow", base, exponent);
-  if (x.b.numel() == 1 && exponent.impl()->weak && x.b.device().type == DeviceType::cpu) {
-    const double e = x.b.dtype() == DType::float32 ? *x.b.data<float>() : *x.b.data<double>();
+  if (exponent.impl()->weak && exponent.device().type == DeviceType::cpu) {
+    const double e = *cast(exponent, DType::float64).data<double>();
     if (e == 2) return mul(x.a, x.a);
     if (e == 1) return clone(x.a);
     if (e == 0.5) return sqrt(x.a);
@@ -271,11 +273,12 @@ Tensor logical_or(const Tensor& a, const Tensor& b) {
 }
 Tensor logical_not(const Tensor& x) { return run_unary<&KernelTable::logical_not>("logical_not", x); }
 
-Tensor where(const Tensor& condition, const Tensor& first, const Tensor& second) {
-  check_defined("where", "condition", condition);
-  check_type(condition.dtype() == DType::boolean, "where: condition must be bool, got ", condition.dtype());
-  check_same_device("where", condition, first);
-  const Operands x = promoted("where", first, second);
+Tensor where(const Tensor& given, const Tensor& first, const Tensor& second) {
+  check_defined("where", "condition", given);
+  check_type(given.dtype() == DType::boolean, "where: condition must be bool, got ", given.dtype());
+  Operands x = promoted("where", first, second);
+  const Tensor condition = x.a.dim() > 0 || x.b.dim() > 0 ? beside("where", given, x.a) : given;
+  x.a = beside("where", x.a, condition), x.b = beside("where", x.b, condition);
   const Dims shape =
       broadcast_shapes("where", condition.shape(), broadcast_shapes("where", x.a.shape(), x.b.shape()));
   Tensor y = empty("where", shape, x.a.dtype(), x.a.device());

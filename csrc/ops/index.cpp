@@ -19,7 +19,7 @@ struct Selection {
 
 // One dimension of the result that steps evenly through x.
 Tensor steps(int64_t size, int64_t stride, Device device) {
-  return mul(to_device(arange(0, static_cast<double>(size), 1, DType::int64), device), scalar(stride));
+  return mul(arange(0, static_cast<double>(size), 1, DType::int64, device), scalar(stride));
 }
 
 // A term of the offsets, its dimensions standing at [at, at + dim) of `rank`.
@@ -69,11 +69,14 @@ struct Advanced {        // what the integer and bool tensors of an index select
 Advanced combine(const Tensor& x, const std::vector<Tensor>& indices) {
   Advanced a;
   int dim = 0, last = -1;
-  for (const Tensor& index : indices) {
-    if (!index.defined()) {
+  for (const Tensor& given : indices) {
+    if (!given.defined()) {
       ++dim;
       continue;
     }
+    // An index made on the CPU goes where the tensor is.
+    const Tensor index = given.device().type == DeviceType::cpu ? to_device(given, x.device()) : given;
+    check_same_device("index", x, index);
     const bool mask = index.dtype() == DType::boolean;
     const int width = mask ? index.dim() : 1;
     check_index(dim + width <= x.dim(), "too many indices for a tensor of shape ", x.shape());
@@ -172,6 +175,8 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
   GradMode off(false);
   check_type(index.dtype() == DType::int64 || index.dtype() == DType::int32 || index.dtype() == DType::uint8,
              op, ": index must be integer, got ", index.dtype());
+  check(index.device() == device, ErrorKind::runtime, op, ": index is on ", index.device(),
+        ", the tensor on ", device, "; move one with .to()");
   check_value(index.dim() == shape.size(), op, ": index of shape ", index.shape(),
               " must have as many dimensions as ", shape);
   const Dims strides = row_major_strides(shape);
@@ -209,9 +214,8 @@ Tensor index(const Tensor& x, const std::vector<Tensor>& indices) {
 
 void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& value) {
   check_defined("index_put", "input", x);
-  check_same_device("index_put", x, value);
   const Selection s = select_elements(x, indices);
-  const Tensor src = cast(fit_value(value, s.shape), x.dtype());
+  const Tensor src = cast(beside("index_put", fit_value(value, s.shape), x), x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);
   {

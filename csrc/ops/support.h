@@ -20,8 +20,8 @@ inline void check_same_dtype(const char* op, const char* name_a, const Tensor& a
              "; convert one with .to()");
 }
 inline void check_same_device(const char* op, const Tensor& a, const Tensor& b) {
-  check(a.device() == b.device(), ErrorKind::runtime, op,
-        ": the operands are on different devices; move one with .to()");
+  check(a.device() == b.device(), ErrorKind::runtime, op, ": the operands are on different devices, ",
+        a.device(), " and ", b.device(), "; move one with .to()");
 }
 
 // dy summed over the dimensions that broadcasting added or stretched.

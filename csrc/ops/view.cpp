@@ -210,8 +210,7 @@ Tensor fit_value(const Tensor& value, const Dims& place) {
 }
 
 void slice_put_(const Tensor& x, const Slices& slices, const Tensor& given) {
-  const Tensor place = sliced(x, slices), value = fit_value(given, place.shape());
-  check_same_device("index_put", x, value);
+  const Tensor place = sliced(x, slices), value = beside("index_put", fit_value(given, place.shape()), x);
   const bool shared = value.impl()->storage.get() == x.impl()->storage.get();
   const Tensor src = cast(shared ? clone(value) : value, x.dtype());
   const bool recorded = wants_grad(x, src);

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/autograd.h"
+#include "core/launch.h"
 #include "ops/copy.h"
 #include "types.h"
 
@@ -38,7 +39,7 @@ struct DLManagedTensor {
   void* context;
   void (*deleter)(DLManagedTensor*);
 };
-enum : int32_t { kDLCPU = 1 };
+enum : int32_t { kDLCPU = 1, kDLCUDA = 2 };
 enum : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6 };
 
 DLDataType dl_dtype(DType t) {
@@ -72,16 +73,45 @@ struct Export {  // what a capsule of ours keeps alive
   Tensor tensor;
 };
 
-py::capsule to_dlpack(const Tensor& t) {
+DLDevice dl_device(const Tensor& t) {
+  return {t.device().type == DeviceType::cpu ? kDLCPU : kDLCUDA, t.device().index};
+}
+
+// How DLPack and the CUDA array interface spell streams as numbers: 1 is the legacy default stream, 2 each
+// thread's default stream, others are handles.
+void* foreign_stream(int64_t number) { return reinterpret_cast<void*>(number == 0 ? 1 : number); }
+int64_t stream_number(Device device) {
+  const Backend& backend = backend_of(device);
+  const int index = device.index;
+  void* handle = backend.streams->handle(index, backend.context(index).stream_number);
+  return handle ? static_cast<int64_t>(reinterpret_cast<uintptr_t>(handle)) : 1;
+}
+
+// The consumer's stream waits for what ours is doing to the memory; -1: it will see to that itself.
+void let_wait(const Tensor& t, const py::object& stream) {
+  if (t.device().type == DeviceType::cpu) return;
+  const int64_t number = stream.is_none() ? 1 : stream.cast<int64_t>();
+  if (number == -1 || number == stream_number(t.device())) return;
+  const Backend& backend = backend_of(t.device());
+  const int index = t.device().index;
+  const Status status = backend.streams->order(
+      index, backend.streams->handle(index, backend.context(index).stream_number), foreign_stream(number));
+  if (status != Status::ok) fail_launch("__dlpack__", status, t.device());
+}
+
+py::capsule to_dlpack(const Tensor& t, const py::object& stream) {
   check(!t.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
-  check(t.device().type == DeviceType::cpu, ErrorKind::runtime,
-        "__dlpack__: only CPU tensors can be exported by this build");
   check(!t.impl()->storage->read_only, ErrorKind::value,
         "__dlpack__: the tensor shares a read-only NumPy array, which DLPack cannot say; use clone()");
+  let_wait(t, stream);
   auto* e = new Export{{}, t};
-  e->managed.tensor = {
-      t.data(), {kDLCPU, 0}, t.dim(), dl_dtype(t.dtype()), t.impl()->shape.begin(), t.impl()->strides.begin(),
-      0};
+  e->managed.tensor = {t.data(),
+                       dl_device(t),
+                       t.dim(),
+                       dl_dtype(t.dtype()),
+                       t.impl()->shape.begin(),
+                       t.impl()->strides.begin(),
+                       0};
   e->managed.context = e;
   e->managed.deleter = [](DLManagedTensor* m) {
     const PyGILState_STATE state = PyGILState_Ensure();
@@ -95,20 +125,38 @@ py::capsule to_dlpack(const Tensor& t) {
   });
 }
 
+// The capsule of an object; one on a CUDA device is told the stream that will use its memory.
+py::object capsule_of(const py::object& source) {
+  if (PyCapsule_CheckExact(source.ptr())) return source;
+  check_type(py::hasattr(source, "__dlpack__"), "from_dlpack: expected an object with __dlpack__, got ",
+             Py_TYPE(source.ptr())->tp_name);
+  if (!py::hasattr(source, "__dlpack_device__")) return source.attr("__dlpack__")();
+  const py::tuple device = source.attr("__dlpack_device__")();
+  if (device[0].cast<int>() != kDLCUDA) return source.attr("__dlpack__")();
+  const Device here{DeviceType::cuda, device[1].cast<int8_t>()};
+  return source.attr("__dlpack__")(py::arg("stream") = stream_number(here));
+}
+
 Tensor from_dlpack(const py::object& source) {
-  py::object capsule = PyCapsule_CheckExact(source.ptr()) ? source : source.attr("__dlpack__")();
+  const py::object capsule = capsule_of(source);
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!m) throw py::error_already_set();
   const DLTensor& t = m->tensor;
-  check(t.device.type == kDLCPU, ErrorKind::runtime,
-        "from_dlpack: only CPU memory can be imported by this build");
+  check(t.device.type == kDLCPU || t.device.type == kDLCUDA, ErrorKind::runtime,
+        "from_dlpack: only memory of the CPU and of CUDA devices can be imported, got device type ",
+        t.device.type);
+  check(t.ndim <= kMaxDims, ErrorKind::value, "from_dlpack: ", t.ndim, " dimensions; at most ", kMaxDims,
+        " are supported");
+  const bool cuda = t.device.type == kDLCUDA;
+  const Device device{cuda ? DeviceType::cuda : DeviceType::cpu, static_cast<int8_t>(cuda ? t.device.id : 0)};
+  backend_of(device);  // refuses one that cannot be used
   const DType dtype = from_dl(t.dtype);
   Dims shape;
   for (int i = 0; i < t.ndim; ++i) shape.push_back(t.shape[i]);
   Dims strides = row_major_strides(shape);
   for (int i = 0; t.strides && i < t.ndim; ++i) strides[i] = t.strides[i];
   Tensor y = from_memory(
-      static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, {},
+      static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, device,
       [](void* owner) {
         auto* managed = static_cast<DLManagedTensor*>(owner);
         if (managed->deleter) managed->deleter(managed);
@@ -116,6 +164,55 @@ Tensor from_dlpack(const py::object& source) {
       m);
   PyCapsule_SetName(capsule.ptr(), "used_dltensor");
   return y;
+}
+
+// ---- the CUDA array interface (version 3): what Numba, CuPy and others read and offer
+py::dict cuda_array_interface(const Tensor& t) {
+  if (t.device().type == DeviceType::cpu)
+    throw py::attribute_error("only tensors on a CUDA device have a __cuda_array_interface__");
+  check(!t.requires_grad(), ErrorKind::runtime,
+        "__cuda_array_interface__: the tensor requires grad; use detach()");
+  Dims strides = t.strides();
+  for (int64_t& s : strides) s *= static_cast<int64_t>(size_of(t.dtype()));
+  py::dict d;
+  d["shape"] = py::tuple(py::cast(t.shape()));
+  d["strides"] = py::tuple(py::cast(strides));
+  d["typestr"] = numpy_dtype(t.dtype()).attr("str");
+  d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(t.numel() ? t.data() : nullptr), false);
+  d["stream"] = stream_number(t.device());
+  d["version"] = 3;
+  return d;
+}
+
+Tensor from_cuda_array(const py::object& source, Device device) {
+  const py::dict d = source.attr("__cuda_array_interface__");
+  const auto dtype = dtype_from_numpy(py::module_::import("numpy").attr("dtype")(d["typestr"]));
+  check_type(dtype.has_value(), "from_cuda_array: elements of type ", std::string(py::str(d["typestr"])),
+             " are not supported");
+  check(!d.contains("mask") || d["mask"].is_none(), ErrorKind::not_implemented,
+        "from_cuda_array: masked arrays are not supported");
+  Dims shape;
+  for (const py::handle n : d["shape"]) shape.push_back(n.cast<int64_t>());
+  Dims strides = row_major_strides(shape);
+  const auto size = static_cast<int64_t>(size_of(*dtype));
+  if (d.contains("strides") && !d["strides"].is_none()) {
+    int i = 0;
+    for (const py::handle s : d["strides"]) {
+      check_value(s.cast<int64_t>() % size == 0, "from_cuda_array: strides must be whole elements");
+      strides[i++] = s.cast<int64_t>() / size;
+    }
+  }
+  const Backend& backend = backend_of(device);
+  if (d.contains("stream") && !d["stream"].is_none()) {
+    const int index = device.index;
+    backend.streams->order(index, foreign_stream(d["stream"].cast<int64_t>()),
+                           backend.streams->handle(index, backend.context(index).stream_number));
+  }
+  const py::tuple data = d["data"];
+  Tensor t = from_memory(reinterpret_cast<void*>(data[0].cast<uintptr_t>()), shape, strides, *dtype, device,
+                         drop_python_object, py::object(source).release().ptr());
+  t.impl()->storage->read_only = data[1].cast<bool>();
+  return t;
 }
 
 // ---- NumPy
@@ -197,10 +294,19 @@ void define_exchange(py::module_& m) {
   def_method("numpy", to_numpy, "A NumPy array that shares this tensor's memory.");
   def_method("__array__", to_array, py::arg("dtype") = py::none(), py::arg("copy") = py::none());
   def_method(
-      "tolist", [](const Tensor& t) -> py::object { return to_numpy(detach(t)).attr("tolist")(); },
+      "tolist",
+      [](const Tensor& t) -> py::object { return to_numpy(to_device(detach(t), Device{})).attr("tolist")(); },
       "Nested lists of Python numbers.");
-  def_method("__dlpack__", [](const Tensor& t, const py::kwargs&) { return to_dlpack(t); });
-  def_method("__dlpack_device__", [](const Tensor&) { return py::make_tuple(int{kDLCPU}, 0); });
+  m.def("_from_cuda_array", from_cuda_array, py::arg("source"), py::arg("device"));
+  m.def("_cuda_array_interface", cuda_array_interface, py::arg("x"));
+  def_method(
+      "__dlpack__",
+      [](const Tensor& t, const py::object& stream, const py::kwargs&) { return to_dlpack(t, stream); },
+      py::arg("stream") = py::none());
+  def_method("__dlpack_device__", [](const Tensor& t) {
+    const DLDevice d = dl_device(t);
+    return py::make_tuple(d.type, d.id);
+  });
 }
 
 }  // namespace fastnn

@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "backend/loader.h"
+#include "backend/backend.h"
 #include "core/hooks.h"
 #include "core/memory.h"
 #include "cpu/dispatch.h"
@@ -67,14 +67,13 @@ void define_runtime(py::module_& m) {
         set_num_threads(n);
       },
       py::arg("threads"), "Sets how many threads kernels may use; results do not depend on it.");
-  m.def("_cuda_why_not", cuda_why_not);
-  m.def("_memory_stats", [] {
-    const MemoryStats s = memory_stats(DeviceType::cpu);
+  m.def("_memory_stats", [](Device device) {
+    const MemoryStats s = memory_stats(device);
     py::dict d;
     d["used"] = s.used, d["cached"] = s.cached, d["peak"] = s.peak, d["system_calls"] = s.system_calls;
     return d;
   });
-  m.def("_reset_peak_memory", [] { reset_peak_memory(DeviceType::cpu); });
+  m.def("_reset_peak_memory", reset_peak_memory);
   m.def("empty_cache", empty_cache, "Gives memory that is kept for reuse back to the system.");
   m.def("_fail_allocation_after", fail_allocation_after, py::arg("n"));
 }
@@ -119,5 +118,6 @@ PYBIND11_MODULE(_C, m) {
   define_exchange(m);
   define_autograd(m);
   define_ops(m);
+  define_cuda(m);
   define_runtime(m);
 }

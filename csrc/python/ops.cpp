@@ -256,7 +256,7 @@ void define_ops(py::module_& m) {
   method("fill_", fill_, "Writes one value everywhere.");
   method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
   m.def("_cast", cast, arg("x"), arg("dtype"));
-  m.def("_to_device", to_device, arg("x"), arg("device"));
+  m.def("_to_device", to_device, arg("x"), arg("device"), arg("non_blocking") = false);
   m.def("result_type", result_type, arg("a"), arg("b"),
         "The dtype in which two operands, tensors or numbers, meet.");
   m.def("_numel", [](const Tensor& x) { return x.numel(); });

@@ -118,8 +118,9 @@ template <class F>
 auto with_element(const char* what, const Tensor& t, F&& f) {
   check_value(t.numel() == 1, what,
               ": only a tensor of one element has a truth value or becomes a number, got shape ", t.shape());
-  if (is_floating(t.dtype())) return f(*cast(detach(t), DType::float64).data<double>());
-  return f(static_cast<long long>(*cast(detach(t), DType::int64).data<int64_t>()));
+  const Tensor host = to_device(detach(t), Device{});
+  if (is_floating(t.dtype())) return f(*cast(host, DType::float64).data<double>());
+  return f(static_cast<long long>(*cast(host, DType::int64).data<int64_t>()));
 }
 int bool_slot(PyObject* a) {
   try {

@@ -81,7 +81,20 @@ from fastnn._C import (
     zeros_like,
 )
 from fastnn._info import __version__, info
-from fastnn._tensor import arange, empty, eye, full, linspace, ones, stack, tensor, zeros
+from fastnn._precision import get_precision, precision, set_precision
+from fastnn._tensor import (
+    arange,
+    empty,
+    eye,
+    full,
+    get_default_device,
+    linspace,
+    ones,
+    set_default_device,
+    stack,
+    tensor,
+    zeros,
+)
 from fastnn.autograd import enable_grad, no_grad, set_grad_enabled
 from fastnn.io import load, load_model, save, save_model
 from fastnn.random import get_rng_state, manual_seed, rand, randint, randn, randperm, set_rng_state
@@ -127,7 +140,9 @@ __all__ = [
     "full",
     "gather",
     "ge",
+    "get_default_device",
     "get_num_threads",
+    "get_precision",
     "get_rng_state",
     "grad",
     "gt",
@@ -165,6 +180,7 @@ __all__ = [
     "optim",
     "permute",
     "pow",
+    "precision",
     "rand",
     "randint",
     "randn",
@@ -175,8 +191,10 @@ __all__ = [
     "result_type",
     "save",
     "save_model",
+    "set_default_device",
     "set_grad_enabled",
     "set_num_threads",
+    "set_precision",
     "set_rng_state",
     "sigmoid",
     "sign",

@@ -12,6 +12,25 @@ from fastnn._C import Tensor, device, dtype
 
 Shape = int | Sequence[int]
 
+_default_device = device("cpu")
+
+
+def set_default_device(where: device | str) -> None:
+    """Where new tensors are made from now on unless ``device=`` says otherwise; the CPU at first.
+
+    Errors: ValueError if the name is no device's; RuntimeError if the device cannot be used.
+
+    >>> import fastnn as fn
+    >>> fn.set_default_device("cpu")
+    """
+    global _default_device
+    _default_device = _C._empty((0,), _C.uint8, where).device
+
+
+def get_default_device() -> device:
+    """Where tensors are made that no ``device=`` places."""
+    return _default_device
+
 
 def tensor(
     data: Any, dtype: dtype | None = None, device: device | str | None = None, requires_grad: bool = False
@@ -43,12 +62,17 @@ def tensor(
         out = _C._tensor_from_array(array)
     if dtype is not None:
         out = _C._cast(out, dtype)
+    if isinstance(data, Tensor):
+        device = device or data.device
     return _placed(out, device, requires_grad)
 
 
 def _placed(out: Tensor, device: device | str | None, requires_grad: bool) -> Tensor:
-    if device is not None:
-        out = out.to(device)
+    out = _C._to_device(out, device or _default_device)
+    return _marked(out, requires_grad)
+
+
+def _marked(out: Tensor, requires_grad: bool) -> Tensor:
     if requires_grad:
         out.requires_grad = True
     return out
@@ -59,24 +83,24 @@ def _shape(args: tuple[Any, ...]) -> Shape:
 
 
 def zeros(
-    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+    *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _placed(_C._zeros(_shape(shape), dtype, device), None, requires_grad)
+    return _marked(_C._zeros(_shape(shape), dtype, device or _default_device), requires_grad)
 
 
 def ones(
-    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+    *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of a shape: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return full(_shape(shape), 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def empty(
-    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+    *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uninitialised memory of a shape."""
-    return _placed(_C._empty(_shape(shape), dtype, device), None, requires_grad)
+    return _marked(_C._empty(_shape(shape), dtype, device or _default_device), requires_grad)
 
 
 def full(
@@ -84,16 +108,23 @@ def full(
     value: float,
     *,
     dtype: dtype | None = None,
-    device: device | str = "cpu",
+    device: device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ``shape`` with one value everywhere; the dtype is that of the value unless given."""
     if dtype is None:
         dtype = _C.bool if isinstance(value, bool) else _C.int64 if isinstance(value, int) else _C.float32
-    return _placed(_C._full(shape, value, dtype, device), None, requires_grad)
+    return _marked(_C._full(shape, value, dtype, device or _default_device), requires_grad)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: dtype | None = None) -> Tensor:
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+) -> Tensor:
     """start, start + step, ... below ``end`` (from 0 if only one number is given).
 
     >>> import fastnn as fn
@@ -104,17 +135,26 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: dt
         start, end = 0, start
     if dtype is None:
         dtype = _C.int64 if all(isinstance(v, int) for v in (start, end, step)) else _C.float32
-    return _C._arange(start, end, step, dtype)
+    return _C._arange(start, end, step, dtype, device or _default_device)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: dtype = _C.float32) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: dtype = _C.float32,
+    device: device | str | None = None,
+) -> Tensor:
     """``steps`` evenly spaced numbers from ``start`` to ``end``, both included."""
-    return tensor(np.linspace(start, end, steps), dtype=dtype)
+    return tensor(np.linspace(start, end, steps), dtype=dtype, device=device)
 
 
-def eye(n: int, m: int | None = None, *, dtype: dtype = _C.float32) -> Tensor:
+def eye(
+    n: int, m: int | None = None, *, dtype: dtype = _C.float32, device: device | str | None = None
+) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
-    return tensor(np.eye(n, m), dtype=dtype)
+    return tensor(np.eye(n, m), dtype=dtype, device=device)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -126,7 +166,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _repr(self: Tensor) -> str:
-    wide = self.detach()
+    wide = self.detach().to("cpu")
     if self.dtype is _C.bfloat16:
         wide = _C._cast(wide, _C.float32)
     body = np.array2string(wide.numpy(), separator=", ", prefix="tensor(", threshold=1000)
@@ -144,8 +184,19 @@ def _repr(self: Tensor) -> str:
     return f"tensor({', '.join(parts)})"
 
 
-def _to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
-    """This tensor as another dtype or on another device: ``x.to(fn.float64)``, ``x.to("cuda")``, ``x.to(other)``."""
+def _to(
+    self: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+) -> Tensor:
+    """This tensor as another dtype or on another device: ``x.to(fn.float64)``, ``x.to("cuda")``, ``x.to(other)``.
+
+    With ``non_blocking`` a copy of pinned memory (``pin_memory()``) to a device is only queued: leave that memory
+    alone until the device has read it.
+    """
     for arg in args:
         if isinstance(arg, Tensor):
             dtype, device = arg.dtype, arg.device
@@ -155,7 +206,7 @@ def _to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: b
             dtype = arg
     out = self
     if device is not None:
-        out = _C._to_device(out, device)
+        out = _C._to_device(out, device, non_blocking)
     if dtype is not None:
         out = _C._cast(out, dtype)
     return out.clone() if copy and out is self else out
@@ -217,7 +268,12 @@ def _install() -> None:
         "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
         "cpu": lambda self: self.to("cpu"),
-        "cuda": lambda self: self.to("cuda"),
+        "cuda": lambda self, device="cuda", non_blocking=False: self.to(device, non_blocking=non_blocking),
+        "is_cuda": property(lambda self: self.device.type == "cuda", doc="Whether it is on a CUDA device."),
+        "pin_memory": lambda self: _C._pin_memory(self),
+        "is_pinned": lambda self: _C._is_pinned(self),
+        "record_stream": lambda self, stream: _C._record_stream(self, stream),
+        "__cuda_array_interface__": property(lambda self: _C._cuda_array_interface(self)),
         "float": _cast_to(_C.float32),
         "double": _cast_to(_C.float64),
         "half": _cast_to(_C.float16),

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn import _C
 from fastnn._C import Tensor, device, dtype
-from fastnn._tensor import Shape, _placed, _shape
+from fastnn._tensor import Shape, _marked, _placed, _shape, get_default_device
 
 __all__ = ["get_rng_state", "manual_seed", "rand", "randint", "randn", "randperm", "set_rng_state"]
 
@@ -43,30 +43,30 @@ def set_rng_state(state: tuple[int, int]) -> None:
 
 
 def rand(
-    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+    *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``."""
-    return _placed(_C._empty(_shape(shape), dtype, device).uniform_(), None, requires_grad)
+    return _marked(_C._empty(_shape(shape), dtype, device or get_default_device()).uniform_(), requires_grad)
 
 
 def randn(
-    *shape: Any, dtype: dtype = _C.float32, device: device | str = "cpu", requires_grad: bool = False
+    *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal numbers of mean 0 and deviation 1: ``randn(2, 3)`` or ``randn((2, 3))``."""
-    return _placed(_C._empty(_shape(shape), dtype, device).normal_(), None, requires_grad)
+    return _marked(_C._empty(_shape(shape), dtype, device or get_default_device()).normal_(), requires_grad)
 
 
 def randint(
-    low: int, high: int, size: Shape, *, dtype: dtype = _C.int64, device: device | str = "cpu"
+    low: int, high: int, size: Shape, *, dtype: dtype = _C.int64, device: device | str | None = None
 ) -> Tensor:
     """Integers in [low, high), every one as likely.
 
     Errors: ValueError if low >= high or the range does not fit ``dtype``.
     """
-    return _C._randint(low, high, size, dtype, device)
+    return _C._randint(low, high, size, dtype, device or get_default_device())
 
 
-def randperm(n: int) -> Tensor:
+def randperm(n: int, *, device: device | str | None = None) -> Tensor:
     """The integers 0..n-1 in random order."""
     keys = _C._randint(-(1 << 63), (1 << 63) - 1, n, _C.int64, "cpu").numpy()
-    return _C._tensor_from_array(np.argsort(keys, kind="stable"))
+    return _placed(_C._tensor_from_array(np.argsort(keys, kind="stable")), device, False)

@@ -39,5 +39,5 @@ class Parameter(Tensor):
 
 
 def new_parameter(*shape: int, dtype: Any = None, device: Any = None) -> Parameter:
-    """A parameter whose values are still to be set; float32 on the CPU unless said otherwise."""
-    return Parameter(fn.empty(shape, dtype=dtype or fn.float32, device=device or "cpu"))
+    """A parameter whose values are still to be set; float32 on the default device unless said otherwise."""
+    return Parameter(fn.empty(shape, dtype=dtype or fn.float32, device=device))

@@ -1,0 +1,53 @@
+"""How exact float32 matrix products and convolutions are."""
+
+from __future__ import annotations
+
+from fastnn import _C
+
+__all__ = ["get_precision", "precision", "set_precision"]
+
+
+def set_precision(precision: str) -> None:
+    """Sets how exact this thread's float32 matrix products and convolutions are from now on.
+
+    - ``"fp32"``, the default: float32 throughout.
+    - ``"tf32"``, ``"bf16"``, ``"fp16"``: operands may be rounded to 10, 7 or 10 bits of mantissa (``"fp16"`` also
+      to its range, up to 65504) on their way into tensor cores; sums stay float32.
+
+    A looser setting permits, it does not oblige: on the CPU and on GPUs without tensor cores every setting
+    computes in float32. It holds for whatever runs under it, ``backward()`` included. float64 is never rounded.
+
+    Errors: ValueError for another name.
+
+    >>> import fastnn as fn
+    >>> fn.get_precision()
+    'fp32'
+    """
+    _C._set_precision(precision)
+
+
+def get_precision() -> str:
+    """What ``set_precision`` set, ``"fp32"`` at first."""
+    return _C._precision()
+
+
+class precision:
+    """``set_precision`` for the length of a ``with`` block.
+
+    >>> import fastnn as fn
+    >>> with fn.precision("tf32"):
+    ...     fn.get_precision()
+    'tf32'
+    >>> fn.get_precision()
+    'fp32'
+    """
+
+    def __init__(self, precision: str) -> None:
+        self._precision = precision
+
+    def __enter__(self) -> None:
+        self._before = get_precision()
+        set_precision(self._precision)
+
+    def __exit__(self, *_: object) -> None:
+        set_precision(self._before)
