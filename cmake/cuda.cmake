@@ -1,0 +1,70 @@
+# The CUDA backend: libfastnn_cuda.so beside the extension module, which opens it when asked for a CUDA device. It links
+# neither the driver nor a shared runtime, so it can be shipped to and loaded on any machine.
+#
+# FASTNN_CUDA           auto: where both nvcc and a GPU are, for that GPU; on: for the architectures below; off: not at all
+# FASTNN_CUDA_ARCHS     as CMAKE_CUDA_ARCHITECTURES; "native" is this machine's
+set(FASTNN_CUDA auto CACHE STRING "Build the CUDA backend: auto, on or off")
+set_property(CACHE FASTNN_CUDA PROPERTY STRINGS auto on off)
+if(NOT FASTNN_CUDA MATCHES "^(auto|on|off)$")
+  message(FATAL_ERROR "FASTNN_CUDA must be auto, on or off, got \"${FASTNN_CUDA}\"")
+endif()
+set(FASTNN_CUDA_ARCHS "" CACHE STRING "GPU architectures to build for")
+
+set(FASTNN_CUDA_LEAST_NVCC 12.8)
+if(FASTNN_CUDA STREQUAL off)
+  return()
+endif()
+if(FASTNN_CUDA STREQUAL auto AND NOT EXISTS /dev/nvidiactl)
+  message(STATUS "CUDA backend: not built (FASTNN_CUDA=auto, and this machine has no GPU)")
+  return()
+endif()
+
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  if(FASTNN_CUDA STREQUAL on)
+    message(FATAL_ERROR "FASTNN_CUDA=on, but no nvcc was found on PATH or in CUDACXX. `make nvcc` installs one from PyPI; "
+                        "README.md says how.")
+  endif()
+  message(STATUS "CUDA backend: not built (no nvcc)")
+  return()
+endif()
+
+set(default_archs 80-real 90a-real 80-virtual) # Ampere and Ada, Hopper, and PTX for what comes after
+if(FASTNN_CUDA STREQUAL auto)
+  set(default_archs native)
+endif()
+if(FASTNN_CUDA_ARCHS)
+  set(CMAKE_CUDA_ARCHITECTURES ${FASTNN_CUDA_ARCHS})
+else()
+  set(CMAKE_CUDA_ARCHITECTURES ${default_archs})
+endif()
+if(CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS ${FASTNN_CUDA_LEAST_NVCC})
+  if(FASTNN_CUDA STREQUAL on)
+    message(FATAL_ERROR "FASTNN_CUDA=on needs nvcc ${FASTNN_CUDA_LEAST_NVCC} or newer, found ${CMAKE_CUDA_COMPILER_VERSION}")
+  endif()
+  message(STATUS "CUDA backend: not built (nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than ${FASTNN_CUDA_LEAST_NVCC})")
+  return()
+endif()
+message(STATUS "CUDA backend: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+
+file(GLOB FASTNN_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu)
+add_library(fastnn_cuda SHARED ${FASTNN_CUDA_SOURCES})
+target_include_directories(fastnn_cuda PRIVATE csrc cuda)
+target_compile_definitions(fastnn_cuda PRIVATE FASTNN_DEVICE=CUDA)
+# As on the CPU, a * b + c is rounded twice unless a kernel asks for fma: results do not hang on the compiler's mood.
+target_compile_options(fastnn_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --fmad=false --compress-mode=size
+                                           -Xcompiler=-fvisibility=hidden>)
+set_target_properties(
+  fastnn_cuda
+  PROPERTIES CUDA_STANDARD 20
+             CUDA_STANDARD_REQUIRED ON
+             CUDA_RUNTIME_LIBRARY Static
+             CUDA_VISIBILITY_PRESET hidden
+             POSITION_INDEPENDENT_CODE ON)
+target_link_options(fastnn_cuda PRIVATE LINKER:--exclude-libs,ALL LINKER:--no-undefined)
+install(TARGETS fastnn_cuda DESTINATION fastnn)
