@@ -53,7 +53,8 @@ template <auto Kernel, class... Args>
 Status launch(const Context& ctx, dim3 grid, dim3 block, size_t shared, const Args&... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return Status::ok;
 #ifdef FASTNN_EMULATOR
-  return emulator::run(__PRETTY_FUNCTION__, grid, block, shared, [&] { Kernel(args...); })
+  return emulator::run(__PRETTY_FUNCTION__, ctx.device, grid, block, shared,
+                       [&]() FASTNN_EMULATOR_ENTRY { Kernel(args...); })
              ? Status::ok
              : Status::device_error;
 #else
