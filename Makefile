@@ -11,7 +11,11 @@ CXX_FILES := $(shell find csrc cuda -name '*.cpp' -o -name '*.h' -o -name '*.cu'
 PACKAGE := pyproject.toml CMakeLists.txt $(CXX_FILES) $(wildcard csrc/backend/*.def cmake/* bench/*.py) \
   $(shell find python -type f -not -name '*.so' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help demo test lint format stubs bench docs clean
+# The CUDA compiler: the one that `make nvcc` installed here, else the machine's. Where there is one, `make test` builds the
+# CUDA kernels too; they are tested on an emulator, which needs neither.
+NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin/nvcc) $(shell command -v nvcc))
+
+.PHONY: help demo test lint format stubs bench docs nvcc gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +26,8 @@ help:
 	@echo 'make stubs    write the types of the extension module'
 	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 5 minutes)'
 	@echo 'make docs     build the documentation into docs/_build/html'
+	@echo 'make nvcc     install a CUDA compiler into .venv, for a machine that has none'
+	@echo 'make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA backend (at most 10 minutes)'
 	@echo 'make clean    remove the environment and everything built'
 
 demo: $(VENV)/installed
@@ -53,6 +59,13 @@ docs: $(VENV)/tools
 bench: $(VENV)/installed-test
 	$(BIN)/python -m bench run --table
 
+nvcc: | $(BIN)/python
+	@$(INSTALL) $(foreach p,nvcc crt runtime cccl,'nvidia-cuda-$p==13.0.*') 'nvidia-nvvm==13.0.*'
+	@ln -sfn lib $(dir $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin))lib64  # where nvcc looks
+
+gpu-check:
+	$(PYTHON) tools/gpu_check.py
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -74,7 +87,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS = images,progress
 
 $(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
-$(VENV)/installed-test: OPTIONS = --config-settings=cmake.define.FASTNN_TESTS=ON
+$(VENV)/installed-test: OPTIONS = --config-settings=cmake.define.FASTNN_TESTS=ON \
+  $(if $(NVCC),--config-settings=cmake.define.FASTNN_CUDA=on)
+$(VENV)/installed-test: export CUDACXX = $(NVCC)
 $(VENV)/installed-lint: EXTRAS = images,progress,lint
 $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-lint: $(PACKAGE) | $(VENV)/tools
 	@echo 'installing fastnn into $(VENV) (the first time, it compiles for a few minutes)'

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from pathlib import Path
 
 import fastnn as fn
 import fastnn.nn.functional as F
 import numpy as np
 import pytest
+from conftest import built
 from fastnn import nn, optim
 
 RNG = np.random.default_rng(8)
@@ -176,21 +176,16 @@ def test_statistics():
     assert fn._C._memory_stats("cpu")["cached"] == 0
 
 
-def training_loop() -> Path | None:
-    root = Path(__file__).parents[1]
-    return next(
-        (p for pattern in ("build*/training_loop", "build*/*/training_loop") for p in root.glob(pattern)),
-        None,
-    )
+TRAINING_LOOP = built("training_loop")
 
 
 @pytest.mark.skipif(
-    training_loop() is None, reason="the build folder with the program training_loop is not here"
+    TRAINING_LOOP is None, reason="the build folder with the program training_loop is not here"
 )
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_heap_allocation_below_the_binding_after_warm_up(threads):
     """A LeNet trained from C++, without Python: every malloc and operator new of the process is counted."""
-    done = subprocess.run([training_loop(), str(threads)], capture_output=True, text=True, check=False)
+    done = subprocess.run([TRAINING_LOOP, str(threads)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     counts = dict(line.split() for line in done.stdout.splitlines())
     assert int(counts["warm_up"]) > 50  # the counter counts

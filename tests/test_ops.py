@@ -72,11 +72,11 @@ def run(
     """Outputs and, where the op has them, gradients of random multiples of the outputs."""
     xs = leaves(args, tensors) if case.gradient else []
     ys = as_tuple(case.call(*tensors))
-    outputs = [y.detach().numpy() for y in ys]
+    outputs = [y.detach().cpu().numpy() for y in ys]
     if not xs:
         return outputs, []
     dys = [layout(dy) for dy in output_gradients(ys)]
-    return outputs, [dx.numpy() for dx in fn.grad(floating(ys), xs, dys)]
+    return outputs, [dx.cpu().numpy() for dx in fn.grad(floating(ys), xs, dys)]
 
 
 def assert_close(

@@ -40,7 +40,7 @@ def to_tensor(array: Array) -> Tensor:
     """A tensor of the array; it takes the memory over."""
     if array.code != "BF16":
         return fastnn.from_numpy(array.data)
-    tensor = fastnn.empty(array.data.shape, dtype=fastnn.bfloat16)
+    tensor = fastnn.empty(array.data.shape, dtype=fastnn.bfloat16, device="cpu")
     _bits(tensor)[...] = array.data
     return tensor
 
