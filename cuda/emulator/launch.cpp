@@ -138,7 +138,7 @@ void start_block() {
   for (unsigned t = 0; t < m.threads; ++t) {
     Fiber& f = m.fibers[t];
     f.state = State::ready;
-    f.groups = f.copies = 0;
+    f.groups = 0;
     prepare(f, thread_main);
   }
   for (unsigned w = 0; w < m.warps; ++w) {
@@ -292,6 +292,7 @@ bool run_blocks(const char* name, int on, dim3 grid, dim3 block, size_t shared, 
   if (m.pieces_end) m.shared.mark(m.shared.begin, m.pieces_end - m.shared.begin, kPoison);
   m.pieces_end = 0;
   set_up_threads();
+  forget_copies();
   const Running host = running;
   running.stack_bytes = kStackBytes;
   run_all();

@@ -151,6 +151,13 @@ Device* device(int index) {
   }
   return &d;
 }
+int capability() {
+  static const int value = [] {
+    const char* s = getenv("FASTNN_EMULATOR_CAPABILITY");
+    return s ? atoi(s) : 80;
+  }();
+  return value;
+}
 const Region& region(const Device& d) { return d.region; }
 int device_containing(uintptr_t a) {
   for (int i = 0; i < kMaxDevices; ++i)

@@ -38,6 +38,7 @@ struct Region {
 struct Device;              // memory.cpp
 Device* device(int index);  // null where there is none
 const Region& region(const Device& d);
+int capability();
 void describe_device(const Device& d, uintptr_t a, char* text, size_t size);
 int device_containing(uintptr_t a);  // -1: none
 
@@ -49,12 +50,6 @@ struct Arrival {  // at a collective of the warp
   Site site{};
   void* payload = nullptr;
 };
-struct Copy {  // asynchronous, from commit to wait
-  uintptr_t to;
-  const void* from;
-  unsigned bytes, group;
-  bool valid, done;
-};
 enum class State : uint8_t { ready, at_barrier, at_collective, done };
 
 struct Fiber {
@@ -64,7 +59,7 @@ struct Fiber {
   unsigned thread;
   State state;
   Arrival arrival;
-  unsigned groups, copies;  // asynchronous copies: groups committed, slots used
+  unsigned groups;  // of asynchronous copies, committed
   unsigned warp() const { return thread / kLanes; }
   unsigned lane() const { return thread % kLanes; }
 };
@@ -148,6 +143,7 @@ bool is_constant(uintptr_t a, size_t n);
 // ---- asynchronous copies (async.cpp)
 void finish_copies(Fiber& self);  // at a thread's end
 void maybe_copy_some(Fiber& self);
+void forget_copies();  // what a fault has left
 
 // ---- faults
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fault(const char* format, ...);
