@@ -34,7 +34,7 @@ __device__ GemvPlace gemv_place(const Gemv<T>& g) {
 
 // Result i, finished, or a split's part of it to scratch, laid out as combine_kernel reads it with m = 1.
 template <class T>
-__device__ void gemv_store(const Gemv<T>& g, const Output<T>& out, const GemvPlace& at, int64_t i, T sum) {
+__device__ void gemv_store(const Output<T>& out, const GemvPlace& at, int64_t i, T sum) {
   out.base[at.batch * out.batch_stride + at.split * out.split_stride + out.column(i)] =
       out.finish(sum, at.batch, 0, i);
 }
@@ -88,10 +88,10 @@ __global__ void __launch_bounds__(kGemvThreads) gemv_rows_kernel(Gemv<T> g, Outp
   if (shared_rows) {
     SharedMemory shared;
     sum = block_reduce(sum, add, T(0), shared.template take<T>(kWarpSize));
-    if (threadIdx.x == 0) gemv_store(g, out, at, i, sum);
+    if (threadIdx.x == 0) gemv_store(out, at, i, sum);
   } else {
     sum = warp_reduce(sum, add);
-    if (lane == 0 && i < g.outputs) gemv_store(g, out, at, i, sum);
+    if (lane == 0 && i < g.outputs) gemv_store(out, at, i, sum);
   }
 }
 
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kGemvThreads) gemv_columns_kernel(Gemv<T> g, O
   if (warp == 0 && i < g.outputs) {
 #pragma unroll
     for (int w = 1; w < kGemvWarps; ++w) sum += sums[w * kWarpSize + lane];
-    gemv_store(g, out, at, i, sum);
+    gemv_store(out, at, i, sum);
   }
 }
 
