@@ -38,7 +38,8 @@ constexpr ConvAlgorithm<T> kGradWeight[] = {
 };
 
 template <class T>
-Status run_first(Context& ctx, const ConvParams& params, const ConvShape& s, const ConvAlgorithm<T>* algorithm) {
+Status run_first(Context& ctx, const ConvParams& params, const ConvShape& s,
+                 const ConvAlgorithm<T>* algorithm) {
   while (!algorithm->applicable(ctx, s)) ++algorithm;
   return algorithm->run(ctx, params, s);
 }

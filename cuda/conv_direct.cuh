@@ -1,5 +1,5 @@
-// Convolution by its definition, a thread per result, in 64-bit indices: for the shapes that the other kernels
-// do not count to, such as dilations of billions.
+// Convolution by its definition, a thread per result, in 64-bit indices: for the shapes that the other
+// kernels do not count to, such as dilations of billions.
 #pragma once
 #include "common.cuh"
 
@@ -101,16 +101,16 @@ inline dim3 direct_grid(const Context& ctx, int64_t results) {
 
 template <class T>
 Status direct_forward(Context& ctx, const ConvParams& p, const ConvShape& s) {
-  return launch<direct_forward_kernel<T>>(ctx, direct_grid(ctx, s.n * s.k * s.p * s.q), dim3(kDirectThreads), 0, s,
-                                          static_cast<const T*>(p.x), static_cast<const T*>(p.w),
+  return launch<direct_forward_kernel<T>>(ctx, direct_grid(ctx, s.n * s.k * s.p * s.q), dim3(kDirectThreads),
+                                          0, s, static_cast<const T*>(p.x), static_cast<const T*>(p.w),
                                           static_cast<const T*>(p.bias), p.activation == Activation::relu,
                                           static_cast<T*>(p.out));
 }
 template <class T>
 Status direct_grad_input(Context& ctx, const ConvParams& p, const ConvShape& s) {
-  return launch<direct_grad_input_kernel<T>>(ctx, direct_grid(ctx, s.n * s.c * s.h * s.w), dim3(kDirectThreads), 0,
-                                             s, static_cast<const T*>(p.y), static_cast<const T*>(p.w),
-                                             static_cast<T*>(p.out));
+  return launch<direct_grad_input_kernel<T>>(ctx, direct_grid(ctx, s.n * s.c * s.h * s.w),
+                                             dim3(kDirectThreads), 0, s, static_cast<const T*>(p.y),
+                                             static_cast<const T*>(p.w), static_cast<T*>(p.out));
 }
 template <class T>
 Status direct_grad_weight(Context& ctx, const ConvParams& p, const ConvShape& s) {

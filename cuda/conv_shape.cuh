@@ -14,7 +14,8 @@ inline ConvShape flatten(ConvShape s) {
 }
 
 // Pixels first, first + stride, ... of one dimension of dx: they all meet the same taps, so they are a dense
-// convolution of dy, and nothing is multiplied with zeros put between pixels. A phase per residue of the stride.
+// convolution of dy, and nothing is multiplied with zeros put between pixels. A phase per residue of the
+// stride.
 struct Phase {
   int64_t pixels;
   int64_t first, step, taps;  // taps first, first + step, ...
@@ -42,13 +43,15 @@ inline bool fits_32_bits(const ConvShape& s) {
   const auto product = [](int64_t a, int64_t b, int64_t c) {
     return static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
   };
-  const auto reach = [](int64_t size, int64_t pad, int64_t outputs, int64_t stride, int64_t taps, int64_t dilation) {
+  const auto reach = [](int64_t size, int64_t pad, int64_t outputs, int64_t stride, int64_t taps,
+                        int64_t dilation) {
     return static_cast<double>(size) + static_cast<double>(pad) +
            static_cast<double>(outputs) * static_cast<double>(stride) +
            static_cast<double>(taps) * static_cast<double>(dilation);
   };
-  return product(s.n, s.h, s.w) < kIndex && product(s.n, s.p, s.q) < kIndex && product(s.c, s.r, s.s) < kIndex &&
-         product(s.k, s.r, s.s) < kIndex && reach(s.h, s.pad_h, s.p, s.stride_h, s.r, s.dilation_h) < kPosition &&
+  return product(s.n, s.h, s.w) < kIndex && product(s.n, s.p, s.q) < kIndex &&
+         product(s.c, s.r, s.s) < kIndex && product(s.k, s.r, s.s) < kIndex &&
+         reach(s.h, s.pad_h, s.p, s.stride_h, s.r, s.dilation_h) < kPosition &&
          reach(s.w, s.pad_w, s.q, s.stride_w, s.s, s.dilation_w) < kPosition;
 }
 

@@ -1,8 +1,8 @@
 // Convolution as products of matrices that exist only while tiles are read (implicit GEMM), per group:
 //
 //   forward      y[k, (n p q)]    = sum over (c r s) of   w[k, (c r s)] x[(c r s), (n p q)]
-//   grad input   dx[c, (n h w)]   = sum over (k taps) of  w[(k taps), c] dy[(k taps), (n h w)]   for each phase
-//   grad weight  dw[k, (c r s)]   = sum over (n p q) of   dy[k, (n p q)] x[(n p q), (c r s)]
+//   grad input   dx[c, (n h w)]   = sum over (k taps) of  w[(k taps), c] dy[(k taps), (n h w)]   for each
+//   phase grad weight  dw[k, (c r s)]   = sum over (n p q) of   dy[k, (n p q)] x[(n p q), (c r s)]
 //
 // C's columns are pixels in the first two, so that NCHW is read and written along its rows.
 #pragma once
@@ -38,7 +38,8 @@ inline Axis pixels_of_x(const ConvShape& s) {
   return on_image(axis, -s.pad_h, s.stride_h, -s.pad_w, s.stride_w);
 }
 inline Axis taps_of_x(const ConvShape& s) {
-  return on_image(Axis(s.r, s.s, s.h * s.w, s.dilation_h * s.w, s.dilation_w), 0, s.dilation_h, 0, s.dilation_w);
+  return on_image(Axis(s.r, s.s, s.h * s.w, s.dilation_h * s.w, s.dilation_w), 0, s.dilation_h, 0,
+                  s.dilation_w);
 }
 // y's pixels, whose rows follow each other.
 inline Axis pixels_of_y(const ConvShape& s) { return Axis(1, s.p * s.q, s.k * s.p * s.q, 0, 1); }
@@ -46,7 +47,8 @@ inline Axis pixels_of_y(const ConvShape& s) { return Axis(1, s.p * s.q, s.k * s.
 // A walk along pixels: in 16-byte pieces where one tap sees them, without padding.
 template <class T>
 Walk pixel_walk(const ConvShape& s, const void* image) {
-  const bool flat = s.r == 1 && s.s == 1 && s.h == 1 && s.p == 1 && s.q == s.w && s.pad_w == 0 && s.stride_w == 1;
+  const bool flat =
+      s.r == 1 && s.s == 1 && s.h == 1 && s.p == 1 && s.q == s.w && s.pad_w == 0 && s.stride_w == 1;
   return flat && s.w % kVector<T> == 0 && aligned_to_vector(image) ? Walk::tile_vector : Walk::tile;
 }
 
@@ -56,8 +58,13 @@ ConvProduct<T> forward_product(const ConvParams& params, const ConvShape& s) {
   ConvProduct<T> p{};
   p.m = filters, p.n = s.n * s.p * s.q, p.k = depth, p.batch = s.groups;
   p.a = plain_operand<T>(params.w, filters * depth, linear_axis(depth), linear_axis(1));
-  p.b = {static_cast<const T*>(params.x), channels * s.h * s.w, pixels_of_x(s), taps_of_x(s),
-         static_cast<int>(s.h), static_cast<int>(s.w), pixel_walk<T>(s, params.x)};
+  p.b = {static_cast<const T*>(params.x),
+         channels * s.h * s.w,
+         pixels_of_x(s),
+         taps_of_x(s),
+         static_cast<int>(s.h),
+         static_cast<int>(s.w),
+         pixel_walk<T>(s, params.x)};
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = s.p * s.q, p.out.batch_stride = filters * s.p * s.q;
   p.out.columns = pixels_of_y(s);
@@ -73,7 +80,8 @@ ConvProduct<T> grad_input_product(const ConvParams& params, const ConvShape& s, 
   const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
   const Phase row = phase_of(a, s.h, s.stride_h, s.pad_h, s.dilation_h, s.r);
   const Phase col = phase_of(b, s.w, s.stride_w, s.pad_w, s.dilation_w, s.s);
-  const int64_t taps = row.taps * col.taps, extent1 = taps > 0 ? row.taps : 1, extent2 = taps > 0 ? col.taps : 1;
+  const int64_t taps = row.taps * col.taps, extent1 = taps > 0 ? row.taps : 1,
+                extent2 = taps > 0 ? col.taps : 1;
   ConvProduct<T> p{};
   p.m = channels, p.n = s.n * row.pixels * col.pixels, p.k = filters * taps, p.batch = s.groups;
   if (p.n == 0) return p;
@@ -83,13 +91,18 @@ ConvProduct<T> grad_input_product(const ConvParams& params, const ConvShape& s, 
   Axis pixels(row.pixels, col.pixels, s.k * s.p * s.q, s.q, 1);
   pixels.start = row.start * s.q + col.start;
   const Axis taps_of_dy(extent1, extent2, s.p * s.q, row.move * s.q, col.move);
-  p.b = {static_cast<const T*>(params.y), filters * s.p * s.q, on_image(pixels, row.start, 1, col.start, 1),
-         on_image(taps_of_dy, 0, row.move, 0, col.move), static_cast<int>(s.p), static_cast<int>(s.q),
+  p.b = {static_cast<const T*>(params.y),
+         filters * s.p * s.q,
+         on_image(pixels, row.start, 1, col.start, 1),
+         on_image(taps_of_dy, 0, row.move, 0, col.move),
+         static_cast<int>(s.p),
+         static_cast<int>(s.q),
          pixel_walk<T>(s, params.y)};
   p.out.base = static_cast<T*>(params.out) + a * s.w + b;
   p.out.row_stride = s.h * s.w, p.out.batch_stride = channels * s.h * s.w;
   p.out.columns = Axis(row.pixels, col.pixels, s.c * s.h * s.w, s.stride_h * s.w, s.stride_w);
-  p.out.vector = s.stride_h == 1 && s.stride_w == 1 && s.h * s.w % kVector<T> == 0 && aligned_to_vector(params.out);
+  p.out.vector =
+      s.stride_h == 1 && s.stride_w == 1 && s.h * s.w % kVector<T> == 0 && aligned_to_vector(params.out);
   return p;
 }
 
@@ -98,10 +111,11 @@ ConvProduct<T> grad_weight_product(const ConvParams& params, const ConvShape& s)
   const int64_t channels = s.c / s.groups, filters = s.k / s.groups, columns = channels * s.r * s.s;
   ConvProduct<T> p{};
   p.m = filters, p.n = columns, p.k = s.n * s.p * s.q, p.batch = s.groups;
-  const Axis pixels = p.k > 0 ? pixels_of_x(s) : linear_axis(0), dy_pixels = p.k > 0 ? pixels_of_y(s) : pixels;
+  const Axis pixels = p.k > 0 ? pixels_of_x(s) : linear_axis(0),
+             dy_pixels = p.k > 0 ? pixels_of_y(s) : pixels;
   p.a = plain_operand<T>(params.y, filters * s.p * s.q, linear_axis(s.p * s.q), dy_pixels);
-  p.b = {static_cast<const T*>(params.x), channels * s.h * s.w, taps_of_x(s), pixels,
-         static_cast<int>(s.h), static_cast<int>(s.w), Walk::depth};
+  p.b = {static_cast<const T*>(params.x), channels * s.h * s.w,  taps_of_x(s), pixels,
+         static_cast<int>(s.h),           static_cast<int>(s.w), Walk::depth};
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = columns, p.out.batch_stride = filters * columns, p.out.column_stride = 1;
   p.out.vector = columns % kVector<T> == 0 && aligned_to_vector(params.out);

@@ -65,11 +65,9 @@ Status gemm_tiles(Context& ctx, const GemmParams& p) {
 // The first that applies is run.
 template <class T>
 constexpr GemmAlgorithm<T> kGemm[] = {
-    {"vector",
-     [](const Context&, const GemmParams& p) { return (p.m == 1 || p.n == 1) && p.k >= kWarpSize; },
+    {"vector", [](const Context&, const GemmParams& p) { return (p.m == 1 || p.n == 1) && p.k >= kWarpSize; },
      gemm_vector<T>},
-    {"simt", [](const Context&, const GemmParams&) { return true; },
-     gemm_tiles<T, SimtTiles<T, Matrix<T>>>},
+    {"simt", [](const Context&, const GemmParams&) { return true; }, gemm_tiles<T, SimtTiles<T, Matrix<T>>>},
 };
 
 constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of a launch; no element of C takes more than one

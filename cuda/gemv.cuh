@@ -1,8 +1,8 @@
 // Products with a vector: y[i] = act(sum of x[i * out_stride + k * depth_stride] v[k * v_stride] + bias).
 //
 // Every element of x is used once, so reading it is all the work: 4 bytes per 2 operations. Where x is
-// contiguous along k, warps read its rows; where it is along i, threads take neighbouring outputs and walk down
-// k. Long k is split over blocks where outputs alone do not fill the device.
+// contiguous along k, warps read its rows; where it is along i, threads take neighbouring outputs and walk
+// down k. Long k is split over blocks where outputs alone do not fill the device.
 #pragma once
 #include "tile_product.cuh"
 
@@ -82,8 +82,9 @@ __global__ void __launch_bounds__(kGemvThreads) gemv_rows_kernel(Gemv<T> g, Outp
   const T* v = g.v + at.batch * g.v_batch + k0 * g.v_stride;
   T sum = 0;
   if (i < g.outputs)
-    sum = dot_part(g, x, v, rest < g.k_per_split ? rest : g.k_per_split,
-                   shared_rows ? static_cast<int>(threadIdx.x) : lane, shared_rows ? kGemvThreads : kWarpSize);
+    sum =
+        dot_part(g, x, v, rest < g.k_per_split ? rest : g.k_per_split,
+                 shared_rows ? static_cast<int>(threadIdx.x) : lane, shared_rows ? kGemvThreads : kWarpSize);
   const auto add = [](T a, T b) { return a + b; };
   if (shared_rows) {
     SharedMemory shared;
@@ -127,8 +128,9 @@ template <class T>
 Status run_gemv(Context& ctx, Gemv<T> g, const Output<T>& out, int64_t batch) {
   const bool rows = g.depth_stride == 1;
   const bool shared_rows = rows && g.k >= kGemvLongRow;
-  g.row_blocks = !rows ? ceil_div<int64_t>(g.outputs, kWarpSize)
-                 : shared_rows ? g.outputs : ceil_div<int64_t>(g.outputs, kGemvWarps);
+  g.row_blocks = !rows         ? ceil_div<int64_t>(g.outputs, kWarpSize)
+                 : shared_rows ? g.outputs
+                               : ceil_div<int64_t>(g.outputs, kGemvWarps);
   // 4 blocks for each multiprocessor, of at least 2048 (rows) or 128 (columns) k.
   const int64_t blocks = g.row_blocks * batch, least = rows ? 2048 : 128;
   int64_t splits = ctx.multiprocessors * 4 / blocks;
@@ -150,10 +152,12 @@ Status run_gemv(Context& ctx, Gemv<T> g, const Output<T>& out, int64_t batch) {
   }
   const dim3 grid(static_cast<unsigned>(blocks * g.splits)), block(kGemvThreads);
   const Status status =
-      rows ? launch<gemv_rows_kernel<T>>(ctx, grid, block, SharedMemory::bytes<T>(kWarpSize), g, to, shared_rows)
+      rows ? launch<gemv_rows_kernel<T>>(ctx, grid, block, SharedMemory::bytes<T>(kWarpSize), g, to,
+                                         shared_rows)
            : launch<gemv_columns_kernel<T>>(ctx, grid, block, SharedMemory::bytes<T>(kGemvThreads), g, to);
   if (status != Status::ok || g.splits == 1) return status;
-  return launch<combine_kernel<T>>(ctx, dim3(static_cast<unsigned>(ceil_div<int64_t>(g.outputs * batch, 256))),
+  return launch<combine_kernel<T>>(ctx,
+                                   dim3(static_cast<unsigned>(ceil_div<int64_t>(g.outputs * batch, 256))),
                                    dim3(256), 0, scratch, out, int64_t{1}, g.outputs, g.splits, batch);
 }
 

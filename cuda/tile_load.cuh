@@ -1,11 +1,12 @@
 // Operands of a product C (m x n) = A (m x k) B (k x n), and their way into shared memory.
 //
-// A block computes a BLOCK_M x BLOCK_N tile of C and passes over k in stages of BLOCK_K. Either operand brings
-// a BLOCK_K x BLOCK tile per stage, k-major: the element of tile index i (a row of A, a column of B) at depth k
-// lies at stage[k * pitch + i]. One pitch serves every reader and writer without bank conflicts, because it is
-// 16 bytes more than a multiple of 128:
+// A block computes a BLOCK_M x BLOCK_N tile of C and passes over k in stages of BLOCK_K. Either operand
+// brings a BLOCK_K x BLOCK tile per stage, k-major: the element of tile index i (a row of A, a column of B)
+// at depth k lies at stage[k * pitch + i]. One pitch serves every reader and writer without bank conflicts,
+// because it is 16 bytes more than a multiple of 128:
 //   - a row of one k is read and written in 16-byte pieces, aligned;
-//   - elements that come along k from memory are written 8 k x 4 i a warp, to banks 4 k + i (4-byte elements),
+//   - elements that come along k from memory are written 8 k x 4 i a warp, to banks 4 k + i (4-byte
+//   elements),
 //     32 different ones; 8-byte elements pass in two halves, each without a conflict;
 //   - tile_mma.cuh says how fragments are read.
 #pragma once
@@ -48,8 +49,7 @@ struct Matrix {
         tile_stride(tile_stride),
         depth_stride(depth_stride),
         batch_stride(batch_stride) {
-    const bool pieces =
-        aligned_to_vector(p) && (tiles | depth_stride | batch_stride) % kVector<T> == 0;
+    const bool pieces = aligned_to_vector(p) && (tiles | depth_stride | batch_stride) % kVector<T> == 0;
     walk = tile_stride != 1 ? Walk::depth : pieces ? Walk::tile_vector : Walk::tile;
   }
 };
@@ -161,8 +161,8 @@ class GatherReader {
         tiles_(shared.take<Place>(BLOCK)),
         depths_(shared.take<Place>(2 * BLOCK_K)) {
     for (int i = threadIdx.x; i < BLOCK; i += blockDim.x)
-      tiles_[i] = i < w.tiles_left ? g.tile.place(static_cast<unsigned>(w.tile + i))
-                                   : Place{0, kOutside, kOutside};
+      tiles_[i] =
+          i < w.tiles_left ? g.tile.place(static_cast<unsigned>(w.tile + i)) : Place{0, kOutside, kOutside};
   }
 
   // Fills the table of a stage's k, by threads [first, first + BLOCK_K). The copies of the stage before may
@@ -229,7 +229,7 @@ class TileCopy {
     for (int pass = 0; pass < BLOCK_K / ROWS; ++pass) {
       bool valid;
       const T* from = reader_.find(held_, reader_.depth(first + pass * ROWS), &valid);
-      ptx::copy_async<WIDTH * static_cast<int>(sizeof(T))>(to + pass * ROWS * PITCH, from, valid);
+      ptx::copy_async<WIDTH* static_cast<int>(sizeof(T))>(to + pass * ROWS * PITCH, from, valid);
     }
   }
 

@@ -1,5 +1,5 @@
-// Which tile a product is cut into, and whether k is split: chosen by an estimate of the clocks that it takes on
-// the device at hand. Every tile adds up k in the same order, so only a split changes bits, and a choice
+// Which tile a product is cut into, and whether k is split: chosen by an estimate of the clocks that it takes
+// on the device at hand. Every tile adds up k in the same order, so only a split changes bits, and a choice
 // depends on shapes and the device alone.
 #pragma once
 #include <array>
@@ -34,9 +34,9 @@ struct ProductPlan {
 template <class T, class Tile, class Operand>
 Status run_tile(const Context& ctx, const Product<T, Operand>& p, const Output<T>& out, const Grid& grid) {
   const int64_t blocks = grid.tiles_m * grid.tiles_n * grid.splits * grid.batch;
-  return launch<product_kernel<T, Tile, Operand>>(ctx, dim3(static_cast<unsigned>(blocks)),
-                                                  dim3(Tile::THREADS),
-                                                  product_shared_bytes<T, Tile, Operand>(), p.a, p.b, out, grid);
+  return launch<product_kernel<T, Tile, Operand>>(
+      ctx, dim3(static_cast<unsigned>(blocks)), dim3(Tile::THREADS), product_shared_bytes<T, Tile, Operand>(),
+      p.a, p.b, out, grid);
 }
 
 template <class T, class Tile, class Operand>
@@ -50,9 +50,9 @@ constexpr TileEntry<T, Operand> tile_entry(double efficiency) {
           run_tile<T, Tile, Operand>};
 }
 
-// Float: 64 to 242 registers a thread. The largest tile reads a float from memory per 43 multiply-adds and, at
-// 128 sums a thread, keeps the multiply-add units busy with one block of 8 warps; the narrow ones are for few
-// filters or few classes, the small ones for small problems.
+// Float: 64 to 242 registers a thread. The largest tile reads a float from memory per 43 multiply-adds and,
+// at 128 sums a thread, keeps the multiply-add units busy with one block of 8 warps; the narrow ones are for
+// few filters or few classes, the small ones for small problems.
 template <class T, class Operand>
 struct SimtTiles {
   static constexpr double kRate = 128;  // multiply-adds a clock and multiprocessor
@@ -80,9 +80,9 @@ struct SimtTiles<double, Operand> {
 
 // ---- the estimate
 
-constexpr double kTileClocks = 1500;      // from a block's start to its first product, and its stores
-constexpr double kLaunchClocks = 4000;    // one kernel more
-constexpr double kBytesPerClock = 1500;   // of device memory
+constexpr double kTileClocks = 1500;     // from a block's start to its first product, and its stores
+constexpr double kLaunchClocks = 4000;   // one kernel more
+constexpr double kBytesPerClock = 1500;  // of device memory
 constexpr int64_t kLeastSplit = 4 * BLOCK_K;
 constexpr size_t kSharedLimit[] = {64 * 1024, 99 * 1024};  // a block's: capability 75; 80 and above
 
@@ -93,7 +93,8 @@ double estimate_clocks(const Context& ctx, const TileEntry<T, Operand>& tile, do
   const double together = per_sm < tile.blocks ? per_sm : tile.blocks;
   // Fewer than 8 warps do not hide the latency of shared memory.
   const double threads = together * tile.threads, hidden = threads < 256 ? 0.5 + threads / 512 : 1;
-  const double product = tile.block_m * tile.block_n * (k_per_split + BLOCK_K) / (rate * tile.efficiency * hidden);
+  const double product =
+      tile.block_m * tile.block_n * (k_per_split + BLOCK_K) / (rate * tile.efficiency * hidden);
   double clocks = per_sm * product + kTileClocks * ceil_div<double>(per_sm, together);
   if (splits > 1)
     clocks += kLaunchClocks + outputs * static_cast<double>((splits + 1) * sizeof(T)) / kBytesPerClock;
@@ -113,15 +114,16 @@ ProductPlan plan_product(const Context& ctx, const Product<T, Operand>& p) {
   for (int t = 0; t < static_cast<int>(List::list.size()); ++t) {
     const TileEntry<T, Operand>& tile = List::list[t];
     if (tile.shared_bytes > kSharedLimit[ctx.capability >= 80]) continue;
-    const int64_t tiles = ceil_div<int64_t>(p.m, tile.block_m) * ceil_div<int64_t>(p.n, tile.block_n) * p.batch;
+    const int64_t tiles =
+        ceil_div<int64_t>(p.m, tile.block_m) * ceil_div<int64_t>(p.n, tile.block_n) * p.batch;
     const int64_t room = static_cast<int64_t>(ctx.multiprocessors) * tile.blocks;
     for (const int64_t wanted : {int64_t{1}, ctx.multiprocessors / tiles, room / tiles}) {
       const int64_t most = p.k / kLeastSplit, parts = wanted < most ? wanted : most;
       if (parts <= 1 && wanted != 1) continue;
       const int64_t depth = split_depth(p.k, parts > 1 ? parts : 1);
       const int64_t splits = depth > 0 ? ceil_div(p.k, depth) : 1;
-      const double clocks = estimate_clocks(ctx, tile, List::kRate, tiles, splits,
-                                            static_cast<double>(depth), outputs);
+      const double clocks =
+          estimate_clocks(ctx, tile, List::kRate, tiles, splits, static_cast<double>(depth), outputs);
       if (least != 0 && clocks >= least) continue;
       least = clocks;
       best = {t, splits, depth, splits > 1 ? static_cast<size_t>(p.m * p.n * p.batch * splits) : 0};
@@ -134,8 +136,14 @@ ProductPlan plan_product(const Context& ctx, const Product<T, Operand>& p) {
 template <class List, class T, class Operand>
 Status run_product(Context& ctx, const Product<T, Operand>& p, const ProductPlan& plan, T* scratch) {
   const TileEntry<T, Operand>& tile = List::list[plan.tile];
-  Grid grid{p.m, p.n, p.k, plan.k_per_split, ceil_div<int64_t>(p.m, tile.block_m),
-            ceil_div<int64_t>(p.n, tile.block_n), plan.splits, p.batch};
+  Grid grid{p.m,
+            p.n,
+            p.k,
+            plan.k_per_split,
+            ceil_div<int64_t>(p.m, tile.block_m),
+            ceil_div<int64_t>(p.n, tile.block_n),
+            plan.splits,
+            p.batch};
   if (plan.splits == 1) return tile.run(ctx, p, p.out, grid);
 
   Output<T> parts{};

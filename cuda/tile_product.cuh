@@ -26,8 +26,8 @@ struct Output {
   }
 };
 
-// The grid: tiles of one product, times splits of k, times products. Tiles are numbered so that blocks at work
-// at the same time share operands in L2: down strips of kStrip tile rows.
+// The grid: tiles of one product, times splits of k, times products. Tiles are numbered so that blocks at
+// work at the same time share operands in L2: down strips of kStrip tile rows.
 struct Grid {
   int64_t m, n, k, k_per_split;  // k_per_split is a multiple of BLOCK_K
   int64_t tiles_m, tiles_n, splits, batch;

@@ -1,10 +1,10 @@
 // A tile's arithmetic on the ordinary units, for float and double.
 //
 // A warp owns 4 TM x 8 TN of the tile: its lanes form a grid of 4 x 8, and each takes TM x TN elements in
-// 16-byte pieces that lie 4 (rows) or 8 (columns) pieces apart. Per k a thread reads TM + TN elements and does
-// TM * TN multiply-adds: at 16 x 8 floats 6 reads of 16 bytes for 128, of which the reads take at most three
-// quarters of the time even if none were a broadcast. Lanes are numbered so that 16 of them read 2 pieces of A
-// and 8 of B, 128 bytes next to each other: no conflicts.
+// 16-byte pieces that lie 4 (rows) or 8 (columns) pieces apart. Per k a thread reads TM + TN elements and
+// does TM * TN multiply-adds: at 16 x 8 floats 6 reads of 16 bytes for 128, of which the reads take at most
+// three quarters of the time even if none were a broadcast. Lanes are numbered so that 16 of them read 2
+// pieces of A and 8 of B, 128 bytes next to each other: no conflicts.
 #pragma once
 #include "common.cuh"
 #include "tile_load.cuh"
@@ -46,7 +46,8 @@ class SimtTile {
     }
   }
 
-  // Hands this thread's sums to columns(column), a writer of kVector columns; the tile's first row is `first`.
+  // Hands this thread's sums to columns(column), a writer of kVector columns; the tile's first row is
+  // `first`.
   template <class F>
   __device__ void write(int64_t first, F columns) {
 #pragma unroll
