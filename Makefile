@@ -61,7 +61,7 @@ bench: $(VENV)/installed-test
 
 nvcc: | $(BIN)/python
 	@$(INSTALL) $(foreach p,nvcc crt runtime cccl,'nvidia-cuda-$p==13.0.*') 'nvidia-nvvm==13.0.*'
-	@ln -sfn lib $(dir $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin))lib64  # where nvcc looks
+	@ln -sfn lib "$$(echo $(VENV)/lib/python3*/site-packages/nvidia/cu13)/lib64"  # where nvcc looks
 
 gpu-check:
 	$(PYTHON) tools/gpu_check.py

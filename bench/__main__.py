@@ -1,4 +1,4 @@
-"""python -m bench run | table | quick | list"""
+"""python -m bench run | gpu | table | quick | list"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machine, misc, quick, table
+from . import gpu, machine, misc, quick, table
 from .harness import PEERS, Harness, Settings, save
 from .process import ROOT
 from .rows import Row
@@ -36,6 +36,10 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--no-probes", action="store_true", help="leave out import time, sizes and peak memory")
     run.add_argument("--output", type=Path, help="where the JSON goes instead")
     run.add_argument("--table", action="store_true", help="rewrite the tables afterwards")
+    on_gpu = commands.add_parser("gpu", help="measure on a GPU, and write bench/results/gpu-NAME.json")
+    on_gpu.add_argument("--only", action="append", metavar="PATTERN")
+    on_gpu.add_argument("--minutes", type=float, default=5.0, help="to spend at most (default: %(default)s)")
+    on_gpu.add_argument("--output", type=Path, help="where the JSON goes instead")
     tables = commands.add_parser("table", help="rewrite the tables in README.md and docs/performance.md")
     tables.add_argument(
         "result", nargs="?", type=Path, help="JSON of a run (default: the latest in bench/results)"
@@ -54,9 +58,9 @@ def _slug() -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{where['cpu']} {where['cores']} cores".lower()).strip("-")
 
 
-def _chosen(patterns: list[str] | None) -> list[Row]:
+def _chosen(patterns: list[str] | None, rows: list[Row]) -> list[Row]:
     return [
-        row for row in ROWS if not patterns or any(fnmatch.fnmatch(row.key, pattern) for pattern in patterns)
+        row for row in rows if not patterns or any(fnmatch.fnmatch(row.key, pattern) for pattern in patterns)
     ]
 
 
@@ -65,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     libraries = options.libraries.split(",")
     if unknown := {name for name in libraries if name.partition("@")[0] not in ("fastnn", *PEERS)}:
         sys.exit(f"unknown libraries: {', '.join(sorted(unknown))}")
-    rows = _chosen(options.only)
+    rows = _chosen(options.only, ROWS)
     threads = sorted({int(count) for count in options.threads.split(",")})
     harness = Harness(libraries, threads, Settings(options.rounds, options.seconds))
     try:
@@ -85,8 +89,34 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def _run_on_gpu(options: argparse.Namespace) -> int:
+    started = time.time()
+    rows = _chosen(options.only, gpu.ROWS)
+    libraries = [name for name in gpu.LIBRARIES if importlib.util.find_spec(name.removesuffix("-graph"))]
+    harness = Harness(libraries, [0], Settings(rounds=3, seconds=0.03), ceilings="gpu")
+    try:
+        results = harness.run(rows, until=started + 60 * options.minutes)
+    finally:
+        harness.stop()
+    report = harness.report(results, {}, started)
+    report["machine"] |= gpu.describe()
+    name = re.sub(r"[^a-z0-9]+", "-", report["machine"]["gpu"].lower()).strip("-")
+    path = options.output or ROOT / "bench" / "results" / f"gpu-{name}.json"
+    save(report, path)
+    print(table.on_gpu(report))
+    failures = [row for row in results if any("error" in found for found in row["results"].values())]
+    left = len(rows) - len(results)
+    print(
+        f"{path}: {len(results)} rows, {len(failures)} with failures, {left} left out for want of time",
+        file=sys.stderr,
+    )
+    return 1 if failures or left else 0
+
+
 def main() -> int:
     options = _arguments()
+    if options.command == "gpu":
+        return _run_on_gpu(options)
     if options.command == "run":
         return _run(options)
     if options.command == "table":

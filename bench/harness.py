@@ -7,6 +7,7 @@ hits all alike. Ratios are ratios of medians over all rounds.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -37,11 +38,16 @@ def quantile(samples: Sequence[float], q: float) -> float:
 
 class Harness:
     def __init__(
-        self, libraries: Sequence[str], threads: Sequence[int], settings: Settings, quiet: bool = False
+        self,
+        libraries: Sequence[str],
+        threads: Sequence[int],
+        settings: Settings,
+        quiet: bool = False,
+        ceilings: str = "machine",
     ) -> None:
         self.libraries, self.settings, self.quiet = libraries, settings, quiet
         self.workers = {(name, count): Process(name, count) for count in threads for name in libraries}
-        self.machines = {count: Process("machine", count) for count in threads}
+        self.machines = {count: Process(ceilings, count) for count in threads}
         self.ceilings: dict[int, dict[str, list[float]]] = {
             count: {"flops": [], "bytes": []} for count in threads
         }
@@ -86,16 +92,19 @@ class Harness:
             }
         return found
 
-    def run(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
-        results = []
+    def run(self, rows: Iterable[Row], until: float = math.inf) -> list[dict[str, Any]]:
+        """All rows or, where time.time() passes `until`, those before."""
+        results: list[dict[str, Any]] = []
         subject = ""
         for row in rows:
+            if time.time() > until:
+                break
             if row.subject != subject:  # the machine's mood changes: measure its ceilings again and again
                 subject = row.subject
                 self.measure_ceilings()
             for threads in self.ceilings:
                 wanted = [count or machine.cores() for count in row.threads]
-                if threads not in wanted and len(self.ceilings) > 1:
+                if threads and threads not in wanted and len(self.ceilings) > 1:
                     continue
                 measured = self.measure(row, threads)
                 record = {
@@ -117,7 +126,8 @@ class Harness:
                 else f"{name} {found['error'][:60]}"
                 for name, found in record["results"].items()
             )
-            line = f"{record['subject']}/{record['name']}, {record['threads']} threads"
+            line = f"{record['subject']}/{record['name']}"
+            line += f", {record['threads']} threads" if record["threads"] else ""
             print(f"{line:64}", "  ".join(figures), file=sys.stderr, flush=True)
 
     def report(self, results: list[dict[str, Any]], probes: dict[str, Any], started: float) -> dict[str, Any]:

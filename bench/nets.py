@@ -145,18 +145,19 @@ def _mlp(*sizes: int) -> Case:
     return Case(name, mlp(*sizes), lambda rng: numpy_nets.mlp(sizes, rng), sizes[:1], sizes[-1])
 
 
+MLP = _mlp(784, 256, 10)
 LENET = Case("LeNet", lenet, numpy_nets.lenet, (1, 28, 28), 10)
 LENET5 = Case("LeNet-5", lenet5, numpy_nets.lenet5, (1, 28, 28), 10)
 ROWS = [
     step(LENET, 128, headline="LeNet (20-50-500) training step, batch 128"),
     step(LENET, 64),
     step(LENET5, 64, headline="LeNet-5 training step, batch 64"),
-    step(_mlp(784, 256, 10), 128, headline="MLP 784-256-10 training step, batch 128"),
+    step(MLP, 128, headline="MLP 784-256-10 training step, batch 128"),
     step(_mlp(784, 128, 10), 64),
     step(_mlp(64, 64, 10), 32, headline="MLP 64-64-10 training step, batch 32"),
     step(_mlp(2, 16, 2), 32, headline="MLP 2-16-2 training step, batch 32"),
     inference(LENET, headline="LeNet inference, one image"),
     inference(LENET5),
-    inference(_mlp(784, 256, 10)),
+    inference(MLP),
     inference(LENET, 128),
 ]

@@ -31,7 +31,9 @@ class Process:
 
     def start(self) -> None:
         count = str(self.threads)
-        env = dict(os.environ, OPENBLAS_NUM_THREADS=count, OMP_NUM_THREADS=count, MKL_NUM_THREADS=count)
+        env = dict(os.environ)
+        if self.threads:  # 0: as the library likes
+            env |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), count)
         env["PYTHONPATH"] = os.pathsep.join(
             filter(None, [self.folder, str(ROOT), os.environ.get("PYTHONPATH")])
         )

@@ -17,9 +17,11 @@ ALL = 0  # threads: as many as there are cores
 
 @dataclass(frozen=True)
 class Repeat:
-    """A computation of well under a microsecond: `run(times)` repeats it in a loop of its own."""
+    """A computation that repeats itself, `run(times)`: one of well under a microsecond, whose loop would count, or one
+    that ends with waiting for a device, which shorter samples than `sample` seconds would feel."""
 
     run: Callable[[int], None]
+    sample: float = 200e-6
 
 
 # One way to compute the row, or several by name, of which the fastest counts: both memory formats, say.
@@ -33,6 +35,7 @@ class Lib:
     name: str
     xp: Any
     threads: int = 1
+    graphed: bool = False  # PyTorch, replaying CUDA graphs
 
     @cached_property
     def nn(self) -> Any:

@@ -65,6 +65,28 @@ def share_of_ceiling(row: dict[str, Any], report: Report, library: str = "fastnn
     return float(max(least) / found["median"])
 
 
+def on_gpu(report: Report) -> str:
+    """The GPU's rows as a table. The ratios: against PyTorch as it launches, and replaying a graph."""
+    lines = [
+        "| | fastnn | PyTorch | its graph | NumPy | ratio | to its graph | of the ceiling |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        ours = row["results"].get("fastnn", {}).get("median")
+        ratios = []
+        for peer in ("torch", "torch-graph"):
+            theirs = row["results"].get(peer, {}).get("median")
+            ratios.append(f"{digits(theirs / ours)}x" if ours and theirs else "–")
+        # the arithmetic ceiling is float32's: it says nothing of rounded operands
+        rounded = row["name"].endswith((" tf32", " bf16", " fp16"))
+        share = None if rounded else share_of_ceiling(row, report)
+        times = [_time(row, name) for name in ("fastnn", "torch", "torch-graph", "numpy")]
+        name = f"{row['subject'].removeprefix('gpu-')}: {row['name']}"
+        cells = [name, *times, *ratios, f"{100 * share:.0f}%" if share else "–"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _ratio(row: dict[str, Any]) -> str:
     ratio = ratio_to_best_peer(row)
     if ratio is None:

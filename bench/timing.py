@@ -19,12 +19,13 @@ class Timer:
 
     def __init__(self, call: Call | Repeat) -> None:
         self.run: Callable[[int], None] = call.run if isinstance(call, Repeat) else _looped(call)
+        sample = call.sample if isinstance(call, Repeat) else SAMPLE
         self.run(1)
         times, seconds = 1, self._measure(1)
-        while seconds * times < SAMPLE / 2 and times < 1 << 20:
+        while seconds * times < sample / 2 and times < 1 << 20:
             times *= 4
             seconds = self._measure(times)
-        self.times = max(1, math.ceil(SAMPLE / max(seconds, 1e-9)))
+        self.times = max(1, math.ceil(sample / max(seconds, 1e-9)))
         self.seconds = min(seconds, self._measure(self.times))
 
     def _measure(self, times: int) -> float:

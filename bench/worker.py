@@ -15,6 +15,7 @@ import os
 import sys
 from typing import Any
 
+from . import gpu
 from .rows import Lib
 from .subjects import by_key
 from .timing import Timer, fastest
@@ -22,15 +23,16 @@ from .timing import Timer, fastest
 
 def load(name: str, threads: int) -> Lib:
     """Imports a library and tells it how many threads to use; NumPy's BLAS was told by the environment."""
-    xp = importlib.import_module(name)
-    if name != "numpy":
+    package = name.removesuffix("-graph")
+    xp = importlib.import_module(package)
+    if package != "numpy" and threads:
         xp.set_num_threads(threads)
-    return Lib(name, xp, threads)
+    return Lib(package, xp, threads, graphed=name.endswith("-graph"))
 
 
 class Session:
     def __init__(self, name: str, threads: int) -> None:
-        self.lib = load(name, threads)
+        self.name, self.lib = name, load(name, threads)
         self.timer: Timer | None = None
         self.version = str(self.lib.xp.__version__)
         if name == "fastnn":
@@ -39,7 +41,7 @@ class Session:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "prepare" in request:
             self.timer = None  # frees the row before
-            prepared = by_key(request["prepare"]).sides[self.lib.name](self.lib)
+            prepared = by_key(request["prepare"]).sides[self.name](self.lib)
             way, self.timer = fastest(prepared) if isinstance(prepared, dict) else ("", Timer(prepared))
             return {"way": way, "seconds": self.timer.seconds}
         assert self.timer is not None
@@ -62,7 +64,13 @@ def main() -> None:
     name, threads = sys.argv[1], int(sys.argv[2])
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
-    session = Machine(threads) if name == "machine" else Session(name, threads)
+    session: Any
+    if name == "machine":
+        session = Machine(threads)
+    elif name == "gpu":
+        session = gpu.Ceilings(threads)
+    else:
+        session = Session(name, threads)
     print(json.dumps({"version": session.version}), file=replies)
     for line in sys.stdin:
         try:

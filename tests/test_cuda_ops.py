@@ -6,6 +6,8 @@ no bit of a result may depend.
 
 from __future__ import annotations
 
+import os
+
 import fastnn as fn
 import numpy as np
 import pytest
@@ -27,7 +29,10 @@ from test_ops import (
 pytestmark = needs_cuda
 
 SEEDS = (1, 2, 3)
-LARGEST = 2000 if EMULATED else 1 << 40  # elements of the inputs; an emulated thread costs microseconds
+LARGEST = int(
+    os.environ.get("FASTNN_TEST_LARGEST", 2000 if EMULATED else 1 << 40)
+)  # elements of the inputs; an emulated
+# thread costs microseconds
 
 Results = tuple[list[np.ndarray], list[np.ndarray]]
 

@@ -1,0 +1,144 @@
+"""Gates that the machine code of the CUDA kernels must pass, read from the built library: no GPU is needed.
+
+    python tools/cuda_gates.py LIBRARY            checks; exit status 1 and a list of what fails
+    python tools/cuda_gates.py LIBRARY --write    writes the register budget anew from what is there
+
+Per architecture and kernel (all instances of a template together) ``cuda/budget.json`` says how many registers a thread
+may take and how many bytes of stack; more fails, and so does a kernel that the file does not know. Stack means spilled
+registers or arrays in local memory: 0 unless the file says otherwise. ``REQUIRED`` says which instructions must be there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+BUDGET = Path(__file__).parents[1] / "cuda" / "budget.json"
+
+# kernel: instructions that some instance must hold on every architecture
+REQUIRED: dict[str, list[str]] = {}
+
+Usage = dict[str, dict[str, dict[str, int]]]  # architecture -> kernel -> {"registers", "stack"}
+
+
+def tool(name: str) -> str:
+    """cuobjdump and nvdisasm: beside this Python (the wheels of the extra ``test``), or on PATH."""
+    for place in (Path(p) / "nvidia/cu13/bin" / name for p in sys.path):
+        if place.exists():
+            return str(place)
+    found = shutil.which(name)
+    if not found:
+        raise SystemExit(f"{name} is not here: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
+    return found
+
+
+def cuobjdump(*arguments: str) -> Iterator[str]:
+    """Its lines of output; names demangled."""
+    path = str(Path(tool("nvdisasm")).parent)
+    dump = subprocess.Popen(
+        [tool("cuobjdump"), *arguments], stdout=subprocess.PIPE, env={"PATH": f"{path}:/usr/bin:/bin"}
+    )
+    names = subprocess.Popen(["c++filt"], stdin=dump.stdout, stdout=subprocess.PIPE, text=True)
+    assert names.stdout
+    yield from names.stdout
+    if dump.wait() or names.wait():
+        raise SystemExit("cuobjdump failed")
+
+
+def kernel_name(signature: str) -> str:
+    """Without result, namespaces, template arguments and parameters."""
+    depth, text = 0, ""
+    for c in signature:
+        depth += c == "<"
+        text += c if depth == 0 else ""
+        depth -= c == ">"
+    return text.split("(")[0].split()[-1].split("::")[-1]
+
+
+def usage(library: Path) -> Usage:
+    """What each kernel takes at most, over its instances."""
+    result: Usage = defaultdict(dict)
+    architecture = name = ""
+    for line in cuobjdump("--dump-resource-usage", str(library)):
+        if found := re.search(r"arch = (sm_\w+)", line):
+            architecture = found[1]
+        elif found := re.match(r"\s*Function (.*):$", line):
+            name = kernel_name(found[1])
+        elif found := re.search(r"REG:(\d+) STACK:(\d+)", line):
+            most = result[architecture].setdefault(name, {"registers": 0, "stack": 0})
+            most["registers"] = max(most["registers"], int(found[1]))
+            most["stack"] = max(most["stack"], int(found[2]))
+    return result
+
+
+def over_budget(found: Usage, budget: Usage) -> list[str]:
+    """One line per kernel that takes more than it may."""
+    failures = []
+    for architecture, kernels in found.items():
+        for name, takes in kernels.items():
+            may = budget.get(architecture, {}).get(name)
+            if may is None:
+                failures.append(f"{architecture} {name}: not in {BUDGET.name}; takes {takes}")
+                continue
+            failures += [
+                f"{architecture} {name}: {takes[what]} {what}, {may.get(what, 0)} allowed"
+                for what in ("registers", "stack")
+                if takes[what] > may.get(what, 0)
+            ]
+    return failures
+
+
+def missing_instructions(library: Path) -> list[str]:
+    """One line per instruction that REQUIRED asks for and the machine code lacks."""
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    architecture = name = ""
+    for line in cuobjdump("-sass", str(library)):
+        if found := re.search(r"arch = (sm_\w+)", line):
+            architecture = found[1]
+        elif found := re.match(r"\s*Function : (.*)$", line):
+            name = kernel_name(found[1])
+        elif name in REQUIRED and (found := re.match(r"\s*/\*\w+\*/\s+(?:@!?\w+ )?([A-Z0-9]+)", line)):
+            seen[architecture, name].add(found[1])
+    return [
+        f"{architecture} {name}: no {instruction}"
+        for architecture in {a for a, _ in seen}
+        for name, instructions in REQUIRED.items()
+        for instruction in instructions
+        if instruction not in seen[architecture, name]
+    ] or ([] if seen or not REQUIRED else ["no kernel of REQUIRED was found"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("library", type=Path)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    found = usage(arguments.library)
+    if not found:
+        raise SystemExit(f"{arguments.library} holds no machine code")
+    if arguments.write:
+        tidy = {
+            architecture: {
+                name: {what: n for what, n in takes.items() if n or what == "registers"}
+                for name, takes in sorted(kernels.items())
+            }
+            for architecture, kernels in sorted(found.items())
+        }
+        BUDGET.write_text(json.dumps(tidy, indent=1) + "\n")
+        return 0
+    failures = over_budget(found, json.loads(BUDGET.read_text())) + missing_instructions(arguments.library)
+    print(*failures, sep="\n", end="\n" if failures else "")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Shows on a machine with a GPU that the CUDA backend works there, and how fast: `make gpu-check`.
+
+Needs no network: Python with NumPy, safetensors, pytest, pybind11, scikit-build-core, and PyTorch as the peer; CMake,
+ninja, nvcc, and compute-sanitizer where there is one. At most ten minutes in all. Builds for the machine's own GPU, runs
+the tests of the CUDA backend on it, the op table under compute-sanitizer's memcheck, racecheck and synccheck on a small
+set, and the benchmarks; writes bench/results/gpu-NAME.json, prints the table and, last, one line per step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "build" / "gpu-site"
+MINUTES = 10.0
+
+# Rows of the op table, by name, that between them run every family of kernels.
+SANITIZED = "add or where or exp or sum or argmax or matmul or linear or conv2d or max_pool or avg_pool or softmax or "
+SANITIZED += "cross_entropy or gather or index or cat or dropout"
+
+
+@dataclass
+class Step:
+    name: str
+    command: list[str]
+    minutes: float  # at most
+    environment: dict[str, str]
+
+
+@dataclass
+class Outcome:
+    name: str
+    passed: bool
+    seconds: float
+    last: str
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(SITE), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "FASTNN_TEST_DEVICE": "cuda", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def steps() -> list[Step]:
+    env = environment()
+    python = sys.executable
+    pytest = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"]
+    table = "tests/test_cuda_ops.py"
+    found = [
+        Step(
+            "build",
+            [
+                *(
+                    python,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-build-isolation",
+                    "--no-deps",
+                    "--no-index",
+                ),
+                *("--upgrade", "--target", str(SITE), "."),
+                *(
+                    f"--config-settings=cmake.define.{define}"
+                    for define in ("FASTNN_CUDA=on", "FASTNN_CUDA_ARCHS=native")
+                ),
+            ],
+            4,
+            {**env, "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)},
+        ),
+        Step("device", [python, "-c", DEVICE], 0.5, env),
+        Step("tests", [*pytest, table, "tests/test_cuda.py"], 3, env),
+    ]
+    sanitizer = shutil.which("compute-sanitizer")
+    small = [*pytest, table, "-k", f"as_on_the_cpu and float32 and ({SANITIZED})"]
+    for tool in ("memcheck", "racecheck", "synccheck") if sanitizer else ():
+        command = [str(sanitizer), "--tool", tool, "--error-exitcode", "9", "--launch-timeout", "0", *small]
+        found.append(Step(f"sanitizer: {tool}", command, 1.5, {**env, "FASTNN_TEST_LARGEST": "2000"}))
+    found.append(Step("bench", [python, "-m", "bench", "gpu", "--minutes", "4"], 5, env))
+    return found
+
+
+DEVICE = """
+import fastnn as fn
+print(fn.cuda.why_not() or fn.cuda.get_device_properties())
+raise SystemExit(not fn.cuda.is_available())
+"""
+
+
+def run(step: Step, until: float) -> Outcome:
+    started = time.monotonic()
+    limit = min(60 * step.minutes, until - started)
+    if limit <= 0:
+        return Outcome(step.name, False, 0, "no time was left")
+    print(f"---- {step.name}", flush=True)
+    lines: list[str] = []
+    process = subprocess.Popen(
+        ["timeout", "--signal=INT", "--kill-after=10", str(int(limit) + 1), *step.command],
+        cwd=ROOT,
+        env=step.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line.strip())
+    code = process.wait()
+    last = next((line for line in reversed(lines) if line), "")
+    return Outcome(step.name, code == 0, time.monotonic() - started, f"exit status {code}: {last}"[:160])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", help="steps whose name holds this text")
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    options = parser.parse_args()
+    until = time.monotonic() + 60 * options.minutes
+    outcomes = []
+    for step in steps():
+        if options.only and options.only not in step.name:
+            continue
+        outcomes.append(run(step, until))
+        if step.name in ("build", "device") and not outcomes[-1].passed:
+            break  # nothing else can work
+    print()
+    for o in outcomes:
+        print(f"{'passed' if o.passed else 'FAILED'}  {o.name:22} {o.seconds:6.1f} s  {o.last}")
+    return 0 if outcomes and all(o.passed for o in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
