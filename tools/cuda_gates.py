@@ -55,7 +55,7 @@ def cuobjdump(*arguments: str) -> Iterator[str]:
 def kernel_name(signature: str) -> str:
     """Without result, namespaces, template arguments and parameters."""
     depth, text = 0, ""
-    for c in signature:
+    for c in signature.replace("(anonymous namespace)::", ""):
         depth += c == "<"
         text += c if depth == 0 else ""
         depth -= c == ">"

@@ -1,0 +1,63 @@
+"""The machine code of the CUDA kernels: registers, local memory, instructions; and that the gates themselves notice."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, built
+
+TOOL = ROOT / "tools" / "cuda_gates.py"
+LIBRARY = built("libfastnn_cuda.so")
+
+
+@pytest.fixture(scope="module")
+def gates():
+    spec = importlib.util.spec_from_file_location("cuda_gates", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def has_disassembler() -> bool:
+    wheels = (Path(p) / "nvidia/cu13/bin/cuobjdump" for p in sys.path)
+    return any(w.exists() for w in wheels) or shutil.which("cuobjdump") is not None
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="the CUDA library was not built: no nvcc")
+@pytest.mark.skipif(not has_disassembler(), reason="cuobjdump is not installed (extra `test` on Linux)")
+def test_machine_code_is_within_budget():
+    done = subprocess.run([sys.executable, TOOL, LIBRARY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_more_than_the_budget_fails(gates):
+    budget = {"sm_80": {"k": {"registers": 32}}}
+
+    def failures(registers: int, stack: int, name: str = "k", architecture: str = "sm_80") -> list[str]:
+        return gates.over_budget({architecture: {name: {"registers": registers, "stack": stack}}}, budget)
+
+    assert failures(32, 0) == []
+    assert failures(33, 0) == ["sm_80 k: 33 registers, 32 allowed"]
+    assert failures(32, 8) == ["sm_80 k: 8 stack, 0 allowed"]
+    assert len(failures(1, 0, name="new")) == 1
+    assert len(failures(1, 0, architecture="sm_100")) == 1
+
+
+@pytest.mark.parametrize(
+    ("signature", "name"),
+    [
+        ("void fastnn::cuda::(anonymous namespace)::sum_rows<float, 4>(float*, int)", "sum_rows"),
+        (
+            "void fastnn::cuda::product<fastnn::cuda::Tile<float, 128>, (bool)1>(fastnn::cuda::GemmParams)",
+            "product",
+        ),
+        ("fastnn::cuda::plain(int)", "plain"),
+    ],
+)
+def test_names_of_kernels(gates, signature, name):
+    assert gates.kernel_name(signature) == name
