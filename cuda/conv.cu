@@ -2,6 +2,7 @@
 //
 // conv_tiles.cuh has all three as products by tiles, conv_depthwise.cuh those of one channel per filter,
 // conv_direct.cuh what neither counts to.
+#include "conv_depthwise.cuh"
 #include "conv_direct.cuh"
 #include "conv_tiles.cuh"
 
@@ -23,16 +24,19 @@ inline bool phases_apply(const Context&, const ConvShape& s) {
 // In each list, the first that applies is run.
 template <class T>
 constexpr ConvAlgorithm<T> kForward[] = {
+    {"depthwise", depthwise_forward_applies<T>, depthwise_forward<T>},
     {"simt", tiles_apply, tiles_forward<T, SimtTiles<T, Gather<T>>>},
     {"direct", always, direct_forward<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
+    {"depthwise", depthwise_grad_input_applies<T>, depthwise_grad_input<T>},
     {"simt", phases_apply, tiles_grad_input<T, SimtTiles<T, Gather<T>>>},
     {"direct", always, direct_grad_input<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradWeight[] = {
+    {"depthwise", depthwise_grad_weight_applies, depthwise_grad_weight<T>},
     {"simt", tiles_apply, tiles_grad_weight<T, SimtTiles<T, Gather<T>>>},
     {"direct", always, direct_grad_weight<T>},
 };
