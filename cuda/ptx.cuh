@@ -72,41 +72,42 @@ __device__ inline void wait() {
 // ---- tensor cores: d (16 x 8) += a (16 x K, row-major) b (K x 8, column-major), by a whole warp, summed in
 // float32. With group = lane / 4 and t = lane % 4, a lane holds
 //   d[0], d[1]: row group, columns 2t, 2t + 1;  d[2], d[3]: row group + 8
-//   K = 8, one element a register:  a[0]: (group, t)  a[1]: (group + 8, t)  a[2]: (group, t + 4)  a[3]:
-//   (group + 8, t + 4)
-//                                   b[0]: (t, group)  b[1]: (t + 4, group)
+//   K = 8, one element a register:
+//     a[0]: (group, t)  a[1]: (group + 8, t)  a[2]: (group, t + 4)  a[3]: (group + 8, t + 4)
+//     b[0]: (t, group)  b[1]: (t + 4, group)
 //   K = 16, two elements a register, k = 2t in the low half and 2t + 1 in the high one:
-//                                   a[0]: (group, k)  a[1]: (group + 8, k)  a[2]: (group, k + 8)  a[3]:
-//                                   (group + 8, k + 8) b[0]: (k, group)  b[1]: (k + 8, group)
-// (PTX ISA, "Matrix fragments for mma.m16n8k8" and "... m16n8k16").
+//     a[0]: (group, k)  a[1]: (group + 8, k)  a[2]: (group, k + 8)  a[3]: (group + 8, k + 8)
+//     b[0]: (k, group)  b[1]: (k + 8, group)
+// (PTX ISA, "Matrix Fragments for mma.m16n8k8" and "... for mma.m16n8k16").
 
 #if defined(FASTNN_EMULATOR)
 #define FASTNN_MMA(type, instruction) emulator::mma(emulator::MmaType::type, d, a, b, {file, line});
 #elif defined(FASTNN_BELOW_AMPERE)
-#define FASTNN_MMA(type, instruction) __trap();
+#define FASTNN_MMA(type, instruction) __trap()
 #else
 #define FASTNN_MMA(type, instruction)                                             \
   asm volatile("mma.sync.aligned." instruction                                    \
                " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                   \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
 #endif
 
 // K = 8; operands are float32 whose low 13 bits are ignored: round_tf32() them first.
-__device__ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE){
-    FASTNN_MMA(tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")} __device__
-    inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE){
-        // K = 16
-        FASTNN_MMA(bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")} __device__
-    inline void mma_fp16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE){
-        // K = 16
-        FASTNN_MMA(fp16, "m16n8k16.row.col.f32.f16.f16.f32")}
+__device__ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE) {
+  FASTNN_MMA(tf32, "m16n8k8.row.col.f32.tf32.tf32.f32");
+}
+// K = 16.
+__device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE) {
+  FASTNN_MMA(bf16, "m16n8k16.row.col.f32.bf16.bf16.f32");
+}
+__device__ inline void mma_fp16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] FASTNN_SITE) {
+  FASTNN_MMA(fp16, "m16n8k16.row.col.f32.f16.f16.f32");
+}
 #undef FASTNN_MMA
 
 // Four 8 x 8 matrices of 16-bit elements. Lane 8 i + j gives the address, a multiple of 16, of row j of
-// matrix i in shared
-// memory; r[i] gets the elements (lane / 4, 2 (lane % 4)) and the one beside it of matrix i. Transposed: of
-// its transpose.
+// matrix i in shared memory; r[n] gets the elements (lane / 4, 2 (lane % 4)) and the one beside it of matrix
+// n, or of its transpose.
 __device__ inline void load_matrix_x4(uint32_t (&r)[4], const void* shared_row FASTNN_SITE) {
 #if defined(FASTNN_EMULATOR)
   emulator::load_matrix_x4(r, shared_row, false, {file, line});
