@@ -52,7 +52,7 @@ void* memmove(void*, const void*, size_t) noexcept __asm__("fastnn_emulator_memm
 void* memset(void*, int, size_t) noexcept __asm__("fastnn_emulator_memset");
 #endif
 void fastnn_emulator_seed(uint64_t seed);
-const char* fastnn_emulator_fault();  // "" if there was none since the last call
+const char* fastnn_emulator_fault();  // in this thread; "" if there was none since the last call
 }
 
 namespace fastnn::emulator {
@@ -75,8 +75,11 @@ bool run(const char* name, int device, dim3 grid, dim3 block, size_t shared, con
 // The piece of shared memory at *offset, of exact_bytes; moves *offset on by `bytes`.
 void* take_shared(unsigned* offset, size_t bytes, size_t exact_bytes);
 
-// Device memory outside a backend: allocations with red zones. null where the device has no more.
+// The memory of the emulated devices: allocations with red zones; null where the device has no more. Only
+// kernels and copies reach it.
+int device_count();
 void* allocate(int device, size_t bytes);
 void release(int device, void* memory);
+bool copy(void* dst, int to, const void* src, int from, size_t bytes);  // below 0: the host
 
 }  // namespace fastnn::emulator

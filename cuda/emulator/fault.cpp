@@ -2,7 +2,6 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 
-#include <mutex>
 #include <string>
 
 #include "runtime.h"
@@ -10,11 +9,7 @@
 namespace fastnn::emulator {
 namespace {
 
-std::mutex text_lock;
-std::string& last() {
-  static std::string text;
-  return text;
-}
+thread_local std::string last;
 
 [[noreturn]] void end_launch(const Fiber& f, const char* format, va_list args) {
   Machine& m = machine;
@@ -55,10 +50,7 @@ std::string waits_for(const Fiber& f) {
 
 }  // namespace
 
-void record(const char* text) {
-  std::lock_guard<std::mutex> lock(text_lock);
-  last() = text;
-}
+void record(const char* text) { last = text; }
 
 void fault(const char* format, ...) {
   va_list args;
@@ -152,9 +144,8 @@ void describe(uintptr_t a, char* text, size_t size) {
 
 extern "C" __attribute__((visibility("default"))) const char* fastnn_emulator_fault() {
   using namespace fastnn::emulator;
-  static thread_local std::string text;
-  std::lock_guard<std::mutex> lock(text_lock);
-  text = last();
-  last().clear();
-  return text.c_str();
+  static thread_local std::string told;
+  told.swap(last);
+  last.clear();
+  return told.c_str();
 }

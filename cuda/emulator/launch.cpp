@@ -271,7 +271,7 @@ bool run_blocks(const char* name, int on, dim3 grid, dim3 block, size_t shared, 
   if (!check_shape(kernel, grid, block, shared)) return false;
   Machine& m = machine;
   m.on = device(on);
-  if (!m.on || !map_stacks() || (!m.shared.begin && !m.shared.map(512 << 10, 3))) {
+  if (!m.on || !map_stacks() || !map_shared(m.shared)) {
     record("the emulator could not map its memory");
     return false;
   }
@@ -295,7 +295,9 @@ bool run_blocks(const char* name, int on, dim3 grid, dim3 block, size_t shared, 
   forget_copies();
   const Running host = running;
   running.stack_bytes = kStackBytes;
+  open_device(*m.on);
   run_all();
+  close_device(*m.on);
   running = host;
   return !m.failed;
 }

@@ -3,6 +3,7 @@
 #include <link.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <map>
 #include <mutex>
@@ -11,22 +12,28 @@
 
 namespace fastnn::emulator {
 
-constexpr int kMaxDevices = 8;
+constexpr int kMaxDevices = 8;  // as the backends have
 constexpr size_t kArenaBytes = size_t{8} << 30;
-constexpr size_t kAlign = 256;  // as cudaMalloc
+// Freed memory is taken up again late, but not so late that all of the arena becomes resident.
+constexpr size_t kWindow = size_t{16} << 20;
+constexpr size_t kAlign = 256;                      // as cudaMalloc
+constexpr size_t kSharedBytes = size_t{512} << 10;  // the largest block's with red zones
 
 struct Device {
-  int index;
   Region region;
+  char* alias;
   std::map<uintptr_t, size_t> live, freed;
-  uintptr_t next;
+  uintptr_t next, top;  // where the search for room begins; no allocation reaches beyond
   size_t used;
+  bool open;  // a launch runs
+
+  char* reach(const void* p) const { return alias + (reinterpret_cast<uintptr_t>(p) - region.begin); }
 };
 
 namespace {
-
 std::mutex memory_lock;
 Device devices[kMaxDevices];
+}  // namespace
 
 int device_count() {
   static const int count = [] {
@@ -37,17 +44,19 @@ int device_count() {
   return count;
 }
 
-void* reserve(size_t bytes, int protection) {
-  void* p = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+namespace {
+
+void* reserve(size_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return p == MAP_FAILED ? nullptr : p;
 }
 
 // Gives whole pages back; they read as zero (poison, for cells) afterwards.
-void drop(void* p, size_t n) {
+void drop(void* p, size_t n, int advice) {
   constexpr uintptr_t kPage = 4096;
   const auto begin = reinterpret_cast<uintptr_t>(p), from = (begin + kPage - 1) & ~(kPage - 1),
              to = (begin + n) & ~(kPage - 1);
-  if (n < 64 * kPage || from >= to || madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED)) {
+  if (n < 16 * kPage || from >= to || madvise(reinterpret_cast<void*>(from), to - from, advice)) {
     memset(p, 0, n);
     return;
   }
@@ -55,21 +64,26 @@ void drop(void* p, size_t n) {
   memset(reinterpret_cast<void*>(to), 0, begin + n - to);
 }
 
-// Next fit: memory is taken up again as late as possible, so that stale pointers meet freed memory.
-uintptr_t find_room(Device& d, size_t bytes) {
-  const uintptr_t first = d.region.begin + kAlign, end = d.region.begin + d.region.bytes;
-  uintptr_t at = d.next;
-  for (int turn = 0; turn < 2; ++turn, at = first) {
-    auto above = d.live.lower_bound(at);
-    for (;;) {
-      const uintptr_t limit = above == d.live.end() ? end : above->first;
-      if (at + bytes + kAlign <= limit) return at;
-      if (above == d.live.end()) break;
-      at = (above->first + above->second + 2 * kAlign - 1) / kAlign * kAlign;
-      ++above;
-    }
+uintptr_t first_of(const Device& d) { return d.region.begin + kAlign; }
+
+// The first gap of `bytes` and a red zone at or above `from` that ends below `end`, or 0.
+uintptr_t find_gap(const Device& d, size_t bytes, uintptr_t from, uintptr_t end) {
+  for (auto above = d.live.lower_bound(from);; ++above) {
+    const bool last = above == d.live.end();
+    const uintptr_t limit = last || above->first > end ? end : above->first;
+    if (from + bytes + kAlign <= limit) return from;
+    if (last || limit == end) return 0;
+    from = (above->first + above->second + 2 * kAlign - 1) / kAlign * kAlign;
   }
-  return 0;
+}
+
+// Next fit, so that stale pointers meet freed memory for long.
+uintptr_t find_room(const Device& d, size_t bytes) {
+  const uintptr_t end = d.region.begin + d.region.bytes, window = first_of(d) + kWindow + 2 * d.used;
+  const uintptr_t soft_end = window < end ? window : end;
+  if (const uintptr_t at = find_gap(d, bytes, d.next, soft_end)) return at;
+  if (const uintptr_t at = find_gap(d, bytes, first_of(d), soft_end)) return at;
+  return find_gap(d, bytes, first_of(d), end);
 }
 
 // Ranges of the library that hold its constants: what the loader maps or makes read-only.
@@ -113,13 +127,11 @@ bool is_constant(uintptr_t a, size_t n) {
          a + n <= reinterpret_cast<uintptr_t>(__stop_fastnn_constant);
 }
 
-bool Region::map(size_t size, int protection) {
-  constexpr int kReadWrite = PROT_READ | PROT_WRITE;
-  void* memory = reserve(size, protection);
+bool Region::map(void* memory, size_t size) {
   void* cells[3];
-  for (void*& c : cells) c = reserve(8 * size, kReadWrite);
+  for (void*& c : cells) c = reserve(8 * size);
   void* codes[2];
-  for (void*& c : codes) c = reserve(size, kReadWrite);
+  for (void*& c : codes) c = reserve(size);
   if (!memory || !cells[0] || !cells[1] || !cells[2] || !codes[0] || !codes[1]) return false;
   written = static_cast<uint64_t*>(cells[0]);
   read = static_cast<uint64_t*>(cells[1]);
@@ -131,26 +143,64 @@ bool Region::map(size_t size, int protection) {
   return true;
 }
 
+bool map_shared(Region& g) { return g.begin || g.map(reserve(kSharedBytes), kSharedBytes); }
+
 void Region::mark(uintptr_t a, size_t n, uint64_t state) {
   uint64_t* cells = written + (a - begin);
   if (state == kPoison) {
-    drop(cells, n * sizeof *cells);
+    drop(cells, n * sizeof *cells, MADV_DONTNEED);
     return;
   }
   for (size_t i = 0; i < n; ++i) cells[i] = state;
 }
 
+namespace {
+
+bool owns(const Device& d, const void* p, size_t n) {
+  const auto a = reinterpret_cast<uintptr_t>(p);
+  auto it = d.live.upper_bound(a);
+  return it != d.live.begin() && a + n <= (--it)->first + it->second;
+}
+
+// The memory twice: at the addresses that kernels use, and as the emulator itself reaches it.
+bool map_device(Device& d) {
+  const int file = memfd_create("fastnn_emulator", MFD_CLOEXEC);
+  if (file < 0) return false;
+  void* memory = MAP_FAILED;
+  void* alias = MAP_FAILED;
+  if (ftruncate(file, kArenaBytes) == 0) {
+    memory = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, file, 0);
+    alias = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file, 0);
+  }
+  close(file);
+  if (memory == MAP_FAILED || alias == MAP_FAILED || !d.region.map(memory, kArenaBytes)) return false;
+  d.alias = static_cast<char*>(alias);
+  d.next = d.top = first_of(d);
+  return true;
+}
+
+}  // namespace
+
 Device* device(int index) {
   if (index < 0 || index >= device_count()) return nullptr;
   std::lock_guard<std::mutex> lock(memory_lock);
   Device& d = devices[index];
-  if (!d.region.begin) {
-    if (!d.region.map(kArenaBytes, PROT_READ | PROT_WRITE)) return nullptr;
-    d.index = index;
-    d.next = d.region.begin + kAlign;
-  }
-  return &d;
+  return d.region.begin || map_device(d) ? &d : nullptr;
 }
+
+// Outside of launches a device's memory is out of reach: a host that follows a device's pointer meets
+// SIGSEGV, as it would with a real device.
+void open_device(Device& d) {
+  std::lock_guard<std::mutex> lock(memory_lock);
+  d.open = true;
+  mprotect(reinterpret_cast<void*>(d.region.begin), d.top - d.region.begin, PROT_READ | PROT_WRITE);
+}
+void close_device(Device& d) {
+  std::lock_guard<std::mutex> lock(memory_lock);
+  d.open = false;
+  mprotect(reinterpret_cast<void*>(d.region.begin), d.top - d.region.begin, PROT_NONE);
+}
+
 int capability() {
   static const int value = [] {
     const char* s = getenv("FASTNN_EMULATOR_CAPABILITY");
@@ -169,16 +219,22 @@ void* allocate(int index, size_t bytes) {
   Device* d = device(index);
   if (!d || bytes > kArenaBytes / 2) return nullptr;
   std::lock_guard<std::mutex> lock(memory_lock);
-  const uintptr_t at = find_room(*d, bytes);
+  const uintptr_t at = find_room(*d, bytes), end = (at + bytes + 2 * kAlign - 1) / kAlign * kAlign;
   if (!at) return nullptr;
   auto stale = d->freed.lower_bound(at);
-  while (stale != d->freed.end() && stale->first < at + bytes + kAlign) stale = d->freed.erase(stale);
+  while (stale != d->freed.end() && stale->first < end) stale = d->freed.erase(stale);
   d->live[at] = bytes;
-  d->next = (at + bytes + 2 * kAlign - 1) / kAlign * kAlign;
+  d->next = end;
+  if (d->top < end) {  // in steps, for what is accessible grows with it
+    constexpr uintptr_t kStep = size_t{1} << 20;
+    d->top = d->region.begin + (end - d->region.begin + kStep - 1) / kStep * kStep;
+    if (d->open)
+      mprotect(reinterpret_cast<void*>(d->region.begin), d->top - d->region.begin, PROT_READ | PROT_WRITE);
+  }
   d->used += bytes;
   auto* p = reinterpret_cast<void*>(at);
   d->region.mark(at, bytes, kUnwritten);
-  memset(p, 0xFF, bytes);
+  memset(d->reach(p), 0xFF, bytes);
   return p;
 }
 
@@ -192,10 +248,36 @@ void release(int index, void* p) {
     return;
   }
   d->region.mark(it->first, it->second, kPoison);
-  drop(p, it->second);
+  drop(d->reach(p), it->second, MADV_REMOVE);
   d->used -= it->second;
   d->freed[it->first] = it->second;
   d->live.erase(it);
+}
+
+bool copy(void* dst, int to, const void* src, int from, size_t bytes) {
+  if (!bytes) return true;
+  Device *d = device(to), *s = device(from);
+  std::lock_guard<std::mutex> lock(memory_lock);
+  for (const bool destination : {true, false}) {
+    const int index = destination ? to : from;
+    const Device* at = destination ? d : s;
+    if (index < 0 || (at && owns(*at, destination ? dst : src, bytes))) continue;
+    char text[200];
+    snprintf(text, sizeof text,
+             "a copy of %zu bytes: the %s %p is not in an allocation of device %d of that size", bytes,
+             destination ? "destination" : "source", destination ? dst : src, index);
+    record(text);
+    return false;
+  }
+  memmove(d ? d->reach(dst) : dst, s ? s->reach(src) : src, bytes);
+  return true;
+}
+
+size_t memory_bytes() { return kArenaBytes; }
+size_t free_memory_bytes(int index) {
+  Device* d = device(index);
+  std::lock_guard<std::mutex> lock(memory_lock);
+  return d ? kArenaBytes - d->used : 0;
 }
 
 void describe_device(const Device& d, uintptr_t a, char* text, size_t size) {

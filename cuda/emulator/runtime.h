@@ -31,13 +31,19 @@ struct Region {
   int32_t *writer_code = nullptr, *reader_code = nullptr;
 
   bool contains(uintptr_t a) const { return a - begin < bytes; }
-  bool map(size_t size, int protection);
+  bool map(void* memory, size_t size);
   void mark(uintptr_t a, size_t n, uint64_t state);  // poison or unwritten
 };
+
+bool map_shared(Region& g);
 
 struct Device;              // memory.cpp
 Device* device(int index);  // null where there is none
 const Region& region(const Device& d);
+void open_device(Device& d);  // for a launch
+void close_device(Device& d);
+size_t memory_bytes();
+size_t free_memory_bytes(int device);
 int capability();
 void describe_device(const Device& d, uintptr_t a, char* text, size_t size);
 int device_containing(uintptr_t a);  // -1: none
