@@ -187,7 +187,7 @@ uint64_t atomic(Atomic op, void* p, int bytes, bool is_signed, uint64_t operand,
   else
     old = is_signed ? apply<int64_t>(op, static_cast<int64_t*>(p), int64_t(operand), int64_t(expected))
                     : apply<uint64_t>(op, static_cast<uint64_t*>(p), operand, expected);
-  constexpr unsigned kTooOften = 10'000'000;
+  constexpr unsigned kTooOften = 4'000'000;
   if (++m.spins > kTooOften) fault_stuck();
   yield(*m.current);
   return old;

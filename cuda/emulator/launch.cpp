@@ -38,8 +38,10 @@ enum Policy { kRandom, kOneWarp, kForward, kReverse, kLaggard, kPolicies };
 Fiber& choose() {
   Machine& m = machine;
   unsigned w, lane;
-  const uint64_t r = m.policy == kForward || m.policy == kReverse ? 0 : draw();
-  switch (m.policy) {
+  constexpr unsigned kPatience = 64;  // a thread that spins must not keep the one it waits for from running
+  const int policy = m.spins > kPatience ? kRandom : m.policy;
+  const uint64_t r = policy == kForward || policy == kReverse ? 0 : draw();
+  switch (policy) {
     case kOneWarp:
       w = m.current && m.warps_ready >> m.current->warp() & 1 ? m.current->warp()
                                                               : some_bit(m.warps_ready, unsigned(r));
@@ -56,7 +58,7 @@ Fiber& choose() {
     default: {
       w = some_bit(m.warps_ready, unsigned(r));
       unsigned lanes = m.warp[w].ready;
-      const Fiber* last = m.laggard;
+      const Fiber* last = policy == kLaggard ? m.laggard : nullptr;
       if (last && last->warp() == w && lanes != 1u << last->lane()) lanes &= ~(1u << last->lane());
       if (last && last->warp() == w && lanes == 1u << last->lane() && m.warps_ready != 1u << w) {
         w = some_bit(m.warps_ready & ~(1u << w), unsigned(r >> 16));

@@ -9,14 +9,15 @@ bool same_call(const Arrival& a, const Arrival& b) {
          strcmp(a.site.file, b.site.file) == 0;
 }
 
-// The collective that waits for this lane, or a new one.
+// The collective that this lane's call belongs to: one that others opened, or a new one. Lanes may wait at
+// others, but not each for the other.
 Collective& join(Warp& warp, Fiber& self) {
   const unsigned mask = self.arrival.mask;
   for (int i = 0; i < warp.open; ++i) {
     Collective& c = warp.collectives[i];
-    if (!(c.mask & mask)) continue;
     const Fiber& first = machine.fibers[c.first];
     if (same_call(first.arrival, self.arrival)) return c;
+    if (!(c.arrived & mask) || !(c.mask >> self.lane() & 1)) continue;
     char text[64];
     describe_thread(first.thread, text, sizeof text);
     fault(
