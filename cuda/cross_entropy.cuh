@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(most)
   if (held)
     whole.sum = at.team.reduce(whole.sum, Plus(), T(0));
   else
-    whole = at.team.merge(whole);
+    whole = merge(at.team, whole);
   if (!live || at.team.rank != 0) return;
   const int64_t label = p.labels[at.row];
   const T log_sum = logarithm(whole.sum);

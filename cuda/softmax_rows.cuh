@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kChunkThreads)
     rest.load_all(at.team, x + at.first + i, v, minus_infinity<T>());
     add_exponentials(part, v);
   }
-  part = at.team.merge(part);
+  part = merge(at.team, part);
   if (threadIdx.x == 0) partial[blockIdx.x] = part;
 }
 
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   const RowChunk<T, V> at(whole, chunk, chunks, shared);
   ExpSum<T> sum;
   if (threadIdx.x < chunks) sum = partial[at.row * chunks + threadIdx.x];
-  sum = at.team.merge(sum);
+  sum = merge(at.team, sum);
   const T normalizer = normalizer_of<T, logarithmic>(sum.sum);
   for (int64_t i = 0; i < at.shape.size; i += N * kChunkThreads) {
     T v[N];
