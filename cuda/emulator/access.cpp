@@ -67,7 +67,9 @@ const char* verb(Access access) {
   if (state == kPoison) bad_access("out of bounds", a, n, access, code);
   if (state == kPending)
     bad_access("the destination of an asynchronous copy, touched before its wait", a, n, access, code);
-  bad_access("shared memory that this block has not written", a, n, access, code);
+  bad_access(machine.shared.contains(a) ? "shared memory that this block has not written"
+                                        : "device memory that nobody has written",
+             a, n, access, code);
 }
 
 template <Access access>
@@ -80,7 +82,7 @@ inline void check_region(const Region& g, bool shared, uintptr_t a, size_t n, ui
     const uint64_t w = g.written[i];
     if (w != fine_write) {
       if (w == kPoison || w == kPending) bad_state(w, g.begin + i, at + n - i, access, code);
-      if (shared && access != Access::write && epoch_of(w) < floor)
+      if (access != Access::write && (shared ? epoch_of(w) < floor : w == kUnwritten))
         bad_state(kUnwritten, g.begin + i, at + n - i, access, code);
       if (!ordered(w, floor)) race(w, "write", g.writer_code[i / 4], g.begin + i, at + n - i, access, code);
       fine_write = w;
@@ -187,7 +189,7 @@ uint64_t atomic(Atomic op, void* p, int bytes, bool is_signed, uint64_t operand,
   else
     old = is_signed ? apply<int64_t>(op, static_cast<int64_t*>(p), int64_t(operand), int64_t(expected))
                     : apply<uint64_t>(op, static_cast<uint64_t*>(p), operand, expected);
-  constexpr unsigned kTooOften = 4'000'000;
+  constexpr unsigned kTooOften = 1'000'000;
   if (++m.spins > kTooOften) fault_stuck();
   yield(*m.current);
   return old;
@@ -249,31 +251,5 @@ void* fastnn_emulator_memmove(void* to, const void* from, size_t n) {
 void* fastnn_emulator_memset(void* to, int value, size_t n) {
   if (n) touch<Access::write>(to, n, CODE);
   return memset(to, value, n);
-}
-
-// -fsanitize=alignment,null calls this where an address is not fit for its type.
-struct UbsanLocation {
-  const char* file;
-  uint32_t line, column;
-};
-struct UbsanType {
-  uint16_t kind, info;
-  char name[1];
-};
-struct UbsanMismatch {
-  UbsanLocation at;
-  const UbsanType* type;
-  unsigned char log_alignment, access;
-};
-void __ubsan_handle_type_mismatch_v1(UbsanMismatch* data, void* p) {
-  const auto a = reinterpret_cast<uintptr_t>(p);
-  char where[300];
-  if (!in_kernel()) return;
-  describe(a, where, sizeof where);
-  fault("%s: access to %s at %s, which is not a multiple of %d (%s:%u)", a ? "misaligned" : "null pointer",
-        data->type->name, where, 1 << data->log_alignment, file_name(data->at.file), data->at.line);
-}
-void __ubsan_handle_type_mismatch_v1_abort(UbsanMismatch* data, void* p) {
-  __ubsan_handle_type_mismatch_v1(data, p);
 }
 }

@@ -8,11 +8,13 @@
 // and memory, at
 //  - an access outside an allocation or a piece of shared memory by as little as a byte, to freed memory, to
 //    another device's memory, to the host's memory (but constants) or to another thread's stack;
-//  - a read of shared memory that the block has not written;
+//  - a read of shared memory that the block has not written, or of device memory that nobody has;
 //  - a race: two threads touch a byte, one of them writing, neither access ordered before the other by
 //    __syncthreads or a __syncwarp of the whole warp, nor both atomic. This does not depend on the schedule:
 //    order follows from barriers alone. Between blocks of a launch nothing is ordered;
-//  - an address not aligned to its type (needs -fsanitize=alignment);
+//  - an address not aligned to its type, an index beyond a local array, a shift by too many bits, a division
+//  of
+//    integers by zero (with the -fsanitize flags of CMakeLists.txt);
 //  - a barrier that some threads of the block cannot reach, or at which they wait in different places; a
 //    shuffle, vote or warp barrier without all lanes of its mask; a shuffle from a lane outside the mask;
 //  - an asynchronous copy's destination touched between copy and wait (ptx.cuh).
@@ -58,7 +60,7 @@ const char* fastnn_emulator_fault();  // in this thread; "" if there was none si
 namespace fastnn::emulator {
 
 // For the function that calls the kernel: it reads the arguments from the host's memory, as a launch does.
-#define FASTNN_EMULATOR_ENTRY __attribute__((no_sanitize("thread", "alignment")))
+#define FASTNN_EMULATOR_ENTRY __attribute__((no_sanitize("thread", "alignment", "bounds", "shift")))
 
 using Body = void (*)(const void* closure);
 bool run_blocks(const char* name, int device, dim3 grid, dim3 block, size_t shared, Body body,

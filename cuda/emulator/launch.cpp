@@ -153,17 +153,17 @@ void start_block() {
 }
 
 bool check_shape(const char* kernel, dim3 grid, dim3 block, size_t shared) {
-  constexpr size_t kMaxShared = 227 << 10;  // of Hopper, the largest
+  const size_t most = most_shared_bytes();
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads >= 1 && threads <= kMaxThreads && block.z <= 64 && grid.x <= 0x7fffffffu && grid.y <= 65535 &&
-      grid.z <= 65535 && shared <= kMaxShared)
+      grid.z <= 65535 && shared <= most)
     return true;
   char text[800];
   snprintf(text, sizeof text,
-           "%s: launched with a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads and %zu bytes of shared "
+           "kernel %s: launched with a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads and %zu bytes of shared "
            "memory; "
            "at most 2^31-1 x 65535 x 65535 blocks of 1024 threads and %zu bytes can be had",
-           kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, kMaxShared);
+           kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, most);
   record(text);
   return false;
 }

@@ -208,6 +208,12 @@ int capability() {
   }();
   return value;
 }
+// CUDA C++ Programming Guide, "Compute Capabilities".
+size_t most_shared_bytes() {
+  const int c = capability();
+  const size_t kib = c >= 90 ? 227 : c == 86 || c == 89 ? 99 : c >= 80 ? 163 : 64;
+  return kib << 10;
+}
 const Region& region(const Device& d) { return d.region; }
 int device_containing(uintptr_t a) {
   for (int i = 0; i < kMaxDevices; ++i)
@@ -270,6 +276,7 @@ bool copy(void* dst, int to, const void* src, int from, size_t bytes) {
     return false;
   }
   memmove(d ? d->reach(dst) : dst, s ? s->reach(src) : src, bytes);
+  if (d) d->region.mark(reinterpret_cast<uintptr_t>(dst), bytes, kByHost);
   return true;
 }
 

@@ -17,7 +17,8 @@ constexpr int kLanes = 32, kMaxThreads = 1024, kMaxWarps = kMaxThreads / kLanes;
 enum Kind : uint64_t { kOne, kWarp, kWarps, kBlocks };  // threads of a summary: one, several in a warp, ...
 constexpr int kKindShift = 10, kWarpEpochShift = 12, kEpochShift = 32;
 constexpr uint64_t kMaxWarpEpoch = (1u << 20) - 1;
-constexpr uint64_t kPoison = 0, kUnwritten = 1, kPending = 2;  // in place of a writer; their epoch is 0
+constexpr uint64_t kPoison = 0, kUnwritten = 1, kPending = 2,
+                   kByHost = 3;  // in place of a writer; their epoch is 0
 
 constexpr uint64_t epoch_of(uint64_t stamp) { return stamp >> kEpochShift; }
 constexpr uint64_t warp_epoch_of(uint64_t stamp) { return stamp >> kWarpEpochShift & kMaxWarpEpoch; }
@@ -32,7 +33,7 @@ struct Region {
 
   bool contains(uintptr_t a) const { return a - begin < bytes; }
   bool map(void* memory, size_t size);
-  void mark(uintptr_t a, size_t n, uint64_t state);  // poison or unwritten
+  void mark(uintptr_t a, size_t n, uint64_t state);  // one of those above
 };
 
 bool map_shared(Region& g);
@@ -45,6 +46,7 @@ void close_device(Device& d);
 size_t memory_bytes();
 size_t free_memory_bytes(int device);
 int capability();
+size_t most_shared_bytes();  // a block's
 void describe_device(const Device& d, uintptr_t a, char* text, size_t size);
 int device_containing(uintptr_t a);  // -1: none
 

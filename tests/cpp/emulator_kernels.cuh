@@ -161,6 +161,17 @@ __global__ void take_more(int* y, int n) {
   *y = s[0];
 }
 
+// ---- arithmetic that C++ leaves undefined
+
+enum ArithmeticMistake { kRight, kIndex, kShift, kDivision };
+template <int mistake>
+__global__ void arithmetic(int* y, int n) {
+  int local[4] = {1, 2, 3, 4};
+  local[n & 3] += 1;
+  y[0] = local[mistake == kIndex ? n + 1 : n] + (1 << (mistake == kShift ? n + 29 : n)) +
+         12 / (mistake == kDivision ? n - 3 : n);
+}
+
 // ---- blocks, atomics
 
 template <int mistake>

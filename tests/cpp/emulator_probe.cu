@@ -153,6 +153,8 @@ EXPORT bool emulator_probe_program(int blocks, int threads, int rounds, int cell
       on_barriers(barriers, 4 * static_cast<size_t>(rounds));
   int* sink = static_cast<int*>(emulator::allocate(0, 4 * count));
   auto* global = static_cast<unsigned char*>(emulator::allocate(0, static_cast<size_t>(cells)));
+  const unsigned char zeros[64] = {};
+  emulator::copy(global, 0, zeros, -1, static_cast<size_t>(cells));
   const Status status =
       launch<interpret>(Context{}, static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
                         SharedMemory::bytes<unsigned char>(static_cast<size_t>(cells)), on_program.as<int>(),

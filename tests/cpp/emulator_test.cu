@@ -59,6 +59,8 @@ bool in_global(Run& r) {
   int* y = r.ints({0});
   T* x = static_cast<T*>(emulator::allocate(0, 33 * sizeof(T)));
   r.owned.push_back(reinterpret_cast<int*>(x));
+  const T values[33] = {};
+  emulator::copy(x, 0, values, -1, sizeof values);
   return launch<touch_global<T, write>>(r.ctx, 1, 1, 0, y, x, at) == Status::ok && r.holds(y, {1});
 }
 bool follow_pointer(Run& r, const int* p, int want) {
@@ -108,6 +110,19 @@ bool memcpy_case(Run& r, int n) {
 bool take_case(Run& r, int n) {
   int* y = r.ints({0});
   return launch<take_more>(r.ctx, 1, 1, 128, y, n) == Status::ok && r.holds(y, {1});
+}
+template <int mistake>
+bool arithmetic_case(Run& r) {
+  int* y = r.ints({0});
+  return launch<arithmetic<mistake>>(r.ctx, 1, 1, 0, y, 3) == Status::ok && r.holds(y, {5 + 8 + 4});
+}
+template <bool written>
+bool fresh_case(Run& r) {
+  int* p = static_cast<int*>(emulator::allocate(0, 8));
+  r.owned.push_back(p);
+  const int one = 1;
+  emulator::copy(written ? p + 1 : p, 0, &one, -1, sizeof one);
+  return follow_pointer(r, p + 1, 1);
 }
 template <bool good>
 bool matrices_case(Run& r) {
@@ -212,6 +227,17 @@ const Case kCases[] = {
      [](Run& r) { return take_case(r, 33); }},
     {"as much shared memory as launched with", "", [](Run& r) { return take_case(r, 32); }},
 
+    {"device memory written", "", fresh_case<true>},
+    {"device memory not written",
+     "device memory that nobody has written: read of 4 bytes at device 0, allocation of 8 bytes \\+ 4",
+     fresh_case<false>},
+    {"more shared memory than there is", "launched with .* 166913 bytes of shared memory",
+     [](Run& r) { return in_place<multiply<true>>(r, 1, 32, (163 << 10) + 1, Ints(32), Ints(32, 4)); }},
+    {"arithmetic", "", arithmetic_case<kRight>},
+    {"index beyond a local array", "out of bounds: index 4 of 'int \\[4\\]' \\(emulator_kernels.cuh",
+     arithmetic_case<kIndex>},
+    {"shift by too much", "'int' 1 is shifted by 32", arithmetic_case<kShift>},
+    {"division by zero", "division of 'int' by zero", arithmetic_case<kDivision>},
     {"use after free", "out of bounds: read of 4 bytes at device 0, freed allocation of 4 bytes \\+ 0",
      [](Run& r) {
        int* p = r.ints({7});
