@@ -187,12 +187,14 @@ void set_up_threads() {
   }
 }
 
-// The kernel's name in launch()'s signature: "... [with auto Kernel = NAME; Args = ...]".
+// The kernel's name in launch()'s signature: "[with auto Kernel = NAME; Args = ...", or clang's "[Kernel =
+// &NAME, Args = ...".
 void find_kernel_name(const char* signature, char* name, size_t size) {
   const char* begin = strstr(signature, "Kernel = ");
   begin = begin ? begin + 9 : signature;
-  const char* end = strstr(begin, "; Args");
-  size_t n = end ? static_cast<size_t>(end - begin) : strlen(begin);
+  if (*begin == '&') ++begin;
+  const char* end = strstr(begin, " Args = ");
+  size_t n = end ? static_cast<size_t>(end - begin) - 1 : strlen(begin);
   if (n > size - 1) n = size - 1;
   memcpy(name, begin, n);
   name[n] = 0;
