@@ -113,7 +113,7 @@ struct Inputs<V, U, A, Rest...> {
 template <int V, int U, class F, class Out, class... In>
 __device__ void map_some(const F& f, const Walk<1 + sizeof...(In)>& walk,
                          const int64_t (&offset)[U][1 + sizeof...(In)], const bool (&inside)[U]) {
-  Inputs<V, U, In...> in;
+  Inputs<V, U, In...> in = {};
   in.template load<1>(walk, offset, inside);
   Out* const y = reinterpret_cast<Out*>(walk.base[0]);
 #pragma unroll
