@@ -160,7 +160,7 @@ def cls(name: str, c: type) -> str:
             if key in WRITABLE:
                 out.append(f"    @{key}.setter\n    def {key}(self, value: {ATTRIBUTES[key]}) -> None: ...\n")
         elif isinstance(value, property):
-            line = (get.__doc__ or "").splitlines()[0] if get else ""
+            line = next(iter((get.__doc__ or "").splitlines()), "") if get else ""
             result = clean(line.split(" -> ")[-1]) if " -> " in line else "typing.Any"
             out.append(f"    @property\n    def {key}(self) -> {result}: ...\n")
         elif callable(value) and not isinstance(value, type) and (not key.startswith("__") or key in KEPT):

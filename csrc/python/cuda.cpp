@@ -1,5 +1,8 @@
 // CUDA devices, streams and events.
+#include <pybind11/stl.h>
+
 #include <atomic>
+#include <memory>
 
 #include "backend/loader.h"
 #include "core/launch.h"
