@@ -8,7 +8,7 @@ namespace fastnn::cuda {
 // With `held`, a row is in registers, and its largest element is known before the first exponential; else it
 // goes by in one pass.
 template <class T, bool held, int N, int V, int most>
-__global__ void __launch_bounds__(most)
+__global__ void __launch_bounds__(most, 1)
     cross_entropy_kernel(CrossEntropyParams p, Row<T, V> shape, int threads) {
   const TeamRow<T> at(threads);
   const bool live = at.row < p.rows;
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(most)
 
 // dx = (softmax(x) - one_hot(label)) dloss; a team has a chunk of a row.
 template <class T, int N, int V>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, 1)
     cross_entropy_backward_kernel(CrossEntropyParams p, Row<T, V> shape, int threads, int64_t chunk,
                                   int64_t chunks) {
   const int64_t unit = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / threads;
@@ -83,7 +83,8 @@ Status cross_entropy_forward(Context& ctx, const CrossEntropyParams& p) {
     };
     constexpr int64_t kMostHeld = 16384 / sizeof(T);
     if (p.classes > kMostHeld)
-      run.template operator()<false, kHeld<T, 64>, kLargestTeam>(kLargestTeam);
+      run.template operator()<false, sizeof(T) == 4 ? kHeld<T, 64> : kHeld<T, 32>, kLargestTeam>(
+          kLargestTeam);
     else
       with_team<T, 2>(p.classes,
                       [&]<int N, int most>(int threads) { run.template operator()<true, N, most>(threads); });

@@ -69,7 +69,7 @@ __device__ void for_moves(int64_t count, const WideDivide& by_vectors, F&& move)
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kMoveThreads)
+__global__ void __launch_bounds__(kMoveThreads, 1)
     gather_slices(T* y, const T* x, const int64_t* offset, int64_t count, int64_t inner,
                   WideDivide by_vectors) {
   Bits<T, V> held[kMoves];
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kMoveThreads)
 
 // Of several slices for one place the last of the list is written: it is the last of its kind in order.
 template <class T, int V>
-__global__ void __launch_bounds__(kMoveThreads)
+__global__ void __launch_bounds__(kMoveThreads, 1)
     put_slices(T* y, const T* x, Order order, int64_t inner, WideDivide by_vectors) {
   const uint32_t* sorted = order.sorted();
   Bits<T, V> held[kMoves];

@@ -41,7 +41,7 @@ struct Order {
   }
 };
 
-static __global__ void __launch_bounds__(kSortThreads) order_short_list(Order order) {
+static __global__ void __launch_bounds__(kSortThreads, 1) order_short_list(Order order) {
   const int lane = threadIdx.x % kWarpSize;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kSortWarps + threadIdx.x / kWarpSize;
   if (i >= order.count) return;  // the whole warp
@@ -72,7 +72,7 @@ struct Digit {
   }
 };
 
-static __global__ void __launch_bounds__(kSortThreads) count_digits(Digit digit) {
+static __global__ void __launch_bounds__(kSortThreads, 1) count_digits(Digit digit) {
   if (digit.unused()) return;
   SharedMemory shared;
   unsigned* count = shared.take<unsigned>(kDigits);
@@ -88,7 +88,7 @@ static __global__ void __launch_bounds__(kSortThreads) count_digits(Digit digit)
 }
 
 // Block d: how many entries with digit d the tiles before each one have.
-static __global__ void __launch_bounds__(kSortThreads) sum_digits(Digit digit) {
+static __global__ void __launch_bounds__(kSortThreads, 1) sum_digits(Digit digit) {
   if (digit.unused()) return;
   SharedMemory shared;
   uint32_t* scratch = shared.take<uint32_t>(kWarpSize);
@@ -106,7 +106,7 @@ static __global__ void __launch_bounds__(kSortThreads) sum_digits(Digit digit) {
 
 // A warp takes kSortItems times 32 consecutive entries. Among 32, an entry's rank is the number of lanes
 // below with the same digit; `next` holds what the warp has seen of every digit, later where that goes.
-static __global__ void __launch_bounds__(kSortThreads) move_entries(Digit digit) {
+static __global__ void __launch_bounds__(kSortThreads, 1) move_entries(Digit digit) {
   if (digit.unused()) return;
   SharedMemory shared;
   unsigned* next_of_all = shared.take<unsigned>(kSortWarps * kDigits);

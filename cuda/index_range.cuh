@@ -25,7 +25,7 @@ __device__ inline void reduce_range(Range& range) {
   range.rest = block_reduce(range.rest, [](int64_t a, int64_t b) { return a | b; }, int64_t{0}, scratch);
 }
 
-static __global__ void __launch_bounds__(kRangeThreads)
+static __global__ void __launch_bounds__(kRangeThreads, 1)
     range_of_parts(Range* part, const int64_t* index, int64_t count, WideDivide by_inner) {
   Range range{INT64_MAX, INT64_MIN, 0};
   const int64_t step = static_cast<int64_t>(gridDim.x) * kRangeThreads;
@@ -43,7 +43,7 @@ static __global__ void __launch_bounds__(kRangeThreads)
   reduce_range(range);
   if (threadIdx.x == 0) part[blockIdx.x] = range;
 }
-static __global__ void __launch_bounds__(kRangeThreads)
+static __global__ void __launch_bounds__(kRangeThreads, 1)
     range_of_ranges(Range* whole, int64_t* range_out, const Range* part, int parts) {
   Range range{INT64_MAX, INT64_MIN, 0};
   for (int i = static_cast<int>(threadIdx.x); i < parts; i += kRangeThreads) see_range(range, part[i]);

@@ -76,7 +76,7 @@ struct Scatter {
 };
 
 template <class T, int V>
-__global__ void __launch_bounds__(kScatterThreads) scatter_windows(Scatter<T> p) {
+__global__ void __launch_bounds__(kScatterThreads, 1) scatter_windows(Scatter<T> p) {
   int64_t window, column;
   if (!p.find(V, window, column)) return;
   const uint32_t* sorted = p.order.sorted();
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kScatterThreads) scatter_windows(Scatter<T> p)
 
 // Adds the later windows' sums for the places that have any.
 template <class T, int V>
-__global__ void __launch_bounds__(kScatterThreads) scatter_fronts(Scatter<T> p) {
+__global__ void __launch_bounds__(kScatterThreads, 1) scatter_fronts(Scatter<T> p) {
   int64_t window, column;
   if (!p.find(V, window, column)) return;
   const uint32_t* sorted = p.order.sorted();

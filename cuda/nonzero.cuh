@@ -28,7 +28,7 @@ __device__ inline int64_t first_item() {
   return static_cast<int64_t>(blockIdx.x) * kTrueTile + threadIdx.x * kTrueItems;
 }
 
-static __global__ void __launch_bounds__(kTrueThreads)
+static __global__ void __launch_bounds__(kTrueThreads, 1)
     count_true(int64_t* counts, const uint8_t* x, Nest nest, bool vectors, int64_t numel) {
   SharedMemory shared;
   int* scratch = shared.take<int>(kWarpSize);
@@ -38,7 +38,7 @@ static __global__ void __launch_bounds__(kTrueThreads)
 }
 
 // counts[i] becomes the sum of those before it. One block.
-static __global__ void __launch_bounds__(kTrueSumThreads) sum_counts(int64_t* counts, int64_t tiles) {
+static __global__ void __launch_bounds__(kTrueSumThreads, 1) sum_counts(int64_t* counts, int64_t tiles) {
   SharedMemory shared;
   int64_t* scratch = shared.take<int64_t>(kWarpSize);
   int64_t sum = 0;
@@ -51,7 +51,7 @@ static __global__ void __launch_bounds__(kTrueSumThreads) sum_counts(int64_t* co
   }
 }
 
-static __global__ void __launch_bounds__(kTrueThreads)
+static __global__ void __launch_bounds__(kTrueThreads, 1)
     write_true(int64_t* y, const int64_t* counts, const uint8_t* x, Nest nest, Nest offsets, bool vectors,
                int64_t numel) {
   SharedMemory shared;

@@ -20,7 +20,7 @@ __device__ T divisor(const Pooling& p, const Window& window, bool with_padding) 
 }
 
 template <class T, int K>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_forward(T* y, const T* x, bool with_padding, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 
 // One window to a plane: a team's sum.
 template <class T, int N, int V>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(1024, 1)
     avg_pool_whole(T* y, const T* x, int64_t planes, Row<T, V> shape, int threads) {
   const TeamRow<T> at(threads);
   const T* plane = x + at.row * shape.size;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(1024)
 // for that is the order of their taps.
 constexpr int kSharing = 4;
 template <class T>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_backward(T* dx, const T* dy, bool with_padding, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 
 // ---- halves: n outputs of a row to a thread ---------------------------------------------------------------
 template <class T, int n>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_halves(T* y, const T* x, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 }
 
 template <class T, int n>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_halves_backward(T* dx, const T* dy, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;

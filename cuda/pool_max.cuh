@@ -34,7 +34,7 @@ struct Largest {
 };
 
 template <class T, int K>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_forward(T* y, const T* x, Positions positions, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 // A thread has kPixels neighbours of a row, and visits the windows that reach over one of them, in order.
 constexpr int kPixels = 4;
 template <class T>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_backward(T* dx, const T* dy, Positions positions, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_gather(T* y, const T* x, Positions positions, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 
 // ---- halves: n outputs of a row to a thread ---------------------------------------------------------------
 template <class T, int n>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_halves(T* y, const T* x, uint8_t* positions, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kPoolThreads)
 }
 
 template <class T, int n>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_halves_backward(T* dx, const T* dy, const uint8_t* positions, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;

@@ -18,6 +18,10 @@ constexpr int64_t kMostChunks = 2048;  // of an output, by kUnits: the second ke
 constexpr int64_t kLeastChunk = 1024, kMostChunk = 1 << 30;  // elements; a chunk is counted in int
 constexpr int kThreads = 256;
 constexpr int kInFlight = 16;  // loads of a thread of the columns' walk
+// Its lanes: kFew where outputs are few, so that more threads read for each.
+constexpr int kFew = 4;
+template <int lanes>
+constexpr int kColumnThreads = lanes == kFew ? 512 : 256;
 constexpr int kChunkThreads = 256;
 
 __host__ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -49,7 +53,7 @@ __device__ void put(const Plan& plan, const Result& result, typename Op::State* 
 // `group` threads, a power of two up to 32, take a chunk of an output. With `packed`, kVector elements lie
 // together and are aligned wherever a thread reads.
 template <class Op, bool packed>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     reduce_rows(const typename Op::Element* x, Nest kept, Nest reduced, Plan plan, int group,
                 typename Op::State* partial, Result result) {
   using T = typename Op::Element;
@@ -97,7 +101,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // blockDim.x outputs, and blockDim.y threads for each: thread y holds lanes y * A to y * A + A - 1.
 template <class Op, int A>
-__global__ void __launch_bounds__(A == kInFlight ? kThreads : 1024)
+__global__ void __launch_bounds__(kColumnThreads<A>, 1)
     reduce_columns(const typename Op::Element* x, Nest kept, Nest reduced, Plan plan,
                    typename Op::State* partial, Result result) {
   using T = typename Op::Element;
@@ -192,13 +196,12 @@ template <class Op>
 Status columns(Context& ctx, const ReduceParams& p, const Plan& plan, typename Op::State* partial,
                const Result& result) {
   using T = typename Op::Element;
-  constexpr int kFew = 4;  // lanes of a thread where outputs are few: more threads read for each
   const T* x = static_cast<const T*>(p.x);
   const Nest kept(p.kept, 1), reduced(p.reduced, 0);
   const int64_t elements = least(plan.size, plan.chunk);
   auto start = [&]<int A>() {
     const int threads = power_of_two(ceil_div<int64_t>(elements, A), Op::kLanes / A);
-    const int columns = power_of_two(plan.outputs, A == kFew ? kWarpSize : kThreads / threads);
+    const int columns = power_of_two(plan.outputs, kColumnThreads<A> / threads);
     const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs, columns)),
                     static_cast<unsigned>(plan.chunks));
     const size_t shared = SharedMemory::bytes<typename Op::State>(static_cast<size_t>(columns * threads));

@@ -45,7 +45,7 @@ struct Column {
 };
 
 template <class T, bool logarithmic, bool held>
-__global__ void __launch_bounds__(kColumns* kColumnThreads)
+__global__ void __launch_bounds__(kColumns* kColumnThreads, 1)
     softmax_columns_kernel(T* y, const T* x, int64_t size, int64_t inner, int64_t count,
                            WideDivide by_inner) {
   constexpr int N = kHeld<T, 64>;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kColumns* kColumnThreads)
 }
 
 template <class T, bool logarithmic, bool held>
-__global__ void __launch_bounds__(kColumns* kColumnThreads)
+__global__ void __launch_bounds__(kColumns* kColumnThreads, 1)
     softmax_backward_columns_kernel(T* dx, const T* dy, const T* y, int64_t size, int64_t inner,
                                     int64_t count, WideDivide by_inner) {
   constexpr int N = kHeld<T, 32>;

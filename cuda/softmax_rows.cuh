@@ -30,7 +30,7 @@ __device__ T gradient_of(T y, T dy, T sum) {
 }
 
 template <class T, bool logarithmic, int N, int V, int most>
-__global__ void __launch_bounds__(most)
+__global__ void __launch_bounds__(most, 1)
     softmax_held(T* y, const T* x, int64_t rows, Row<T, V> shape, int threads) {
   const TeamRow<T> at(threads);
   const int64_t first = at.row * shape.size;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(most)
 }
 
 template <class T, bool logarithmic, int N, int V, int most>
-__global__ void __launch_bounds__(most)
+__global__ void __launch_bounds__(most, 1)
     softmax_backward_held(T* dx, const T* dy, const T* y, int64_t rows, Row<T, V> shape, int threads) {
   const TeamRow<T> at(threads);
   const int64_t first = at.row * shape.size;
@@ -90,7 +90,7 @@ struct RowChunk {
 };
 
 template <class T, int V>
-__global__ void __launch_bounds__(kChunkThreads)
+__global__ void __launch_bounds__(kChunkThreads, 1)
     softmax_chunk(ExpSum<T>* partial, const T* x, Row<T, V> whole, int64_t chunk, int64_t chunks) {
   constexpr int N = kHeld<T, 64>;
   SharedMemory shared;
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kChunkThreads)
 }
 
 template <class T, bool logarithmic, int V>
-__global__ void __launch_bounds__(kChunkThreads)
+__global__ void __launch_bounds__(kChunkThreads, 1)
     softmax_finish(T* y, const T* x, const ExpSum<T>* partial, Row<T, V> whole, int64_t chunk,
                    int64_t chunks) {
   constexpr int N = kHeld<T, 64>;
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kChunkThreads)
 }
 
 template <class T, bool logarithmic, int V>
-__global__ void __launch_bounds__(kChunkThreads)
+__global__ void __launch_bounds__(kChunkThreads, 1)
     softmax_backward_chunk(T* partial, const T* dy, const T* y, Row<T, V> whole, int64_t chunk,
                            int64_t chunks) {
   constexpr int N = kHeld<T, 32>;
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kChunkThreads)
 }
 
 template <class T, bool logarithmic, int V>
-__global__ void __launch_bounds__(kChunkThreads)
+__global__ void __launch_bounds__(kChunkThreads, 1)
     softmax_backward_finish(T* dx, const T* dy, const T* y, const T* partial, Row<T, V> whole, int64_t chunk,
                             int64_t chunks) {
   constexpr int N = kHeld<T, 32>;
