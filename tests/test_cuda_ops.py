@@ -72,13 +72,16 @@ def test_as_on_the_cpu_in_every_schedule(case, dtype):
 
 @by_case()
 @pytest.mark.parametrize("layout", [stepped, transposed, shifted, flipped])
-def test_same_result_in_any_layout(case, dtype, layout):
+def test_same_bits_in_any_layout(case, dtype, layout):
     args = max(small_enough(case), key=lambda args: max((len(a.shape) for a in args), default=0))
     arrays = draw(args, dtype)
     want = run_on_device(case, args, arrays)
     got = run_on_device(case, args, arrays, layout)
-    for a, b in zip(got[0] + got[1], want[0] + want[1], strict=True):
-        assert_close_gradient(case, a, b)
+    if layout is transposed and not case.transposable:
+        for a, b in zip(got[0] + got[1], want[0] + want[1], strict=True):
+            assert_close_gradient(case, a, b)
+    else:
+        assert_same_bits(got[0] + got[1], want[0] + want[1])
 
 
 @by_case(lambda c: c.special, ["float32", "float64"])

@@ -169,10 +169,10 @@ void small_free(void* p, size_t bytes) {
 }
 
 Block tensor_alloc(size_t bytes, Device device) {
+  const Backend& backend = backend_of(device);  // also for no bytes: a device that is not there is refused
   if (bytes == 0) return {nullptr, 0};
   check(bytes < (size_t{1} << 46), ErrorKind::memory, "out of memory: a tensor of ", bytes,
         " bytes cannot be had");
-  const Backend& backend = backend_of(device);
   const int b = bin_of(bytes);
   const size_t size = backend.exact_memory ? bytes : bin_bytes(b);
   TensorPool& pool = tensor_pool(device);
