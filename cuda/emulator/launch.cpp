@@ -160,7 +160,8 @@ bool check_shape(const char* kernel, dim3 grid, dim3 block, size_t shared) {
     return true;
   char text[800];
   snprintf(text, sizeof text,
-           "kernel %s: launched with a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads and %zu bytes of shared "
+           "kernel %s: launched with a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads and %zu bytes of "
+           "shared "
            "memory; "
            "at most 2^31-1 x 65535 x 65535 blocks of 1024 threads and %zu bytes can be had",
            kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, most);

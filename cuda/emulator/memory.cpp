@@ -1,6 +1,5 @@
-// Memory of the emulated devices and of a block: a range of addresses with a cell per byte that tells whether
-// the byte belongs to somebody, and who touched it last.
-#include <link.h>
+// Memory of the emulated devices: a range of addresses with a cell per byte that tells whether the byte
+// belongs to somebody, and who touched it last.
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,9 +14,8 @@ namespace fastnn::emulator {
 constexpr int kMaxDevices = 8;  // as the backends have
 constexpr size_t kArenaBytes = size_t{8} << 30;
 // Freed memory is taken up again late, but not so late that all of the arena becomes resident.
-constexpr size_t kWindow = size_t{16} << 20;
-constexpr size_t kAlign = 256;                      // as cudaMalloc
-constexpr size_t kSharedBytes = size_t{512} << 10;  // the largest block's with red zones
+constexpr size_t kWindow = size_t{1} << 20;
+constexpr size_t kAlign = 256;  // as cudaMalloc
 
 struct Device {
   Region region;
@@ -44,12 +42,12 @@ int device_count() {
   return count;
 }
 
-namespace {
-
 void* reserve(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return p == MAP_FAILED ? nullptr : p;
 }
+
+namespace {
 
 // Gives whole pages back; they read as zero (poison, for cells) afterwards.
 void drop(void* p, size_t n, int advice) {
@@ -86,46 +84,7 @@ uintptr_t find_room(const Device& d, size_t bytes) {
   return find_gap(d, bytes, first_of(d), end);
 }
 
-// Ranges of the library that hold its constants: what the loader maps or makes read-only.
-struct Ranges {
-  struct {
-    uintptr_t begin, end;
-  } range[32];
-  int count = 0;
-};
-int collect_constants(dl_phdr_info* info, size_t, void* arg) {
-  auto& out = *static_cast<Ranges*>(arg);
-  const auto self = reinterpret_cast<uintptr_t>(&collect_constants);
-  bool own = false;
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const auto& p = info->dlpi_phdr[i];
-    own |= p.p_type == PT_LOAD && self - (info->dlpi_addr + p.p_vaddr) < p.p_memsz;
-  }
-  if (!own) return 0;
-  for (int i = 0; i < info->dlpi_phnum && out.count < 32; ++i) {
-    const auto& p = info->dlpi_phdr[i];
-    if ((p.p_type == PT_LOAD && !(p.p_flags & PF_W)) || p.p_type == PT_GNU_RELRO)
-      out.range[out.count++] = {info->dlpi_addr + p.p_vaddr, info->dlpi_addr + p.p_vaddr + p.p_memsz};
-  }
-  return 1;
-}
-
-extern "C" char __start_fastnn_constant[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_fastnn_constant[] __attribute__((weak, visibility("hidden")));
-
 }  // namespace
-
-bool is_constant(uintptr_t a, size_t n) {
-  static const Ranges constants = [] {
-    Ranges r;
-    dl_iterate_phdr(collect_constants, &r);
-    return r;
-  }();
-  for (int i = 0; i < constants.count; ++i)
-    if (a >= constants.range[i].begin && a + n <= constants.range[i].end) return true;
-  return a >= reinterpret_cast<uintptr_t>(__start_fastnn_constant) &&
-         a + n <= reinterpret_cast<uintptr_t>(__stop_fastnn_constant);
-}
 
 bool Region::map(void* memory, size_t size) {
   void* cells[3];
@@ -142,8 +101,6 @@ bool Region::map(void* memory, size_t size) {
   bytes = size;
   return true;
 }
-
-bool map_shared(Region& g) { return g.begin || g.map(reserve(kSharedBytes), kSharedBytes); }
 
 void Region::mark(uintptr_t a, size_t n, uint64_t state) {
   uint64_t* cells = written + (a - begin);
@@ -309,41 +266,6 @@ void describe_device(const Device& d, uintptr_t a, char* text, size_t size) {
     return;
   }
   snprintf(text, size, "allocation of %zu bytes + %zu", live->second, size_t(a - live->first));
-}
-
-void* take_shared(unsigned* offset, size_t bytes, size_t exact) {
-  Machine& m = machine;
-  constexpr size_t kRedZone = 256;
-  const unsigned from = *offset;
-  *offset += static_cast<unsigned>(bytes);
-  if (!exact) return reinterpret_cast<void*>(m.shared.begin);
-  for (int i = 0; i < m.taken_pieces; ++i) {
-    const Piece& p = m.pieces[i];
-    if (p.offset != from) continue;
-    if (p.bytes != bytes || p.exact != exact)
-      fault("it takes %zu bytes of shared memory at offset %u, where another thread took %zu", exact, from,
-            p.exact);
-    return reinterpret_cast<void*>(p.at);
-  }
-  const Piece* last = m.taken_pieces ? &m.pieces[m.taken_pieces - 1] : nullptr;
-  if (from != (last ? last->offset + last->bytes : 0))
-    fault("it takes shared memory at offset %u, which is not where another thread's piece begins", from);
-  if (from + bytes > m.shared_bytes)
-    fault("it takes shared memory up to byte %zu, but the launch gave it %zu", from + bytes, m.shared_bytes);
-  if (m.taken_pieces == kMaxPieces) fault("it takes more than %d pieces of shared memory", kMaxPieces);
-  const uintptr_t at = (last ? last->at + last->bytes : m.shared.begin) + kRedZone;
-  Piece& p = m.pieces[m.taken_pieces];
-  const bool known =
-      m.taken_pieces < m.known_pieces && p.offset == from && p.bytes == bytes && p.exact == exact;
-  if (!known) {  // an earlier block took nothing like it
-    if (m.pieces_end > at) m.shared.mark(at, m.pieces_end - at, kPoison);
-    p = {from, bytes, exact, at};
-    m.shared.mark(at, exact, kUnwritten);
-    m.pieces_end = at + bytes;
-    m.known_pieces = m.taken_pieces + 1;
-  }
-  ++m.taken_pieces;
-  return reinterpret_cast<void*>(at);
 }
 
 }  // namespace fastnn::emulator

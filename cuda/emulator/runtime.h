@@ -36,6 +36,7 @@ struct Region {
   void mark(uintptr_t a, size_t n, uint64_t state);  // one of those above
 };
 
+void* reserve(size_t bytes);  // address space, zero where it is touched; null when there is none
 bool map_shared(Region& g);
 
 struct Device;              // memory.cpp

@@ -143,6 +143,11 @@ __global__ void sum_shared(int* y) {
     for (int i = 0; i < kThreads; ++i) sum += s[i];
   if (threadIdx.x == 0) y[blockIdx.x] = sum;
 }
+__constant__ int constants[4] = {2, 3, 5, 7};
+__global__ void look_up(int* y) {
+  const int* table = constants;
+  y[threadIdx.x] = table[threadIdx.x];
+}
 __global__ void follow(int* y, const int* p) { *y = *p; }
 __global__ void load_float4(float4* y, const float* x) { *y = *reinterpret_cast<const float4*>(x); }
 template <bool good>

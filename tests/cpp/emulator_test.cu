@@ -253,6 +253,9 @@ const Case kCases[] = {
        return good;
      }},
     {"constant of the library", "", [](Run& r) { return follow_pointer(r, &on_the_host, 7); }},
+    {"constant memory", "", [](Run& r) { return in_place<look_up>(r, 1, 4, 0, Ints(4), {2, 3, 5, 7}); }},
+    {"beyond constant memory", "access to host memory: read of 4 bytes at ",
+     [](Run& r) { return in_place<look_up>(r, 1, 5, 0, Ints(5), Ints(5)); }},
     {"variable of the host", "access to host memory",
      [](Run& r) { return follow_pointer(r, &writable_on_the_host, 7); }},
     {"local of the host", "access to host memory",
