@@ -25,19 +25,19 @@ inline bool phases_apply(const Context&, const ConvShape& s) {
 template <class T>
 constexpr ConvAlgorithm<T> kForward[] = {
     {"depthwise", depthwise_forward_applies<T>, depthwise_forward<T>},
-    {"simt", tiles_apply, tiles_forward<T, SimtTiles<T, Gather<T>>>},
+    {"tiles", tiles_apply, tiles_forward<T>},
     {"direct", always, direct_forward<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
     {"depthwise", depthwise_grad_input_applies<T>, depthwise_grad_input<T>},
-    {"simt", phases_apply, tiles_grad_input<T, SimtTiles<T, Gather<T>>>},
+    {"tiles", phases_apply, tiles_grad_input<T>},
     {"direct", always, direct_grad_input<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradWeight[] = {
     {"depthwise", depthwise_grad_weight_applies, depthwise_grad_weight<T>},
-    {"simt", tiles_apply, tiles_grad_weight<T, SimtTiles<T, Gather<T>>>},
+    {"tiles", tiles_apply, tiles_grad_weight<T>},
     {"direct", always, direct_grad_weight<T>},
 };
 

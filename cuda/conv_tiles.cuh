@@ -124,37 +124,37 @@ ConvProduct<T> grad_weight_product(const ConvParams& params, const ConvShape& s)
 
 // ---- running them
 
-template <class T, class List>
+template <class T>
 Status run_conv(Context& ctx, const ConvProduct<T>& p) {
-  if (p.m * p.n * p.batch == 0) return Status::ok;
-  const ProductPlan plan = plan_product<List>(ctx, p);
-  T* scratch = plan.scratch > 0 ? workspace<T>(ctx, plan.scratch) : nullptr;
-  if (plan.scratch > 0 && !scratch) return Status::need_workspace;
-  return run_product<List>(ctx, p, plan, scratch);
+  return with_tiles<T, Gather<T>>(ctx, [&]<class List> {
+    const ProductPlan plan = plan_product<List>(ctx, p);
+    T* scratch = plan.scratch > 0 ? workspace<T>(ctx, plan.scratch) : nullptr;
+    if (plan.scratch > 0 && !scratch) return Status::need_workspace;
+    return run_product<List>(ctx, p, plan, scratch);
+  });
 }
 
-template <class T, class List>
+template <class T>
 Status tiles_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  return run_conv<T, List>(ctx, forward_product<T>(params, s));
+  return run_conv(ctx, forward_product<T>(params, s));
 }
 
-template <class T, class List>
+template <class T>
 Status tiles_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  return run_conv<T, List>(ctx, grad_weight_product<T>(params, s));
+  return run_conv(ctx, grad_weight_product<T>(params, s));
 }
 
 template <class T, class List>
-Status tiles_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  size_t most = 0;
+Status run_phases(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const auto for_phases = [&](auto f) {
     for (int64_t a = 0; a < s.stride_h && a < s.h; ++a)
       for (int64_t b = 0; b < s.stride_w && b < s.w; ++b) {
         const ConvProduct<T> p = grad_input_product<T>(params, s, a, b);
-        if (p.m * p.n * p.batch == 0) continue;
         if (const Status status = f(p, plan_product<List>(ctx, p)); status != Status::ok) return status;
       }
     return Status::ok;
   };
+  size_t most = 0;
   for_phases([&](const ConvProduct<T>&, const ProductPlan& plan) {
     if (plan.scratch > most) most = plan.scratch;
     return Status::ok;
@@ -164,6 +164,11 @@ Status tiles_grad_input(Context& ctx, const ConvParams& params, const ConvShape&
   return for_phases([&](const ConvProduct<T>& p, const ProductPlan& plan) {
     return run_product<List>(ctx, p, plan, scratch);
   });
+}
+
+template <class T>
+Status tiles_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  return with_tiles<T, Gather<T>>(ctx, [&]<class List> { return run_phases<T, List>(ctx, params, s); });
 }
 
 }  // namespace fastnn::cuda

@@ -47,7 +47,7 @@ struct GemmAlgorithm {
   Status (*run)(Context& ctx, const GemmParams& p);
 };
 
-template <class T, class List>
+template <class T>
 Status gemm_tiles(Context& ctx, const GemmParams& p) {
   Product<T, Matrix<T>> product{Matrix<T>(p.a, p.m, p.rs_a, p.cs_a, p.batch_a),
                                 Matrix<T>(p.b, p.n, p.cs_b, p.rs_b, p.batch_b),
@@ -56,10 +56,12 @@ Status gemm_tiles(Context& ctx, const GemmParams& p) {
                                 p.n,
                                 p.k,
                                 p.batch};
-  const ProductPlan plan = plan_product<List>(ctx, product);
-  T* scratch = plan.scratch > 0 ? workspace<T>(ctx, plan.scratch) : nullptr;
-  if (plan.scratch > 0 && !scratch) return Status::need_workspace;
-  return run_product<List>(ctx, product, plan, scratch);
+  return with_tiles<T, Matrix<T>>(ctx, [&]<class List> {
+    const ProductPlan plan = plan_product<List>(ctx, product);
+    T* scratch = plan.scratch > 0 ? workspace<T>(ctx, plan.scratch) : nullptr;
+    if (plan.scratch > 0 && !scratch) return Status::need_workspace;
+    return run_product<List>(ctx, product, plan, scratch);
+  });
 }
 
 // The first that applies is run.
@@ -67,7 +69,7 @@ template <class T>
 constexpr GemmAlgorithm<T> kGemm[] = {
     {"vector", [](const Context&, const GemmParams& p) { return (p.m == 1 || p.n == 1) && p.k >= kWarpSize; },
      gemm_vector<T>},
-    {"simt", [](const Context&, const GemmParams&) { return true; }, gemm_tiles<T, SimtTiles<T, Matrix<T>>>},
+    {"tiles", [](const Context&, const GemmParams&) { return true; }, gemm_tiles<T>},
 };
 
 constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of a launch; no element of C takes more than one

@@ -69,20 +69,17 @@ class MatrixReader {
         at_(m.base + w.batch * m.batch_stride + w.tile * m.tile_stride + w.depth * m.depth_stride),
         tile_stride_(m.tile_stride),
         depth_stride_(m.depth_stride),
-        tiles_left_(static_cast<int>(w.tiles_left < BLOCK ? w.tiles_left : BLOCK)),
-        depth_left_(w.depth_left) {}
+        tiles_left_(static_cast<int>(w.tiles_left < BLOCK ? w.tiles_left : BLOCK)) {}
 
-  __device__ void prepare(int64_t, int) {}
+  __device__ void prepare(int, int) {}
+  __device__ void enter(int, int left) { left_ = left; }
   __device__ Place tile(int i) const { return {i * tile_stride_, i < tiles_left_}; }
-  __device__ Place depth(int k) const { return {k * depth_stride_, k < depth_left_}; }
+  __device__ Place depth(int k) const { return {k * depth_stride_, k < left_}; }
   __device__ const T* find(const Place& a, const Place& b, bool* valid) const {
     *valid = a.valid && b.valid;
     return at_ + a.offset + b.offset;
   }
-  __device__ void next() {
-    at_ += BLOCK_K * depth_stride_;
-    depth_left_ -= BLOCK_K;
-  }
+  __device__ void leave() { at_ += BLOCK_K * depth_stride_; }
 
   const Walk walk;
 
@@ -90,7 +87,7 @@ class MatrixReader {
   const T* at_;
   const int64_t tile_stride_, depth_stride_;
   const int tiles_left_;
-  int64_t depth_left_;
+  int left_ = 0;
 };
 
 // ---- an operand that is gathered from images
@@ -156,8 +153,8 @@ class GatherReader {
         axis_(g.depth),
         height_(g.height),
         width_(g.width),
-        depth_(w.depth),
-        depth_left_(w.depth_left),
+        depth_(static_cast<unsigned>(w.depth)),
+        depth_end_(static_cast<unsigned>(w.depth + w.depth_left)),
         tiles_(shared.take<Place>(BLOCK)),
         depths_(shared.take<Place>(2 * BLOCK_K)) {
     for (int i = threadIdx.x; i < BLOCK; i += blockDim.x)
@@ -167,14 +164,13 @@ class GatherReader {
 
   // Fills the table of a stage's k, by threads [first, first + BLOCK_K). The copies of the stage before may
   // still be reading theirs: tables take turns.
-  __device__ void prepare(int64_t stage, int first) {
-    const int k = static_cast<int>(threadIdx.x) - first;
-    if (k < 0 || k >= BLOCK_K) return;
-    const int64_t index = stage * BLOCK_K + k;
-    depths_[stage % 2 * BLOCK_K + k] = index < depth_left_
-                                           ? axis_.place(static_cast<unsigned>(depth_ + index))
-                                           : Place{0, kOutside, kOutside};
+  __device__ void prepare(int stage, int first) {
+    const unsigned k = threadIdx.x - first;
+    if (k >= BLOCK_K) return;
+    const unsigned index = depth_ + stage * BLOCK_K + k;
+    depths_[stage % 2 * BLOCK_K + k] = index < depth_end_ ? axis_.place(index) : Place{0, kOutside, kOutside};
   }
+  __device__ void enter(int stage, int) { turn_ = stage % 2 * BLOCK_K; }
   __device__ Place tile(int i) const { return tiles_[i]; }
   __device__ Place depth(int k) const { return depths_[turn_ + k]; }
   __device__ const T* find(const Place& a, const Place& b, bool* valid) const {
@@ -182,7 +178,7 @@ class GatherReader {
              static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(width_);
     return base_ + a.offset + b.offset;
   }
-  __device__ void next() { turn_ ^= BLOCK_K; }
+  __device__ void leave() {}
 
   const Walk walk;
 
@@ -190,7 +186,7 @@ class GatherReader {
   const T* const base_;
   const Axis& axis_;
   const int height_, width_;
-  const int64_t depth_, depth_left_;
+  const unsigned depth_, depth_end_;
   Place *const tiles_, *const depths_;
   int turn_ = 0;
 };
@@ -258,14 +254,15 @@ class TileCopy {
     if (reader.walk != Walk::depth)
       held_ = reader.tile(reader.walk == Walk::tile ? column<1>() : column<kVector<T>>());
   }
-  __device__ void stage(T* to) {
+  __device__ void run(T* to, int stage, int left) {  // `left` k are left from this stage on
+    reader_.enter(stage, left);
     if (reader_.walk == Walk::tile_vector)
       along_tile<kVector<T>>(to);
     else if (reader_.walk == Walk::tile)
       along_tile<1>(to);
     else
       along_depth(to);
-    reader_.next();
+    reader_.leave();
   }
 
  private:

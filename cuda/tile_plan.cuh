@@ -3,7 +3,9 @@
 // depends on shapes and the device alone.
 #pragma once
 #include <array>
+#include <type_traits>
 
+#include "tile_mma.cuh"
 #include "tile_product.cuh"
 #include "tile_simt.cuh"
 
@@ -77,6 +79,31 @@ struct SimtTiles<double, Operand> {
       tile_entry<double, SimtTile<double, 2, 1, 4, 4, 6>, Operand>(0.50),  // 32 x 32
   };
 };
+
+// Tensor cores. What limits them is shared memory, which holds float32 whatever the precision: the larger the
+// part of C that a warp owns, the less it reads for a product.
+template <Precision P, class Operand>
+struct MmaTiles {
+  static constexpr double kRate = P == Precision::tf32 ? 600 : 800;
+  static constexpr std::array list{
+      tile_entry<float, MmaTile<P, 2, 4, 2, 2, 1>, Operand>(0.80),  // 128 x 256
+      tile_entry<float, MmaTile<P, 2, 2, 2, 2, 2>, Operand>(0.75),  // 128 x 128
+      tile_entry<float, MmaTile<P, 2, 2, 1, 2, 3>, Operand>(0.60),  // 64 x 128
+      tile_entry<float, MmaTile<P, 2, 2, 1, 1, 4>, Operand>(0.45),  // 64 x 64
+  };
+};
+
+// f.operator()<List>() with the tiles that the context's precision and device allow.
+template <class T, class Operand, class F>
+Status with_tiles(const Context& ctx, F f) {
+  if constexpr (std::is_same_v<T, float>) {
+    const Precision precision = ctx.capability >= 80 ? ctx.precision : Precision::fp32;
+    if (precision == Precision::tf32) return f.template operator()<MmaTiles<Precision::tf32, Operand>>();
+    if (precision == Precision::bf16) return f.template operator()<MmaTiles<Precision::bf16, Operand>>();
+    if (precision == Precision::fp16) return f.template operator()<MmaTiles<Precision::fp16, Operand>>();
+  }
+  return f.template operator()<SimtTiles<T, Operand>>();
+}
 
 // ---- the estimate
 

@@ -121,14 +121,15 @@ __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS)
   const BlockTile at = block_tile<BLOCK_M, BLOCK_N>(grid);
   const int64_t k0 = at.split * grid.k_per_split, k_rest = grid.k - k0;
   const int64_t k = k_rest < grid.k_per_split ? k_rest : grid.k_per_split;
-  const int64_t stages = ceil_div<int64_t>(k, BLOCK_K);
+  const int stages = static_cast<int>(ceil_div<int64_t>(k, BLOCK_K));
+  const int last = static_cast<int>(k - (stages - 1) * int64_t{BLOCK_K});  // k of the last stage
 
   SharedMemory shared;
   constexpr int ELEMENTS = kStageElements<T, BLOCK_M, BLOCK_N>;
   T* const ring = shared.template take<T>(STAGES * ELEMENTS);
   ReaderA reader_a(a, {at.i, grid.m - at.i, k0, k, at.batch}, shared);
   ReaderB reader_b(b, {at.j, grid.n - at.j, k0, k, at.batch}, shared);
-  const auto prepare = [&](int64_t stage) {
+  const auto prepare = [&](int stage) {
     reader_a.prepare(stage, 0);
     reader_b.prepare(stage, kWarpSize);
   };
@@ -140,10 +141,11 @@ __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS)
   share();
   TileCopy<T, BLOCK_M, Tile::THREADS, ReaderA> copy_a(reader_a);
   TileCopy<T, BLOCK_N, Tile::THREADS, ReaderB> copy_b(reader_b);
-  const auto fetch = [&](int64_t stage, int slot) {
+  const auto fetch = [&](int stage, int slot) {
     if (stage < stages) {
-      copy_a.stage(ring + slot * ELEMENTS);
-      copy_b.stage(ring + slot * ELEMENTS + A);
+      const int left = stage == stages - 1 ? last : BLOCK_K;
+      copy_a.run(ring + slot * ELEMENTS, stage, left);
+      copy_b.run(ring + slot * ELEMENTS + A, stage, left);
     }
     ptx::commit();
   };
@@ -155,7 +157,7 @@ __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS)
 
   Tile tile;
   int slot = 0;
-  for (int64_t stage = 0; stage < stages; ++stage) {
+  for (int stage = 0; stage < stages; ++stage) {
     ptx::wait<STAGES - 2>();
     __syncthreads();
     fetch(stage + STAGES - 1, slot == 0 ? STAGES - 1 : slot - 1);
