@@ -111,7 +111,12 @@ constexpr double kTileClocks = 1500;     // from a block's start to its first pr
 constexpr double kLaunchClocks = 4000;   // one kernel more
 constexpr double kBytesPerClock = 1500;  // of device memory
 constexpr int64_t kLeastSplit = 4 * BLOCK_K;
-constexpr size_t kSharedLimit[] = {64 * 1024, 99 * 1024};  // a block's: capability 75; 80 and above
+
+// A block's shared memory (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+inline size_t shared_limit(int capability) {
+  const bool large = capability == 80 || capability == 87, larger = capability >= 90 && capability < 120;
+  return 1024 * (larger ? 227 : large ? 163 : capability >= 80 ? 99 : 64);
+}
 
 template <class T, class Operand>
 double estimate_clocks(const Context& ctx, const TileEntry<T, Operand>& tile, double rate, int64_t tiles,
@@ -140,7 +145,7 @@ ProductPlan plan_product(const Context& ctx, const Product<T, Operand>& p) {
   const double outputs = static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.batch);
   for (int t = 0; t < static_cast<int>(List::list.size()); ++t) {
     const TileEntry<T, Operand>& tile = List::list[t];
-    if (tile.shared_bytes > kSharedLimit[ctx.capability >= 80]) continue;
+    if (tile.shared_bytes > shared_limit(ctx.capability)) continue;
     const int64_t tiles =
         ceil_div<int64_t>(p.m, tile.block_m) * ceil_div<int64_t>(p.n, tile.block_n) * p.batch;
     const int64_t room = static_cast<int64_t>(ctx.multiprocessors) * tile.blocks;
