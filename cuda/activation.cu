@@ -4,6 +4,7 @@
 #include "math.cuh"
 
 namespace fastnn::cuda {
+namespace {
 
 struct Relu {  // NaN stays NaN, and -0 stays -0
   template <class T>
@@ -68,6 +69,8 @@ template <class T>
 Status tanh_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, TanhBackward());
 }
+
+}  // namespace
 
 FASTNN_EXPORT(ACTIVATION)
 

@@ -4,6 +4,7 @@
 #include "loops.cuh"
 
 namespace fastnn::cuda {
+namespace {
 
 // ---- transpose ----
 
@@ -200,6 +201,8 @@ Status arange(Context& ctx, const ArangeParams& p) {
   return launch<arange_kernel<T>>(ctx, static_cast<unsigned>(blocks), kMapThreads, 0, static_cast<T*>(p.y),
                                   p.numel, p.start, p.step);
 }
+
+}  // namespace
 
 FASTNN_EXPORT(COPY)
 

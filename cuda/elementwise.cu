@@ -4,6 +4,7 @@
 #include "math.cuh"
 
 namespace fastnn::cuda {
+namespace {
 
 template <class T>
 constexpr bool is_float = contains(FLOATS, dtype_of<T>);
@@ -242,6 +243,8 @@ template <class T>
 Status where(Context& ctx, const WhereParams& p) {
   return map<T>(ctx, p, Where());
 }
+
+}  // namespace
 
 FASTNN_EXPORT(ELEMENTWISE)
 

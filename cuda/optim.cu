@@ -5,6 +5,7 @@
 #include "math.cuh"
 
 namespace fastnn::cuda {
+namespace {
 
 constexpr int kOptimThreads = 256;
 constexpr int kOptimUnroll = 2;  // vectors of each operand in flight: eight loads a thread for Adam
@@ -171,6 +172,8 @@ template <class T>
 Status adam(Context& ctx, const AdamParams& p) {
   return update<T, true>(ctx, Adam<T>(p), p.tensors, p.count);
 }
+
+}  // namespace
 
 FASTNN_EXPORT(OPTIM)
 

@@ -10,6 +10,7 @@
 #include "math.cuh"
 
 namespace fastnn::cuda {
+namespace {
 
 constexpr int kRandomThreads = 256;
 
@@ -277,6 +278,8 @@ Status dropout(Context& ctx, const DropoutParams& p) {
   return launch_groups<dropout_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), static_cast<const T*>(p.x),
                                           p.numel, aligned, p.seed, p.op, limit, all, scale);
 }
+
+}  // namespace
 
 FASTNN_EXPORT(RANDOM)
 
