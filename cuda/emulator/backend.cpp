@@ -54,7 +54,7 @@ Context& context(int device) {
   return ctx;
 }
 
-bool reserve(Context& ctx, size_t bytes) {
+bool reserve_scratch(Context& ctx, size_t bytes) {
   drop_scratch(ctx);
   ctx.scratch = static_cast<char*>(allocate(ctx.device, bytes));
   ctx.scratch_bytes = ctx.scratch ? bytes : 0;
@@ -124,7 +124,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
                  bool) { return emulator::checked(emulator::copy(dst, to, src, from, bytes)); },
       .synchronize = [](int) { return Status::ok; },
       .context = emulator::context,
-      .reserve = emulator::reserve,
+      .reserve = emulator::reserve_scratch,
       .error = emulator::error,
       .streams = &emulator::stream_functions};
   return &backend;
