@@ -28,12 +28,13 @@ struct raw<8> {
   using type = uint64_t;
 };
 
+// V elements; those at y of gather, and at x of put, are aligned where V > 1.
 template <class T, int V>
 struct Bits {
   T v[V];
-  __device__ static Bits load(const T* from) {
+  __device__ static Bits load(const T* from, bool aligned) {
     Bits bits;
-    if (V > 1 && vector_aligned(from)) {
+    if (V > 1 && aligned) {
       const uint4 words = *reinterpret_cast<const uint4*>(from);
       memcpy(&bits, &words, sizeof bits);
     } else {
@@ -42,11 +43,11 @@ struct Bits {
     }
     return bits;
   }
-  __device__ void store(T* to) const {
-    if (V > 1 && vector_aligned(to)) {
+  __device__ void store(T* to, bool aligned) const {
+    if (V > 1 && aligned) {
       uint4 words;
       memcpy(&words, this, sizeof *this);
-      *reinterpret_cast<uint4*>(to) = words;
+      store_words(to, words);
     } else {
 #pragma unroll
       for (int j = 0; j < V; ++j) to[j] = v[j];
@@ -73,10 +74,12 @@ __global__ void __launch_bounds__(kMoveThreads, 1)
     gather_slices(T* y, const T* x, const int64_t* offset, int64_t count, int64_t inner,
                   WideDivide by_vectors) {
   Bits<T, V> held[kMoves];
+  for_moves<V>(count, by_vectors, [&](int j, int64_t i, int64_t column) {
+    const T* from = x + offset[i] + column;
+    held[j] = Bits<T, V>::load(from, vector_aligned(from));
+  });
   for_moves<V>(count, by_vectors,
-               [&](int j, int64_t i, int64_t column) { held[j] = Bits<T, V>::load(x + offset[i] + column); });
-  for_moves<V>(count, by_vectors,
-               [&](int j, int64_t i, int64_t column) { held[j].store(y + i * inner + column); });
+               [&](int j, int64_t i, int64_t column) { held[j].store(y + i * inner + column, true); });
 }
 
 // Of several slices for one place the last of the list is written: it is the last of its kind in order.
@@ -89,10 +92,10 @@ __global__ void __launch_bounds__(kMoveThreads, 1)
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t s, int64_t column) {
     const uint32_t i = sorted[s], next = sorted[s + 1 < order.count ? s + 1 : s];
     to[j] = i != next && order.offset[i] == order.offset[next] ? -1 : order.offset[i] + column;
-    held[j] = Bits<T, V>::load(x + i * inner + column);
+    held[j] = Bits<T, V>::load(x + i * inner + column, true);
   });
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t, int64_t) {
-    if (to[j] >= 0) held[j].store(y + to[j]);
+    if (to[j] >= 0) held[j].store(y + to[j], vector_aligned(y + to[j]));
   });
 }
 

@@ -50,19 +50,18 @@ __global__ void __launch_bounds__(1024, 1)
   if (at.row < planes && at.team.rank == 0) y[at.row] = sum / count;
 }
 
-// As max_pool_backward: kSharing neighbours of a row to a thread. A row of windows is visited from its end,
+// As max_pool_backward: kPixels neighbours of a row to a thread. A row of windows is visited from its end,
 // for that is the order of their taps.
-constexpr int kSharing = 4;
-template <class T>
+template <class T, bool whole>
 __global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_backward(T* dx, const T* dy, bool with_padding, Pooling p, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const int column = at.column * kSharing,
-            last = column + kSharing <= p.w.size ? column + kSharing - 1 : p.w.size - 1;
+  const int column = at.column * kPixels,
+            last = column + kPixels <= p.w.size ? column + kPixels - 1 : p.w.size - 1;
   const int row_end = p.h.last_output(at.row), column_begin = p.w.first_output(column),
             column_end = p.w.last_output(last);
-  T sum[kSharing] = {};
+  T sum[kPixels] = {};
   for (int row = p.h.first_output(at.row); row <= row_end; ++row) {
     const T* from = dy + at.plane * p.windows + static_cast<int64_t>(row) * p.w.outputs;
 #pragma unroll 2
@@ -71,14 +70,12 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
       const T share = from[q] / divisor<T>(p, window, with_padding);
       const int first = window.left - column;
 #pragma unroll
-      for (int j = 0; j < kSharing; ++j)
+      for (int j = 0; j < kPixels; ++j)
         if (j >= first && j < first + p.w.kernel) sum[j] += share;
     }
   }
   T* const to = dx + at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
-#pragma unroll
-  for (int j = 0; j < kSharing; ++j)
-    if (column + j <= last) to[j] = sum[j];
+  store_pixels<T, whole>(to, sum, last + 1 - column);
 }
 
 // ---- halves: n outputs of a row to a thread ---------------------------------------------------------------
@@ -163,9 +160,12 @@ Status launch_avg_pool_backward(Context& ctx, const PoolParams& p) {
   T* dx = static_cast<T*>(p.y);
   const T* dy = static_cast<const T*>(p.x);
   auto general = [&] {
-    const Points points(p.planes, p.h, ceil_div<int64_t>(p.w, kSharing));
-    return launch<avg_pool_backward<T>>(ctx, points.grid(), kPoolThreads, 0, dx, dy, p.count_include_pad,
-                                        Pooling(p), points);
+    const Points points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
+    return whole_pixels<T>(p)
+               ? launch<avg_pool_backward<T, true>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
+                                                    p.count_include_pad, Pooling(p), points)
+               : launch<avg_pool_backward<T, false>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
+                                                     p.count_include_pad, Pooling(p), points);
   };
   if (!halves(p)) return general();
   return with_span<T>(p, dx, dy, [&]<int n>() {

@@ -46,8 +46,7 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
 }
 
 // A thread has kPixels neighbours of a row, and visits the windows that reach over one of them, in order.
-constexpr int kPixels = 4;
-template <class T>
+template <class T, bool whole>
 __global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_backward(T* dx, const T* dy, Positions positions, Pooling p, Points points) {
   const Point at(points);
@@ -74,9 +73,7 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     }
   }
   T* const to = dx + at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
-#pragma unroll
-  for (int j = 0; j < kPixels; ++j)
-    if (column + j <= last) to[j] = sum[j];
+  store_pixels<T, whole>(to, sum, last + 1 - column);
 }
 
 template <class T>
@@ -166,8 +163,11 @@ Status launch_max_pool_backward(Context& ctx, const PoolParams& p) {
   const T* dy = static_cast<const T*>(p.x);
   auto general = [&] {
     const Points points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
-    return launch<max_pool_backward<T>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
-                                        Positions{p.index, p.index_bytes}, Pooling(p), points);
+    const Positions positions{p.index, p.index_bytes};
+    return whole_pixels<T>(p) ? launch<max_pool_backward<T, true>>(ctx, points.grid(), kPoolThreads, 0, dx,
+                                                                   dy, positions, Pooling(p), points)
+                              : launch<max_pool_backward<T, false>>(ctx, points.grid(), kPoolThreads, 0, dx,
+                                                                    dy, positions, Pooling(p), points);
   };
   if (!halves(p)) return general();
   return with_span<T>(p, dx, dy, [&]<int n>() {

@@ -1,6 +1,7 @@
 // The geometry of pooling windows, and who computes which point of a plane.
 #pragma once
 #include "nest.cuh"
+#include "vector.cuh"
 
 namespace fastnn::cuda {
 
@@ -59,6 +60,7 @@ struct Pooling {
 inline bool countable(const PoolParams& p) { return p.h < 1 << 29 && p.w < 1 << 29; }
 
 constexpr int kPoolThreads = 256;
+constexpr int kPixels = 4;  // neighbours of a row that a thread of the backward passes has
 
 // A thread for each of planes * rows * columns points.
 struct Points {
@@ -125,12 +127,48 @@ inline bool halves(const PoolParams& p) {
          p.pad_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p == p.h && 2 * p.q == p.w;
 }
 
-// n neighbouring elements, in as few instructions as may be.
+// n neighbouring elements, aligned to their size or 16 bytes, in as few instructions as may be.
+template <size_t bytes>
+struct word {
+  using type = uint4;
+};
+template <>
+struct word<8> {
+  using type = uint2;
+};
+template <>
+struct word<4> {
+  using type = uint32_t;
+};
+template <>
+struct word<2> {
+  using type = uint16_t;
+};
+template <>
+struct word<1> {
+  using type = uint8_t;
+};
 template <class T, int n>
-struct alignas(n * sizeof(T) < 16 ? n * sizeof(T) : 16) Span {
+struct Span {
+  static constexpr int kBytes = n * static_cast<int>(sizeof(T));
+  using Word = typename word < kBytes<16 ? kBytes : 16>::type;
+  static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
   T v[n];
-  __device__ static Span load(const T* from) { return *reinterpret_cast<const Span*>(from); }
-  __device__ void store(T* to) const { *reinterpret_cast<Span*>(to) = *this; }
+
+  __device__ static Span load(const T* from) {
+    Word words[kWords];
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) words[i] = reinterpret_cast<const Word*>(from)[i];
+    Span span;
+    memcpy(span.v, words, kBytes);
+    return span;
+  }
+  __device__ void store(T* to) const {
+    Word words[kWords];
+    memcpy(words, v, kBytes);
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) store_words(reinterpret_cast<Word*>(to) + i, words[i]);
+  }
 };
 
 // Calls run.operator()<n>(): n outputs of a row to a thread, as many as sizes and alignment allow. 0: there
@@ -149,6 +187,25 @@ Status with_span(const PoolParams& p, const void* pixels, const void* windows, c
   if (fits(2)) return run.template operator()<2>();
   if (fits(1)) return run.template operator()<1>();
   return run.template operator()<0>();
+}
+
+// Writes the pixels of one thread; with `whole`, all threads have all of theirs, aligned.
+template <class T, bool whole>
+__device__ void store_pixels(T* to, const T (&v)[kPixels], int count) {
+  if constexpr (whole) {
+    Span<T, kPixels> span;
+#pragma unroll
+    for (int j = 0; j < kPixels; ++j) span.v[j] = v[j];
+    span.store(to);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kPixels; ++j)
+      if (j < count) to[j] = v[j];
+  }
+}
+template <class T>
+bool whole_pixels(const PoolParams& p) {
+  return p.w % kPixels == 0 && reinterpret_cast<uintptr_t>(p.y) % 16 == 0;
 }
 
 }  // namespace fastnn::cuda

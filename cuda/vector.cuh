@@ -21,11 +21,16 @@ __device__ Vector<T> load_vector(const T* from) {
   memcpy(&vector, &raw, sizeof raw);
   return vector;
 }
+// One instruction for certain: the compiler takes some plain stores of vectors apart.
+template <class Words, class T>
+__device__ void store_words(T* to, const Words& words) {
+  __stcg(reinterpret_cast<Words*>(to), words);
+}
 template <class T>
 __device__ void store_vector(T* to, const Vector<T>& vector) {
   uint4 raw;
   memcpy(&raw, &vector, sizeof raw);
-  *reinterpret_cast<uint4*>(to) = raw;
+  store_words(to, raw);
 }
 
 __host__ __device__ inline bool vector_aligned(const void* p) {
