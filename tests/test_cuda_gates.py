@@ -53,11 +53,28 @@ def test_more_than_the_budget_fails(gates):
     [
         ("void fastnn::cuda::(anonymous namespace)::sum_rows<float, 4>(float*, int)", "sum_rows"),
         (
-            "void fastnn::cuda::product<fastnn::cuda::Tile<float, 128>, (bool)1>(fastnn::cuda::GemmParams)",
-            "product",
+            "void fastnn::cuda::product<fastnn::cuda::SimtTile<float, 128>, (bool)1>(fastnn::cuda::GemmParams)",
+            "product SimtTile",
         ),
         ("fastnn::cuda::plain(int)", "plain"),
     ],
 )
 def test_names_of_kernels(gates, signature, name):
     assert gates.kernel_name(signature) == name
+
+
+def test_a_missing_instruction_fails(gates, monkeypatch):
+    dump = """
+    arch = sm_80
+        Function : one
+        /*0000*/                   LDGSTS.E.BYPASS.128 [R1], [R2.64] ;
+        /*0010*/              @!P0 HMMA.1688.F32.TF32 R4, R8, R12, R4 ;
+        Function : two
+        /*0000*/                   LDGSTS.E [R1], [R2.64] ;
+    """
+    monkeypatch.setattr(gates, "cuobjdump", lambda *arguments: dump.splitlines())
+    kernels = {"one": "product_kernel MmaTile", "two": "product_kernel MmaTile", "x": "other"}
+    assert gates.missing_instructions("library", kernels) == [
+        "there is no product_kernel SimtTile",
+        "sm_80 two: no HMMA",
+    ]

@@ -17,13 +17,17 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 BUDGET = Path(__file__).parents[1] / "cuda" / "budget.json"
 
-# kernel: instructions that some instance must hold on every architecture
-REQUIRED: dict[str, list[str]] = {}
+# What every instance of a kernel must hold, on every architecture: asynchronous copies on the way to shared memory, and
+# the units that the tile is for.
+REQUIRED = {
+    "product_kernel SimtTile": ["LDGSTS"],
+    "product_kernel MmaTile": ["LDGSTS", "HMMA"],
+}
 
 Usage = dict[str, dict[str, dict[str, int]]]  # architecture -> kernel -> {"registers", "stack"}
 
@@ -39,43 +43,52 @@ def tool(name: str) -> str:
     return found
 
 
-def cuobjdump(*arguments: str) -> Iterator[str]:
-    """Its lines of output; names demangled."""
+def cuobjdump(*arguments: str) -> list[str]:
+    """Its lines of output."""
     path = str(Path(tool("nvdisasm")).parent)
-    dump = subprocess.Popen(
-        [tool("cuobjdump"), *arguments], stdout=subprocess.PIPE, env={"PATH": f"{path}:/usr/bin:/bin"}
+    command = [tool("cuobjdump"), *arguments]
+    done = subprocess.run(
+        command, env={"PATH": f"{path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
-    names = subprocess.Popen(["c++filt"], stdin=dump.stdout, stdout=subprocess.PIPE, text=True)
-    assert names.stdout
-    yield from names.stdout
-    if dump.wait() or names.wait():
-        raise SystemExit("cuobjdump failed")
+    if done.returncode:
+        raise SystemExit(f"cuobjdump failed: {done.stderr[-1000:]}")
+    return done.stdout.splitlines()
+
+
+def demangled(names: Sequence[str]) -> list[str]:
+    """C++ signatures."""
+    done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def kernel_name(signature: str) -> str:
-    """Without result, namespaces, template arguments and parameters."""
+    """Without result, namespaces, template arguments and parameters; but with the tile, where it has one."""
     depth, text = 0, ""
     for c in signature.replace("(anonymous namespace)::", ""):
         depth += c == "<"
         text += c if depth == 0 else ""
         depth -= c == ">"
-    return text.split("(")[0].split()[-1].split("::")[-1]
+    tile = re.search(r"\w+Tile(?=<)", signature)
+    return text.split("(")[0].split()[-1].split("::")[-1] + (f" {tile[0]}" if tile else "")
 
 
-def usage(library: Path) -> Usage:
-    """What each kernel takes at most, over its instances."""
+def usage(library: Path) -> tuple[Usage, dict[str, str]]:
+    """What each kernel takes at most, over its instances; and the kernel of each mangled name."""
+    lines = cuobjdump("--dump-resource-usage", str(library))
+    mangled = sorted({found[1] for line in lines if (found := re.match(r"\s*Function (.*):$", line))})
+    kernels = dict(zip(mangled, map(kernel_name, demangled(mangled)), strict=True))
     result: Usage = defaultdict(dict)
     architecture = name = ""
-    for line in cuobjdump("--dump-resource-usage", str(library)):
+    for line in lines:
         if found := re.search(r"arch = (sm_\w+)", line):
             architecture = found[1]
         elif found := re.match(r"\s*Function (.*):$", line):
-            name = kernel_name(found[1])
+            name = kernels[found[1]]
         elif found := re.search(r"REG:(\d+) STACK:(\d+)", line):
             most = result[architecture].setdefault(name, {"registers": 0, "stack": 0})
             most["registers"] = max(most["registers"], int(found[1]))
             most["stack"] = max(most["stack"], int(found[2]))
-    return result
+    return result, kernels
 
 
 def over_budget(found: Usage, budget: Usage) -> list[str]:
@@ -95,24 +108,23 @@ def over_budget(found: Usage, budget: Usage) -> list[str]:
     return failures
 
 
-def missing_instructions(library: Path) -> list[str]:
-    """One line per instruction that REQUIRED asks for and the machine code lacks."""
-    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-    architecture = name = ""
-    for line in cuobjdump("-sass", str(library)):
+def missing_instructions(library: Path, kernels: dict[str, str]) -> list[str]:
+    """One line per instruction that REQUIRED asks for and the machine code of an instance lacks."""
+    wanted = [mangled for mangled, name in kernels.items() if name in REQUIRED]
+    failures = [f"there is no {name}" for name in REQUIRED if name not in kernels.values()]
+    seen: dict[tuple[str, str], set[str]] = {}
+    architecture = ""
+    for line in cuobjdump("-sass", "-fun", ",".join(wanted), str(library)) if wanted else []:
         if found := re.search(r"arch = (sm_\w+)", line):
             architecture = found[1]
         elif found := re.match(r"\s*Function : (.*)$", line):
-            name = kernel_name(found[1])
-        elif name in REQUIRED and (found := re.match(r"\s*/\*\w+\*/\s+(?:@!?\w+ )?([A-Z0-9]+)", line)):
-            seen[architecture, name].add(found[1])
-    return [
-        f"{architecture} {name}: no {instruction}"
-        for architecture in {a for a, _ in seen}
-        for name, instructions in REQUIRED.items()
-        for instruction in instructions
-        if instruction not in seen[architecture, name]
-    ] or ([] if seen or not REQUIRED else ["no kernel of REQUIRED was found"])
+            instructions = seen.setdefault((architecture, found[1]), set())
+        elif found := re.match(r"\s*/\*\w+\*/\s+(?:@!?\w+ )?([A-Z0-9]+)", line):
+            instructions.add(found[1])
+    for (architecture, mangled), instructions in seen.items():
+        lacking = [i for i in REQUIRED[kernels[mangled]] if i not in instructions]
+        failures += [f"{architecture} {demangled([mangled])[0]}: no {instruction}" for instruction in lacking]
+    return failures
 
 
 def main() -> int:
@@ -122,7 +134,7 @@ def main() -> int:
     parser.add_argument("library", type=Path)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    found = usage(arguments.library)
+    found, kernels = usage(arguments.library)
     if not found:
         raise SystemExit(f"{arguments.library} holds no machine code")
     if arguments.write:
@@ -135,7 +147,9 @@ def main() -> int:
         }
         BUDGET.write_text(json.dumps(tidy, indent=1) + "\n")
         return 0
-    failures = over_budget(found, json.loads(BUDGET.read_text())) + missing_instructions(arguments.library)
+    failures = over_budget(found, json.loads(BUDGET.read_text())) + missing_instructions(
+        arguments.library, kernels
+    )
     print(*failures, sep="\n", end="\n" if failures else "")
     return 1 if failures else 0
 
