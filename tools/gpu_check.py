@@ -76,7 +76,7 @@ def steps() -> list[Step]:
             {**env, "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)},
         ),
         Step("device", [python, "-c", DEVICE], 0.5, env),
-        Step("tests", [*pytest, table, "tests/test_cuda.py"], 3, env),
+        Step("tests", [*pytest, *sorted(map(str, ROOT.glob("tests/test_cuda*.py")))], 3, env),
     ]
     sanitizer = shutil.which("compute-sanitizer")
     small = [*pytest, table, "-k", f"as_on_the_cpu and float32 and ({SANITIZED})"]

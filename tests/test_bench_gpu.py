@@ -1,0 +1,63 @@
+"""The rows measured on a GPU run, here on small shapes; their table."""
+
+import sys
+from pathlib import Path
+
+import fastnn
+import pytest
+from conftest import needs_cuda
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from bench import gpu, table
+from bench.nets import MLP
+from bench.rows import Lib, Repeat
+
+pytestmark = needs_cuda
+
+ROWS = [
+    gpu.product("NN", 33, 17, 9),
+    gpu.product("NT", 8, 24, 16),
+    gpu.product("TN", 16, 8, 20, "tf32"),
+    *gpu.convolutions(2, 4, 6, 7, 3, stride=2),
+    *gpu.convolutions(1, 3, 4, 9, 3),
+    *gpu.convolutions(1, 6, 6, 5, 3, groups=6),
+    gpu.elementwise("add", 2, 1000),
+    gpu.over_rows("sum of columns", 5, 7, 1, lambda lib, x: x.sum(0)),
+    gpu.over_rows("softmax", 5, 7, 2, lambda lib, x: x.softmax(1)),
+    gpu.cross_entropy(6, 5),
+    gpu.optimiser("SGD", 320, 1, momentum=0.9),
+    gpu.optimiser("Adam", 320, 2),
+    gpu.step(MLP, 4),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_fastnn_runs(row):
+    timed = row.sides["fastnn"](Lib("fastnn", fastnn))
+    assert isinstance(timed, Repeat)
+    timed.run(2)
+
+
+def test_names_and_work():
+    assert len({row.key for row in gpu.ROWS}) == len(gpu.ROWS)
+    row = gpu.product("NN", 10, 20, 30)
+    assert (row.flops, row.bytes) == (12000, 4 * (300 + 600 + 200))
+    forward, dx, dw = gpu.convolutions(2, 4, 6, 7, 3, stride=2)
+    assert forward.flops == dx.flops == dw.flops == 2 * 2 * 6 * 4 * 4 * 4 * 9
+    assert len(gpu.convolutions(1, 3, 4, 9, 3)) == 2  # images need no gradient
+
+
+def test_table():
+    report = {
+        "ceilings": {"0": {"flops": 1e12, "bytes": 1e12}},
+        "rows": [
+            {
+                **{"subject": "gpu-gemm", "name": "NN 8^3", "threads": 0, "flops": 1e9, "bytes": 1e3},
+                "results": {"fastnn": {"median": 2e-3}, "torch": {"median": 3e-3}, "numpy": {"error": "no"}},
+            }
+        ],
+    }
+    last = table.on_gpu(report).splitlines()[-1]
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert cells[:3] == ["gemm: NN 8^3", "2.00 ms", "3.00 ms"]
+    assert cells[-3:] == ["1.50x", "–", "50%"]

@@ -1,0 +1,82 @@
+"""Why CUDA cannot be used, case by case, and what the library for real devices is made of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import built
+
+
+def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
+    env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
+    for name in (k for k, v in environment.items() if v is None):
+        env.pop(name, None)
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+
+
+# ---- why not ------------------------------------------------------------------------------------------------------------
+
+ASK = """
+import fastnn as fn
+print(fn.cuda.is_available(), fn.cuda.device_count(), fn.cuda.why_not())
+try:
+    fn.ones(2).to("cuda")
+except RuntimeError as e:
+    print(e)
+print(fn.info()["cuda"])
+"""
+
+
+def why_not(library: str | None, **environment: str) -> str:
+    done = python(ASK, FASTNN_CUDA_LIBRARY=library, **environment)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("False 0 ")
+    assert second == f"cuda:0 cannot be used: {third}"
+    assert first.endswith(third)
+    return third
+
+
+def test_a_missing_library_says_that_it_was_not_built(tmp_path):
+    missing = str(tmp_path / "libfastnn_cuda.so")
+    assert why_not(missing) == (
+        f"fastnn was built without CUDA (FASTNN_CUDA=on at build time adds it): there is no {missing}"
+    )
+
+
+def test_a_file_that_is_no_library(tmp_path):
+    (tmp_path / "x.so").write_text("not a library")
+    assert why_not(str(tmp_path / "x.so")).startswith("the CUDA backend cannot be loaded: ")
+
+
+def test_a_library_of_something_else():
+    assert why_not("libc.so.6") == "libc.so.6 is not a CUDA backend of fastnn"
+
+
+REAL = built("libfastnn_cuda.so")
+no_driver = pytest.mark.skipif(
+    REAL is None or os.path.exists("/dev/nvidiactl"),
+    reason="the library for real devices was not built" if REAL is None else "this machine has a GPU",
+)
+
+
+@no_driver
+def test_the_real_library_loads_without_a_driver_and_says_so():
+    assert why_not(str(REAL)) == "there is no NVIDIA driver on this machine"
+
+
+@pytest.mark.skipif(REAL is None, reason="the library for real devices was not built")
+def test_the_real_library_is_small_and_needs_no_cuda_library():
+    assert REAL.stat().st_size <= 10 << 20
+    listed = subprocess.run(["ldd", str(REAL)], capture_output=True, text=True, check=True).stdout
+    assert "libc.so" in listed
+    for name in ("libcuda", "libcudart", "cublas", "cudnn"):
+        assert name not in listed
+
+
+def test_import_opens_no_cuda_library():
+    code = "import fastnn, os; print('libfastnn_cuda' in open('/proc/self/maps').read())"
+    assert python(code).stdout == "False\n"

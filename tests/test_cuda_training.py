@@ -1,0 +1,119 @@
+"""Training on a CUDA device goes as on the CPU; lower precision rounds operands of products and nothing else.
+
+Without a GPU the device is the emulator.
+"""
+
+from __future__ import annotations
+
+import fastnn as fn
+import fastnn.nn.functional as F
+import numpy as np
+import pytest
+from conftest import emulator_seed, needs_cuda
+from fastnn import nn, optim
+
+# ---- training ------------------------------------------------------------------------------------------------------------------------
+
+
+class Convolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.head = nn.Linear(3 * 3 * 3, 4)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv(x)), 2)
+        return self.head(F.dropout(x.flatten(1), 0.2, self.training))
+
+
+def train(device: str, make_optimizer) -> tuple[list[float], list[np.ndarray]]:
+    fn.manual_seed(5)
+    model = Convolutional()
+    model.to(device)
+    optimizer = make_optimizer(model.parameters())
+    rng = np.random.default_rng(0)
+    x = fn.tensor(rng.standard_normal((8, 1, 6, 6)).astype(np.float32), device=device)
+    labels = fn.tensor(rng.integers(0, 4, 8), device=device)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, [p.detach().cpu().numpy() for p in model.parameters()]
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True),
+    "Adam": lambda p: optim.Adam(p, lr=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_as_on_the_cpu(name):
+    want = train("cpu", OPTIMIZERS[name])
+    assert want[0][-1] < want[0][0]
+    runs = []
+    for seed in (1, 2):
+        emulator_seed(seed)
+        got = train("cuda", OPTIMIZERS[name])
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-4)
+        for a, b in zip(got[1], want[1], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+        runs.append(got)
+    assert runs[0][0] == runs[1][0]
+    for a, b in zip(runs[0][1], runs[1][1], strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@needs_cuda
+def test_trainer_saves_and_resumes_on_the_device(tmp_path):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((24, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)).to("cuda")
+    opt = optim.Adam(model.parameters(), lr=0.05)
+    trainer = fn.Trainer(model, opt, loss=F.cross_entropy, metrics=["accuracy"])
+    history = trainer.fit((x, y), epochs=3, batch_size=8, verbose=0)
+    assert history["loss"][-1] < history["loss"][0]
+    out = trainer.predict(x)
+    assert out.is_cuda
+    fn.save({"model": model.state_dict(), "opt": opt.state_dict()}, tmp_path / "c.safetensors")
+    state = fn.load(tmp_path / "c.safetensors", device="cuda")
+    again = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)).to("cuda")
+    again.load_state_dict(state["model"])
+    np.testing.assert_array_equal(
+        again(fn.tensor(x, device="cuda")).detach().cpu().numpy(), out.cpu().numpy()
+    )
+    resumed = optim.Adam(again.parameters(), lr=0.05)
+    resumed.load_state_dict(state["opt"])
+    assert all(v["exp_avg"].is_cuda for v in resumed.state.values())
+
+
+# ---- precision ----------------------------------------------------------------------------------------------------------------------
+
+
+@needs_cuda
+@pytest.mark.parametrize(("precision", "bits"), [("tf32", 10), ("bf16", 7), ("fp16", 10)])
+def test_precision_rounds_operands_and_nothing_else(precision, bits):
+    rng = np.random.default_rng(2)
+    a, b = (rng.standard_normal((96, 96)).astype(np.float32) for _ in range(2))
+    x = fn.tensor(a, device="cuda")
+    w = fn.tensor(b, device="cuda")
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+    full = np.max(np.abs((x @ w).cpu().numpy() - exact) / scale)
+    with fn.precision(precision):
+        loose = np.max(np.abs((x @ w).cpu().numpy() - exact) / scale)
+        wide = (x.double() @ w.double()).cpu().numpy()
+    assert full < 2.0**-20
+    assert 2.0 ** -(bits + 8) < loose < 2.0**-bits
+    np.testing.assert_allclose(wide, exact, rtol=1e-11, atol=1e-11)
+
+
+def test_precision_is_refused_by_name():
+    with pytest.raises(ValueError, match='precision: expected "fp32", "tf32", "bf16" or "fp16", got "fp8"'):
+        fn.set_precision("fp8")
