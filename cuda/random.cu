@@ -148,7 +148,7 @@ __device__ inline float log_normal(float x) {
 __device__ inline double log_normal(double x) {
   constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
   constexpr double R[] = {0.6666666666666735,  0.3999999999940751, 0.28571428744135824, 0.22222198379137786,
-                          0.18183575127735857, 0.1531375679205199, 0.14799055060792573};
+                          0.18183575127735857, 0.1531375679205199, 0.14799055260792573};
   const int64_t above = bits_as<int64_t>(x) - kSqrtHalf;
   const double e = static_cast<double>(above >> 52);
   const double f = bits_as<double>((above & 0xfffffffffffff) + kSqrtHalf) - 1.0;
