@@ -9,7 +9,9 @@
 #include <cuda_runtime.h>
 #endif
 
-#include "backend/kernel_table.h"
+#include <atomic>
+
+#include "backend/backend.h"
 
 namespace fastnn::cuda {
 
@@ -58,16 +60,13 @@ Status launch(const Context& ctx, dim3 grid, dim3 block, size_t shared, const Ar
              ? Status::ok
              : Status::device_error;
 #else
-  if (shared > 48 * 1024) {  // beyond this the kernel must be told first, once per device
-    static unsigned long long told = 0;
-    int device = 0;
-    cudaGetDevice(&device);
-    if (!(told >> device & 1)) {
-      if (cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared)) != cudaSuccess)
-        return Status::device_error;
-      told |= 1ull << device;
-    }
+  // Beyond 48 KiB a kernel must be told first, on each device.
+  static std::atomic<size_t> told[kMaxDevices];
+  if (shared > 48 * 1024 && shared > told[ctx.device].load(std::memory_order_relaxed)) {
+    if (cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared)) != cudaSuccess)
+      return Status::device_error;
+    told[ctx.device].store(shared, std::memory_order_relaxed);
   }
   const cudaStream_t stream = static_cast<cudaStream_t>(ctx.stream);
   // clang-format off
