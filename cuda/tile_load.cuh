@@ -96,6 +96,11 @@ struct alignas(16) ImagePlace {
   int64_t offset;
   int h, w;  // the image's row and column, or a part of them
 };
+// From shared memory, in one access.
+__device__ inline ImagePlace load_place(const ImagePlace* p) {
+  const longlong2 v = *reinterpret_cast<const longlong2*>(p);
+  return {v.x, static_cast<int>(v.y), static_cast<int>(v.y >> 32)};
+}
 
 // A dimension of the product that stands for three of a tensor: index = (d0 * extent1 + d1) * extent2 + d2.
 // Indices stay below 2^31.
@@ -171,8 +176,8 @@ class GatherReader {
     depths_[stage % 2 * BLOCK_K + k] = index < depth_end_ ? axis_.place(index) : Place{0, kOutside, kOutside};
   }
   __device__ void enter(int stage, int) { turn_ = stage % 2 * BLOCK_K; }
-  __device__ Place tile(int i) const { return tiles_[i]; }
-  __device__ Place depth(int k) const { return depths_[turn_ + k]; }
+  __device__ Place tile(int i) const { return load_place(tiles_ + i); }
+  __device__ Place depth(int k) const { return load_place(depths_ + turn_ + k); }
   __device__ const T* find(const Place& a, const Place& b, bool* valid) const {
     *valid = static_cast<unsigned>(a.h + b.h) < static_cast<unsigned>(height_) &&
              static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(width_);
@@ -208,7 +213,29 @@ template <class T, int BLOCK, int THREADS, class Reader>
 class TileCopy {
   static constexpr int PITCH = kPitch<T, BLOCK>;
 
-  // Walks along the tile index, `WIDTH` elements a copy: a thread keeps its place there.
+  using Place = typename Reader::Place;
+
+  // PASSES copies of BYTES, to `step` elements apart, from where `fixed` and varying(pass) meet. Places come
+  // in groups, so that the latencies of their tables overlap.
+  template <int BYTES, int PASSES, class F>
+  __device__ void copy(T* to, int step, const Place& fixed, F varying) const {
+    constexpr int GROUP = PASSES < 8 ? PASSES : 8;
+    static_assert(PASSES % GROUP == 0);
+#pragma unroll
+    for (int first = 0; first < PASSES; first += GROUP) {
+      Place place[GROUP];
+#pragma unroll
+      for (int i = 0; i < GROUP; ++i) place[i] = varying(first + i);
+#pragma unroll
+      for (int i = 0; i < GROUP; ++i) {
+        bool valid;
+        const T* from = reader_.find(fixed, place[i], &valid);
+        ptx::copy_async<BYTES>(to + (first + i) * step, from, valid);
+      }
+    }
+  }
+
+  // Walks along the tile index, WIDTH elements a copy: a thread keeps its place there.
   template <int WIDTH>
   static constexpr int kColumns = BLOCK / WIDTH;
   template <int WIDTH>
@@ -218,34 +245,22 @@ class TileCopy {
   template <int WIDTH>
   __device__ void along_tile(T* stage) const {
     constexpr int ROWS = THREADS / kColumns<WIDTH>;  // k that one pass of the block covers
+    constexpr int BYTES = WIDTH * static_cast<int>(sizeof(T));
     static_assert(THREADS % kColumns<WIDTH> == 0 && BLOCK_K % ROWS == 0);
     const int first = threadIdx.x / kColumns<WIDTH>;
-    T* to = stage + first * PITCH + column<WIDTH>();
-#pragma unroll
-    for (int pass = 0; pass < BLOCK_K / ROWS; ++pass) {
-      bool valid;
-      const T* from = reader_.find(held_, reader_.depth(first + pass * ROWS), &valid);
-      ptx::copy_async<WIDTH* static_cast<int>(sizeof(T))>(to + pass * ROWS * PITCH, from, valid);
-    }
+    copy<BYTES, BLOCK_K / ROWS>(stage + first * PITCH + column<WIDTH>(), ROWS * PITCH, held_,
+                                [&](int pass) { return reader_.depth(first + pass * ROWS); });
   }
 
   // Walks along k, transposing on the way.
   __device__ void along_depth(T* stage) const {
     constexpr int ROWS = THREADS / kDepthRun;  // tile indices that one pass covers
-    static_assert(BLOCK % ROWS == 0 || ROWS % BLOCK == 0);
+    static_assert(BLOCK % ROWS == 0);
     const int lane = threadIdx.x % kDepthRun, first = threadIdx.x / kDepthRun;
 #pragma unroll
-    for (int half = 0; half < BLOCK_K / kDepthRun; ++half) {
-      const int k = half * kDepthRun + lane;
-      const typename Reader::Place depth = reader_.depth(k);
-      T* to = stage + k * PITCH + first;
-#pragma unroll
-      for (int i = 0; i < BLOCK; i += ROWS) {
-        bool valid;
-        const T* from = reader_.find(reader_.tile(first + i), depth, &valid);
-        ptx::copy_async<sizeof(T)>(to + i, from, valid);
-      }
-    }
+    for (int k = lane; k < BLOCK_K + lane; k += kDepthRun)
+      copy<sizeof(T), BLOCK / ROWS>(stage + k * PITCH + first, ROWS, reader_.depth(k),
+                                    [&](int pass) { return reader_.tile(first + pass * ROWS); });
   }
 
  public:
@@ -267,7 +282,7 @@ class TileCopy {
 
  private:
   Reader& reader_;
-  typename Reader::Place held_{};
+  Place held_{};
 };
 
 }  // namespace fastnn::cuda

@@ -88,7 +88,7 @@ struct MmaTiles {
   static constexpr std::array list{
       tile_entry<float, MmaTile<P, 2, 4, 2, 2, 1>, Operand>(0.80),  // 128 x 256
       tile_entry<float, MmaTile<P, 2, 2, 2, 2, 2>, Operand>(0.75),  // 128 x 128
-      tile_entry<float, MmaTile<P, 2, 2, 1, 2, 3>, Operand>(0.60),  // 64 x 128
+      tile_entry<float, MmaTile<P, 2, 2, 1, 2, 2>, Operand>(0.60),  // 64 x 128
       tile_entry<float, MmaTile<P, 2, 2, 1, 1, 4>, Operand>(0.45),  // 64 x 64
   };
 };
