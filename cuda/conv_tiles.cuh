@@ -49,7 +49,7 @@ template <class T>
 Walk pixel_walk(const ConvShape& s, const void* image) {
   const bool flat =
       s.r == 1 && s.s == 1 && s.h == 1 && s.p == 1 && s.q == s.w && s.pad_w == 0 && s.stride_w == 1;
-  return flat && s.w % kVector<T> == 0 && aligned_to_vector(image) ? Walk::tile_vector : Walk::tile;
+  return flat && s.w % kVector<T> == 0 && vector_aligned(image) ? Walk::tile_vector : Walk::tile;
 }
 
 template <class T>
@@ -68,7 +68,7 @@ ConvProduct<T> forward_product(const ConvParams& params, const ConvShape& s) {
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = s.p * s.q, p.out.batch_stride = filters * s.p * s.q;
   p.out.columns = pixels_of_y(s);
-  p.out.vector = s.p * s.q % kVector<T> == 0 && aligned_to_vector(params.out);
+  p.out.vector = s.p * s.q % kVector<T> == 0 && vector_aligned(params.out);
   p.out.bias = static_cast<const T*>(params.bias), p.out.bias_row = 1, p.out.bias_batch = filters;
   p.out.relu = params.activation == Activation::relu;
   return p;
@@ -102,7 +102,7 @@ ConvProduct<T> grad_input_product(const ConvParams& params, const ConvShape& s, 
   p.out.row_stride = s.h * s.w, p.out.batch_stride = channels * s.h * s.w;
   p.out.columns = Axis(row.pixels, col.pixels, s.c * s.h * s.w, s.stride_h * s.w, s.stride_w);
   p.out.vector =
-      s.stride_h == 1 && s.stride_w == 1 && s.h * s.w % kVector<T> == 0 && aligned_to_vector(params.out);
+      s.stride_h == 1 && s.stride_w == 1 && s.h * s.w % kVector<T> == 0 && vector_aligned(params.out);
   return p;
 }
 
@@ -118,7 +118,7 @@ ConvProduct<T> grad_weight_product(const ConvParams& params, const ConvShape& s)
          static_cast<int>(s.h),           static_cast<int>(s.w), Walk::depth};
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = columns, p.out.batch_stride = filters * columns, p.out.column_stride = 1;
-  p.out.vector = columns % kVector<T> == 0 && aligned_to_vector(params.out);
+  p.out.vector = columns % kVector<T> == 0 && vector_aligned(params.out);
   return p;
 }
 

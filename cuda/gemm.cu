@@ -14,7 +14,7 @@ Output<T> gemm_output(const GemmParams& p) {
   out.row_stride = p.ldc;
   out.batch_stride = p.batch_c;
   out.column_stride = 1;
-  out.vector = aligned_to_vector(p.c) && (p.n | p.ldc | p.batch_c) % kVector<T> == 0;
+  out.vector = vector_aligned(p.c) && (p.n | p.ldc | p.batch_c) % kVector<T> == 0;
   out.bias = static_cast<const T*>(p.bias);
   out.bias_column = 1;
   out.relu = p.activation == Activation::relu;

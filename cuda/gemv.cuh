@@ -138,7 +138,7 @@ Status run_gemv(Context& ctx, Gemv<T> g, const Output<T>& out, int64_t batch) {
   if (splits < 1) splits = 1;
   g.k_per_split = ceil_div(ceil_div(g.k, splits), int64_t{64}) * 64;
   g.splits = g.k > 0 ? ceil_div(g.k, g.k_per_split) : 1;
-  g.vector = rows && g.v_stride == 1 && aligned_to_vector(g.x) && aligned_to_vector(g.v) &&
+  g.vector = rows && g.v_stride == 1 && vector_aligned(g.x) && vector_aligned(g.v) &&
              (g.out_stride | g.x_batch | g.v_batch) % kVector<T> == 0;
 
   Output<T> to = out;

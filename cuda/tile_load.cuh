@@ -12,6 +12,7 @@
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
+#include "vector.cuh"
 
 namespace fastnn::cuda {
 
@@ -19,8 +20,6 @@ constexpr int BLOCK_K = 16;
 constexpr int STAGES = 3;
 constexpr int kDepthRun = 8;  // consecutive k that neighbouring lanes copy: a 32-byte sector of floats
 
-template <class T>
-constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 template <class T, int BLOCK>
 constexpr int kPitch = BLOCK + kVector<T>;
 
@@ -32,8 +31,6 @@ enum class Walk : int { tile_vector, tile, depth };
 struct Window {
   int64_t tile, tiles_left, depth, depth_left, batch;
 };
-
-inline bool aligned_to_vector(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 // ---- an operand that is a matrix: element (i, k) is base[i * tile_stride + k * depth_stride], one of them 1
 
@@ -49,7 +46,7 @@ struct Matrix {
         tile_stride(tile_stride),
         depth_stride(depth_stride),
         batch_stride(batch_stride) {
-    const bool pieces = aligned_to_vector(p) && (tiles | depth_stride | batch_stride) % kVector<T> == 0;
+    const bool pieces = vector_aligned(p) && (tiles | depth_stride | batch_stride) % kVector<T> == 0;
     walk = tile_stride != 1 ? Walk::depth : pieces ? Walk::tile_vector : Walk::tile;
   }
 };

@@ -184,7 +184,7 @@ Status run_product(Context& ctx, const Product<T, Operand>& p, const ProductPlan
   parts.split_stride = p.m * p.n;
   parts.batch_stride = plan.splits * parts.split_stride;
   parts.column_stride = 1;
-  parts.vector = p.n % kVector<T> == 0 && aligned_to_vector(scratch);
+  parts.vector = p.n % kVector<T> == 0 && vector_aligned(scratch);
   if (const Status s = tile.run(ctx, p, parts, grid); s != Status::ok) return s;
   const int64_t blocks = ceil_div<int64_t>(p.m * p.n * p.batch, 256), most = ctx.multiprocessors * 16;
   return launch<combine_kernel<T>>(ctx, dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(256),
