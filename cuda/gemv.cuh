@@ -28,8 +28,9 @@ struct GemvPlace {
 };
 template <class T>
 __device__ GemvPlace gemv_place(const Gemv<T>& g) {
-  const int64_t part = blockIdx.x / g.row_blocks, batch = part / g.splits;
-  return {blockIdx.x - part * g.row_blocks, part - batch * g.splits, batch};
+  const unsigned row_blocks = static_cast<unsigned>(g.row_blocks), splits = static_cast<unsigned>(g.splits);
+  const unsigned part = blockIdx.x / row_blocks, batch = part / splits;
+  return {blockIdx.x - part * row_blocks, part - batch * splits, batch};
 }
 
 // Result i, finished, or a split's part of it to scratch, laid out as combine_kernel reads it with m = 1.

@@ -35,7 +35,7 @@ struct ProductPlan {
 
 template <class T, class Tile, class Operand>
 Status run_tile(const Context& ctx, const Product<T, Operand>& p, const Output<T>& out, const Grid& grid) {
-  const int64_t blocks = grid.tiles_m * grid.tiles_n * grid.splits * grid.batch;
+  const int64_t blocks = int64_t{grid.tiles_m} * grid.tiles_n * grid.splits * p.batch;
   return launch<product_kernel<T, Tile, Operand>>(
       ctx, dim3(static_cast<unsigned>(blocks)), dim3(Tile::THREADS), product_shared_bytes<T, Tile, Operand>(),
       p.a, p.b, out, grid);
@@ -168,14 +168,13 @@ ProductPlan plan_product(const Context& ctx, const Product<T, Operand>& p) {
 template <class List, class T, class Operand>
 Status run_product(Context& ctx, const Product<T, Operand>& p, const ProductPlan& plan, T* scratch) {
   const TileEntry<T, Operand>& tile = List::list[plan.tile];
-  Grid grid{p.m,
-            p.n,
-            p.k,
-            plan.k_per_split,
-            ceil_div<int64_t>(p.m, tile.block_m),
-            ceil_div<int64_t>(p.n, tile.block_n),
-            plan.splits,
-            p.batch};
+  const Grid grid{p.m,
+                  p.n,
+                  p.k,
+                  plan.k_per_split,
+                  static_cast<unsigned>(ceil_div<int64_t>(p.m, tile.block_m)),
+                  static_cast<unsigned>(ceil_div<int64_t>(p.n, tile.block_n)),
+                  static_cast<unsigned>(plan.splits)};
   if (plan.splits == 1) return tile.run(ctx, p, p.out, grid);
 
   Output<T> parts{};

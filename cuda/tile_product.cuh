@@ -30,20 +30,21 @@ struct Output {
 // work at the same time share operands in L2: down strips of kStrip tile rows.
 struct Grid {
   int64_t m, n, k, k_per_split;  // k_per_split is a multiple of BLOCK_K
-  int64_t tiles_m, tiles_n, splits, batch;
+  unsigned tiles_m, tiles_n, splits;
 };
-constexpr int64_t kStrip = 8;
+constexpr unsigned kStrip = 8;
 
 struct BlockTile {
   int64_t i, j, split, batch;
 };
 template <int BLOCK_M, int BLOCK_N>
 __device__ BlockTile block_tile(const Grid& g) {
-  const int64_t tiles = g.tiles_m * g.tiles_n, part = blockIdx.x / tiles, t = blockIdx.x - part * tiles;
-  const int64_t strip = t / (kStrip * g.tiles_n), first = strip * kStrip, left = g.tiles_m - first;
-  const int64_t rows = left < kStrip ? left : kStrip, in_strip = t - strip * kStrip * g.tiles_n;
-  const int64_t column = in_strip / rows, batch = part / g.splits;
-  return {(first + in_strip - column * rows) * BLOCK_M, column * BLOCK_N, part - batch * g.splits, batch};
+  const unsigned tiles = g.tiles_m * g.tiles_n, part = blockIdx.x / tiles, t = blockIdx.x - part * tiles;
+  const unsigned strip = t / (kStrip * g.tiles_n), first = strip * kStrip, left = g.tiles_m - first;
+  const unsigned rows = left < kStrip ? left : kStrip, in_strip = t - strip * kStrip * g.tiles_n;
+  const unsigned column = in_strip / rows, batch = part / g.splits;
+  return {int64_t{first + in_strip - column * rows} * BLOCK_M, int64_t{column} * BLOCK_N,
+          part - batch * g.splits, batch};
 }
 
 template <class T, int BLOCK_M, int BLOCK_N>
