@@ -6,13 +6,12 @@
 // combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima keep the first NaN, else the first
 // of the best, as NumPy and PyTorch do.
 #include "../backend/kernel_table.h"
+#include "reduce_best.h"
 #include "reduce_walk.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
 
-template <class T>
-constexpr bool is_float = same_type<T, float> || same_type<T, double>;
 template <class T>
 constexpr int kLanes = 4 * Vec<T>::N;
 
@@ -28,42 +27,69 @@ T sum_chunk(const T* x, int n) {
   V a[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
   int i = 0;
   for (; i + kLanes<T> <= n; i += kLanes<T>)
-    for (int j = 0; j < 4; ++j) a[j] = a[j] + V::load(x + i + j * V::N);
+    for (int j = 0; j < 4; ++j) {
+      prefetch_ahead(x + i + j * V::N);
+      a[j] = a[j] + V::load(x + i + j * V::N);
+    }
   for (int j = 0; j < 4 && i < n; ++j, i += V::N)
     a[j] = a[j] + V::load_n(x + i, static_cast<int>(least(V::N, n - i)));
   return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
-// The same tree for `width` outputs at once: lane l is a row of kTile accumulators in L1. Lanes that no row
-// falls into hold zero, and adding it changes nothing (no lane holds -0, as each begins with 0 + x), so they
-// are left out.
-template <class T, bool full>
-void sum_tile(const T* x, const int64_t* offset, int rows, int width, double scale, T* out) {
+// The same tree for `width` outputs at once, lane after lane. A lane's rows are summed in registers, and
+// lanes follow each other as the tree combines them, so that level[i] need only keep the sum of the last 2^i.
+// Fewer rows than lanes make the tree of as many lanes as the next power of two: lanes that no row falls into
+// hold zero, and adding it changes nothing (no lane holds -0, as each begins with 0 + x).
+template <class T>
+struct SumTile {
   using V = Vec<T>;
-  alignas(64) T lane[kLanes<T>][kTile];
-  const int vectors = full ? kTile / V::N : static_cast<int>(ceil_div(width, V::N));
-  auto read = [&](int r, int j) {
-    const T* row = x + offset[r] + j * V::N;
-    return full ? V::load(row) : V::load_n(row, static_cast<int>(least(V::N, width - j * V::N)));
-  };
-  const int lanes = static_cast<int>(least(rows, kLanes<T>));
-  for (int r = 0; r < lanes; ++r) {
-    prefetch_row(x, offset, r);
-    for (int j = 0; j < vectors; ++j) (V(T(0)) + read(r, j)).store(lane[r] + j * V::N);
-  }
-  for (int r = lanes; r < rows; ++r) {
-    prefetch_row(x, offset, r);
-    T* a = lane[r % kLanes<T>];
-    for (int j = 0; j < vectors; ++j) (V::load(a + j * V::N) + read(r, j)).store(a + j * V::N);
-  }
-  for (int half = kLanes<T> / 2; half > 0; half /= 2)
-    for (int l = 0; l < half && l + half < lanes; ++l)
-      for (int j = 0; j < vectors; ++j) {
-        T* a = lane[l] + j * V::N;
-        (V::load(a) + V::load(lane[l + half] + j * V::N)).store(a);
+  static constexpr int kLevels = 8;
+  static constexpr int kRun =
+      kRegisters / 2;  // vectors of a row that are read on end: the longer, the faster
+  static_assert(kLanes<T> <= 1 << (kLevels - 1) && kLanes<T> <= kMostAhead);
+  const T* x;
+  const int64_t* offset;
+  int rows, width;
+  int lanes, lane, next, turn;  // the lane of this turn and of the one after it
+  alignas(64) T level[kLevels][kWideTile];
+
+  // Columns [j, j + count vectors), the last of them `tail` wide.
+  template <int count, bool whole>
+  FASTNN_INLINE void add_lane(int j, int tail) {
+    V a[count];
+    for (V& v : a) v = V(T(0));
+    const int64_t ahead = next - lane;
+    for (int r = lane; r < rows; r += lanes) {
+      const T *row = x + offset[r] + j, *later = x + offset[r + ahead] + j;
+#pragma GCC unroll 16
+      for (int i = 0; i < count; ++i) {
+        __builtin_prefetch(later + i * V::N, 0, 2);
+        a[i] = a[i] + (whole ? V::load(row + i * V::N) : V::load_n(row + i * V::N, tail));
       }
-  for (int j = 0; j < width; ++j) out[j] = scaled(lane[0][j], scale);
-}
+    }
+    int at = 0;
+    for (; turn >> at & 1; ++at)
+      for (int i = 0; i < count; ++i) a[i] = V::load(level[at] + j + i * V::N) + a[i];
+    for (int i = 0; i < count; ++i) a[i].store(level[at] + j + i * V::N);
+  }
+
+  const T* run() {
+    int levels = 0;
+    while (lanes = 1 << levels, lanes < rows && lanes < kLanes<T>) ++levels;
+    lane = 0;
+    for (turn = 0; turn < lanes; ++turn, lane = next) {
+      next = lane;  // counts with its highest bit first
+      for (int bit = lanes / 2; bit > 0 && ((next ^= bit) & bit) == 0;) bit /= 2;
+      int j = 0;
+      for (; j + kRun * V::N <= width; j += kRun * V::N) add_lane<kRun, true>(j, V::N);
+      for (; j < width; j += V::N) {
+        const int tail = static_cast<int>(least(V::N, width - j));
+        tail == V::N ? add_lane<1, true>(j, tail) : add_lane<1, false>(j, tail);
+      }
+    }
+    return level[levels];
+  }
+};
 
 // y = scale * the pairwise sum of `blocks` rows of `outputs` partials each, which are used up.
 template <class T, class Y>
@@ -98,11 +124,13 @@ Status sum_floats(Context& ctx, const ReduceParams& p) {
   const double scale = blocks > 1 ? 1 : p.scale;
   Status status;
   if (walks_tiles(p))
-    status = for_tiles<T>(ctx, p,
+    status = for_tiles<T>(ctx, p, many_columns(p) ? kWideTile : kTile,
                           [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
+                            SumTile<T> tile;
+                            tile.x = x, tile.offset = offset, tile.rows = rows, tile.width = width;
+                            const T* sum = tile.run();
                             T* out = partial + b * outputs + i;
-                            width == kTile ? sum_tile<T, true>(x, offset, rows, width, scale, out)
-                                           : sum_tile<T, false>(x, offset, rows, width, scale, out);
+                            for (int j = 0; j < width; ++j) out[j] = scaled(sum[j], scale);
                           });
   else
     status = for_chunks<T, T>(ctx, p, [&](const T* x, int n, int64_t b, int64_t i) {
@@ -125,7 +153,7 @@ Status sum_integers(Context& ctx, const ReduceParams& p) {
   Status status;
   if (walks_tiles(p))
     status = for_tiles<T>(
-        ctx, p, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
+        ctx, p, kTile, [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
           uint64_t a[kTile] = {};
           for (int r = 0; r < rows; ++r)
             for (int j = 0; j < width; ++j)
@@ -149,129 +177,6 @@ Status sum_integers(Context& ctx, const ReduceParams& p) {
 }
 
 // ---- maxima and minima ------------------------------------------------------------------------------------
-// Bytes are compared as int32, the other types as they are.
-template <class T>
-struct wide {
-  using type = T;
-};
-template <>
-struct wide<uint8_t> {
-  using type = int32_t;
-};
-template <>
-struct wide<bool> {
-  using type = int32_t;
-};
-
-template <bool largest>
-struct Best {
-  template <class C>
-  static FASTNN_INLINE auto better(C a, C b) {
-    if constexpr (largest)
-      return a > b;
-    else
-      return a < b;
-  }
-  template <class C>
-  static bool replaces(C x, C best) {
-    return better(x, best) || (x != x && best == best);
-  }
-  // The better lane by lane; a NaN in either wins (the instructions return their second operand then).
-  template <class C>
-  static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
-    if constexpr (!is_float<C>)
-      return select(better(x, best), x, best);
-    else if constexpr (largest)
-      return select(x != x, x, FASTNN_ISA::max(x, best));
-    else
-      return select(x != x, x, FASTNN_ISA::min(x, best));
-  }
-};
-
-template <class Op, class C>
-C best_of_chunk(const C* x, int n) {
-  using V = Vec<C>;
-  if (n < V::N) {
-    C best = x[0];
-    for (int i = 1; i < n; ++i) best = Op::replaces(x[i], best) ? x[i] : best;
-    return best;
-  }
-  V a[4] = {V::load(x), V::load(x), V::load(x), V::load(x)};
-  int i = 0;
-  for (; i + kLanes<C> <= n; i += kLanes<C>)
-    for (int j = 0; j < 4; ++j) a[j] = Op::pick(V::load(x + i + j * V::N), a[j]);
-  for (; i + V::N <= n; i += V::N) a[0] = Op::pick(V::load(x + i), a[0]);
-  a[0] = Op::pick(V::load(x + n - V::N), a[0]);  // seeing an element twice does no harm
-  a[0] = Op::pick(Op::pick(a[1], a[0]), Op::pick(a[3], a[2]));
-  C lane[V::N];
-  a[0].store(lane);
-  for (int half = V::N / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = Op::replaces(lane[l + half], lane[l]) ? lane[l + half] : lane[l];
-  return lane[0];
-}
-
-// The first element that equals `value`, or is NaN if it is; there is one.
-template <class C>
-int find(const C* x, int n, C value) {
-  using V = Vec<C>;
-  int i = 0;
-  for (; i + V::N <= n; i += V::N) {
-    const V v = V::load(x + i);
-    if (any(value == value ? v == V(value) : v != v)) break;
-  }
-  while (value == value ? x[i] != value : x[i] == x[i]) ++i;
-  return i;
-}
-
-// One vector of neighbouring outputs: best value and, where wanted, its row. Rows come in order, so the first
-// best stays.
-template <class Op, class C, bool indexed>
-struct Columns {
-  using V = Vec<C>;
-  V best;
-  Mask<C> row;
-  FASTNN_INLINE void first(V x) { best = x, row = Mask<C>(Int<C>(0)); }
-  FASTNN_INLINE void next(V x, int r) {
-    if constexpr (!indexed) {
-      best = Op::pick(x, best);
-    } else {
-      auto better = Op::better(x, best);
-      if constexpr (is_float<C>) better = better | ((x != x) & (best == best));
-      best = select(better, x, best);
-      row = select(better, Mask<C>(static_cast<Int<C>>(r)), row);
-    }
-  }
-};
-
-template <class Op, bool indexed, class C, class T>
-void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* value, int64_t* index) {
-  using V = Vec<C>;
-  constexpr int kVectors = kTile / V::N;
-  Columns<Op, C, indexed> column[kVectors];
-  alignas(64) C row[kTile] = {};
-  for (int r = 0; r < rows; ++r) {
-    prefetch_row(x, offset, r);
-    const C* at = row;
-    if constexpr (same_type<C, T>)
-      if (width == kTile) at = x + offset[r];
-    if (at == row)
-      for (int j = 0; j < width; ++j) row[j] = static_cast<C>(x[offset[r] + j]);
-    for (int j = 0; j < kVectors; ++j) {
-      const V v = V::load(at + j * V::N);
-      r == 0 ? column[j].first(v) : column[j].next(v, r);
-    }
-  }
-  alignas(64) C best[kTile];
-  alignas(64) Int<C> place[kTile];
-  for (int j = 0; j < kVectors; ++j) {
-    column[j].best.store(best + j * V::N);
-    column[j].row.store(place + j * V::N);
-  }
-  for (int j = 0; j < width; ++j) value[j] = best[j];
-  if (indexed)
-    for (int j = 0; j < width; ++j) index[j] = place[j];
-}
-
 template <class Op, class T>
 Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
   using C = typename wide<T>::type;
@@ -295,7 +200,7 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
 
   Status status;
   if (walks_tiles(p))
-    status = for_tiles<T>(ctx, p,
+    status = for_tiles<T>(ctx, p, kTile,
                           [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
                             C bests[kTile];
                             int64_t positions[kTile] = {};
@@ -305,8 +210,10 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
                           });
   else
     status = for_chunks<C, T>(ctx, p, [&](const C* x, int n, int64_t b, int64_t i) {
-      const C best = best_of_chunk<Op>(x, n);
-      keep(b, i, best, index ? find(x, n, best) : 0);
+      int64_t position = 0;
+      const C best =
+          index ? best_of_chunk<Op, true>(x, n, &position) : best_of_chunk<Op, false>(x, n, &position);
+      keep(b, i, best, position);
     });
   if (status != Status::ok || blocks == 1) return status;
 
@@ -315,9 +222,11 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
                       [&](int64_t task, int) {
                         for (int64_t i = task * kColumns; i < least(outputs, (task + 1) * kColumns); ++i) {
                           int64_t winner = 0;
+                          C best = value[i];
                           for (int64_t b = 1; b < blocks; ++b)
-                            if (Op::replaces(value[b * outputs + i], value[winner * outputs + i])) winner = b;
-                          if (y) y[i] = static_cast<T>(value[winner * outputs + i]);
+                            if (Op::replaces(value[b * outputs + i], best))
+                              winner = b, best = value[b * outputs + i];
+                          if (y) y[i] = static_cast<T>(best);
                           if (index) index[i] = winner * kBlock + place[winner * outputs + i];
                         }
                       });

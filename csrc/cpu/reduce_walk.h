@@ -14,7 +14,9 @@ namespace fastnn::FASTNN_ISA {
 
 constexpr int kBlock = 1024;                // elements of one output behind one partial result
 constexpr int kTile = 128;                  // outputs side by side
+constexpr int kWideTile = 512;              // where there are many: longer runs of each row
 constexpr int64_t kTaskElements = 1 << 15;  // elements a task reads: about 10 us from memory
+constexpr int64_t kManyTasks = 64;          // beyond as many, tasks grow instead
 constexpr double kBytesPerNs = 8;           // of one core from memory; only decides whether threads are woken
 
 FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -25,6 +27,8 @@ template <class A, class B>
 constexpr bool same_type = false;
 template <class A>
 constexpr bool same_type<A, A> = true;
+template <class T>
+constexpr bool is_float = same_type<T, float> || same_type<T, double>;
 
 // A position in a nest and its offset in one operand.
 template <int N>
@@ -80,11 +84,24 @@ const C* gather_chunk(const Loop<1>& nest, const T* x, int64_t first, int n, C* 
   return buffer;
 }
 
+// Asks for what will be read two chunks of floats later. What a chunk costs beside its loads keeps the
+// processor from looking further ahead than one chunk by itself.
+template <class T>
+FASTNN_INLINE void prefetch_ahead(const T* x) {
+  __builtin_prefetch(reinterpret_cast<const char*>(x) + 2 * kBlock * sizeof(float));
+}
+
 // A tile's columns lie side by side in x, and walking them beats walking an output's own elements.
 inline bool walks_tiles(const ReduceParams& p) {
   const int kept = p.kept.ndim - 1, reduced = p.reduced.ndim - 1;
   return p.kept.stride[1][kept] == 1 && p.kept.shape[kept] > 1 &&
          (p.reduced.stride[0][reduced] != 1 || p.reduced.shape[reduced] == 1);
+}
+
+// Whether wide tiles leave enough tasks to share.
+inline bool many_columns(const ReduceParams& p) {
+  return p.kept.numel * ceil_div(p.reduced.numel, kBlock) >= 16 * kWideTile &&
+         p.kept.shape[p.kept.ndim - 1] >= kWideTile;
 }
 
 inline int64_t blocks_of(const ReduceParams& p) { return most(1, ceil_div(p.reduced.numel, kBlock)); }
@@ -93,7 +110,7 @@ inline int64_t blocks_of(const ReduceParams& p) { return most(1, ceil_div(p.redu
 template <class C, class T, class F>
 Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), units = p.kept.numel * blocks;
-  const int64_t per_task = most(1, kTaskElements / most(16, least(R, kBlock)));
+  const int64_t per_task = most(units / kManyTasks, most(1, kTaskElements / most(16, least(R, kBlock))));
   const double ns =
       static_cast<double>(units) * (4 + static_cast<double>(least(R, kBlock)) * sizeof(T) / kBytesPerNs);
   const T* x = static_cast<const T*>(p.x);
@@ -120,27 +137,29 @@ Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
 }
 
 // Rows of a tile are far apart, so the processor's own prefetching does not follow them: each is asked for
-// kAhead rows early.
+// kAhead rows early. Into L2: where the distance is a power of two, all rows meet in a few sets of L1.
 constexpr int kAhead = 8;
+constexpr int kMostAhead = 64;  // `offset` goes on so far behind the last row
 template <class T>
 FASTNN_INLINE void prefetch_row(const T* x, const int64_t* offset, int r) {
   const char* row = reinterpret_cast<const char*>(x + offset[r + kAhead]);
-  for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64) __builtin_prefetch(row + byte);
+  for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64)
+    __builtin_prefetch(row + byte, 0, 2);
 }
 
 // Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every
 // block of every tile: row r of the tile is x + offset[r], `width` elements, for the outputs from `output`
 // on.
 template <class T, class F>
-Status for_tiles(Context& ctx, const ReduceParams& p, F&& f) {
+Status for_tiles(Context& ctx, const ReduceParams& p, int tile_width, F&& f) {
   const int last = p.kept.ndim - 1;
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), columns = p.kept.shape[last];
-  const int64_t tiles = ceil_div(columns, kTile), outer = p.kept.numel / columns,
+  const int64_t tiles = ceil_div(columns, tile_width), outer = p.kept.numel / columns,
                 units = outer * blocks * tiles;
-  const int64_t per_task = most(1, kTaskElements / (kTile * most(1, least(R, kBlock))));
+  const int64_t per_task = most(1, kTaskElements / (tile_width * most(1, least(R, kBlock))));
   const double bytes = static_cast<double>(p.kept.numel) * static_cast<double>(R) * sizeof(T);
   return parallel_for(ctx, ceil_div(units, per_task), bytes / kBytesPerNs, [&](int64_t task, int) {
-    int64_t offset[kBlock + kAhead];
+    int64_t offset[kBlock + kMostAhead];
     int64_t cached = -1;
     const int64_t end = least(units, (task + 1) * per_task);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
@@ -151,12 +170,12 @@ Status for_tiles(Context& ctx, const ReduceParams& p, F&& f) {
       if (block != cached) {
         Walker<1> at(p.reduced, 0, first);
         for (int r = 0; r < rows; ++r, at.advance(1)) offset[r] = at.offset;
-        for (int r = rows; r < rows + kAhead; ++r) offset[r] = rows > 0 ? offset[rows - 1] : 0;
+        for (int r = rows; r < rows + kMostAhead; ++r) offset[r] = rows > 0 ? offset[rows - 1] : 0;
         cached = block;
       }
-      const Walker<2> kept(p.kept, 1, output + tile * kTile);
+      const Walker<2> kept(p.kept, 1, output + tile * tile_width);
       f(static_cast<const T*>(p.x) + kept.offset, offset, rows,
-        static_cast<int>(least(kTile, columns - tile * kTile)), block, output + tile * kTile);
+        static_cast<int>(least(tile_width, columns - tile * tile_width)), block, output + tile * tile_width);
     }
   });
 }

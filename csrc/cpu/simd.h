@@ -322,6 +322,28 @@ FASTNN_INLINE bool any(Vec<I> mask) {
 #endif
 }
 
+// The first lane of a mask that is set; there is one.
+template <class I>
+FASTNN_INLINE int first(Vec<I> mask) {
+#if defined(__AVX512F__)
+  static_assert(sizeof(I) == 4 || sizeof(I) == 8);
+  if constexpr (sizeof(I) == 4)
+    return __builtin_ctz(_mm512_test_epi32_mask((__m512i)mask.v, (__m512i)mask.v));
+  else
+    return __builtin_ctz(_mm512_test_epi64_mask((__m512i)mask.v, (__m512i)mask.v));
+#elif defined(__AVX2__)
+  return __builtin_ctz(static_cast<unsigned>(_mm256_movemask_epi8((__m256i)mask.v))) /
+         static_cast<int>(sizeof(I));
+#elif defined(__x86_64__)
+  return __builtin_ctz(static_cast<unsigned>(_mm_movemask_epi8((__m128i)mask.v))) /
+         static_cast<int>(sizeof(I));
+#else
+  int i = 0;
+  while (!mask[i]) ++i;
+  return i;
+#endif
+}
+
 // {0, 1, 2, ...}
 template <class T>
 FASTNN_INLINE Vec<T> iota() {

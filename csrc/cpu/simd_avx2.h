@@ -71,5 +71,12 @@ FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
 FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
   return Vec<double>((Vec<double>::Native)_mm256_min_pd((__m256d)a.v, (__m256d)b.v));
 }
+// The lanes in which a or b is NaN.
+FASTNN_INLINE Mask<float> unordered(Vec<float> a, Vec<float> b) {
+  return Mask<float>((Mask<float>::Native)_mm256_cmp_ps((__m256)a.v, (__m256)b.v, _CMP_UNORD_Q));
+}
+FASTNN_INLINE Mask<double> unordered(Vec<double> a, Vec<double> b) {
+  return Mask<double>((Mask<double>::Native)_mm256_cmp_pd((__m256d)a.v, (__m256d)b.v, _CMP_UNORD_Q));
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -72,5 +72,14 @@ FASTNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
 FASTNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
   return Vec<double>((Vec<double>::Native)_mm512_min_pd((__m512d)a.v, (__m512d)b.v));
 }
+// The lanes in which a or b is NaN.
+FASTNN_INLINE Mask<float> unordered(Vec<float> a, Vec<float> b) {
+  return Mask<float>(
+      (Mask<float>::Native)_mm512_movm_epi32(_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, _CMP_UNORD_Q)));
+}
+FASTNN_INLINE Mask<double> unordered(Vec<double> a, Vec<double> b) {
+  return Mask<double>(
+      (Mask<double>::Native)_mm512_movm_epi64(_mm512_cmp_pd_mask((__m512d)a.v, (__m512d)b.v, _CMP_UNORD_Q)));
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -41,5 +41,10 @@ FASTNN_INLINE Vec<double> round(Vec<double> a) {
   const Vec<double> whole = (size + magic) - magic;
   return select(size < magic, bit_cast<double>(bit_cast<int64_t>(whole) | sign), a);
 }
+// The lanes in which a or b is NaN.
+template <class T>
+FASTNN_INLINE Mask<T> unordered(Vec<T> a, Vec<T> b) {
+  return (a != a) | (b != b);
+}
 
 }  // namespace fastnn::FASTNN_ISA
