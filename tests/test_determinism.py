@@ -129,3 +129,24 @@ def test_model_does_not_depend_on_what_ran_before():
     del junk
     fn.empty_cache()
     assert train() == first
+
+
+@pytest.mark.parametrize("dtype", [fn.float32, fn.float64], ids=str)
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 129, 1023, 1024, 1025, 3000])
+def test_the_first_of_equals_in_any_layout(n, dtype):
+    """Of 0 and -0, and of NaN at any place, the first counts; a transposed view has the bits of its copy."""
+    rng = np.random.default_rng(n)
+    a = -np.abs(rng.integers(-3, 1, (6, n))).astype(str(dtype).rpartition(".")[2])
+    a[a == 0] = rng.choice([0.0, -0.0], np.count_nonzero(a == 0))
+    a[np.arange(3), rng.integers(0, n, 3)] = np.nan
+    along_rows, along_columns = fn.tensor(a), fn.tensor(np.ascontiguousarray(a.T)).transpose(0, 1)
+    for name in ("max", "min"):
+        place = getattr(np, "arg" + name)(a, axis=1)
+        best = a[np.arange(6), place]
+        for x in (along_rows, along_columns):
+            values, index = getattr(fn, name)(x, 1)
+            np.testing.assert_array_equal(index.numpy(), place)
+            np.testing.assert_array_equal(np.signbit(values.numpy()), np.signbit(best))
+            np.testing.assert_array_equal(values.numpy(), best)
+            np.testing.assert_array_equal(getattr(fn, "arg" + name)(x, 1).numpy(), place)
+    assert fn.sum(along_rows, 1).numpy().tobytes() == fn.sum(along_columns, 1).numpy().tobytes()
