@@ -20,7 +20,7 @@ from . import machine
 from .process import ROOT, Process
 from .rows import Row
 
-PEERS = ("numpy", "torch")
+PEERS = {"numpy": "NumPy", "torch": "PyTorch", "onnxruntime": "ONNX Runtime"}  # in the order of the tables
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from . import numpy_nets
+from . import numpy_nets, onnx_nets
 from .rows import Call, Lib, Row, Timed, floats, sides
 
 LR = 0.01
+COMPILE = os.environ.get("BENCH_COMPILE", "") not in (
+    "",
+    "0",
+)  # torch.compile too: some 20 s a net, on two cores
 
 
 def lenet(nn: Any) -> Any:
@@ -79,13 +84,15 @@ class Case:
 
 
 def step(case: Case, batch: int, headline: str = "") -> Row:
-    def train(lib: Lib, images_last: bool = False, **options: bool) -> Call:
+    def train(lib: Lib, images_last: bool = False, compiled: bool = False, **options: bool) -> Call:
         model = case.model(lib)
         x, labels = (lib.tensor(a) for a in case.batch(batch))
         if images_last:
             model = model.to(memory_format=lib.xp.channels_last)
             x = x.contiguous(memory_format=lib.xp.channels_last)
         optimiser = lib.optim.SGD(model.parameters(), lr=LR, **options)
+        if compiled:
+            model = lib.xp.compile(model)
 
         def call() -> Any:
             optimiser.zero_grad()
@@ -98,6 +105,8 @@ def step(case: Case, batch: int, headline: str = "") -> Row:
 
     def torch(lib: Lib) -> Timed:
         ways = {"foreach": train(lib, foreach=True), "fused": train(lib, fused=True)}
+        if COMPILE:
+            ways["compiled"] = train(lib, compiled=True, fused=True)
         if len(case.shape) == 3:
             ways["channels_last, fused"] = train(lib, images_last=True, fused=True)
         return ways
@@ -131,10 +140,15 @@ def inference(case: Case, batch: int = 1, headline: str = "") -> Row:
         net, (x, _) = case.net(), case.batch(batch)
         return lambda: net.forward(x)
 
+    def onnxruntime(lib: Lib) -> Timed:
+        model = onnx_nets.serialized(case.build, case.net().parameters, case.shape, case.classes)
+        run, x = onnx_nets.session(lib.xp, model, lib.threads), case.batch(batch)[0]
+        return lambda: run(x)
+
     return Row(
         "nets",
         f"{case.name} batch {batch} inference",
-        sides(tensors, numpy),
+        sides(tensors, numpy, onnxruntime=onnxruntime),
         flops=batch * case.flops(training=False),
         headline=headline,
     )

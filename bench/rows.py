@@ -81,9 +81,15 @@ def sides(
     numpy: Callable[[Lib], Timed] | None = None,
     torch: Callable[[Lib], Timed] | None = None,
     fastnn: Callable[[Lib], Timed] | None = None,
+    onnxruntime: Callable[[Lib], Timed] | None = None,
 ) -> dict[str, Callable[[Lib], Timed]]:
     """`tensors` serves fastnn and torch alike; `torch` takes its place where torch has a faster way."""
-    found = {"fastnn": fastnn or tensors, "torch": torch or tensors, "numpy": numpy}
+    found = {
+        "fastnn": fastnn or tensors,
+        "torch": torch or tensors,
+        "numpy": numpy,
+        "onnxruntime": onnxruntime,
+    }
     return {name: side for name, side in found.items() if side}
 
 

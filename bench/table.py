@@ -131,7 +131,7 @@ def headlines(report: Report) -> str:
     for row in report["rows"]:
         if row["headline"]:
             rows[row["headline"]] = row
-    header = ["", "fastnn", "NumPy", "PyTorch", "best peer / fastnn", "of the ceiling"]
+    header = ["", "fastnn", *PEERS.values(), "best peer / fastnn", "of the ceiling"]
     lines = [
         [
             row["headline"],
@@ -141,16 +141,12 @@ def headlines(report: Report) -> str:
         ]
         for row in rows.values()
     ]
-    return f"{_sentence(report)}\n\n" + markdown(header, [*lines, *_probe_lines(report, 6)])
+    return f"{_sentence(report)}\n\n" + markdown(header, [*lines, *_probe_lines(report, len(header))])
 
 
 def _sentence(report: Report) -> str:
     where, versions = report["machine"], report["machine"]["versions"]
-    peers = ", ".join(
-        f"{name} {versions[key]}"
-        for key, name in (("numpy", "NumPy"), ("torch", "PyTorch"))
-        if key in versions
-    )
+    peers = ", ".join(f"{name} {versions[key]}" for key, name in PEERS.items() if key in versions)
     return (
         f"{where['cpu']}, {where['isa']}, {where['cores']} cores and as many threads for each library, "
         f"float32; {peers}; {report['date']}, commit {where['commit'] or 'unknown'}. "
@@ -178,7 +174,8 @@ def _probe_lines(report: Report, columns: int) -> list[list[str]]:
 
 
 def probes(report: Report) -> str:
-    return markdown(["", "fastnn", "NumPy", "PyTorch", "best peer / fastnn"], _probe_lines(report, 5))
+    header = ["", "fastnn", *PEERS.values(), "best peer / fastnn"]
+    return markdown(header, _probe_lines(report, len(header)))
 
 
 def subject(name: str, report: Report) -> str:
@@ -188,8 +185,7 @@ def subject(name: str, report: Report) -> str:
         "fastnn [p95]",
         "",
         "of the ceiling",
-        "NumPy [p95]",
-        "PyTorch [p95]",
+        *(f"{name} [p95]" for name in PEERS.values()),
         "best peer / fastnn",
     ]
     lines = [

@@ -22,10 +22,11 @@ from .timing import Timer, fastest
 
 
 def load(name: str, threads: int) -> Lib:
-    """Imports a library and tells it how many threads to use; NumPy's BLAS was told by the environment."""
+    """Imports a library and tells it how many threads to use; NumPy's BLAS was told by the environment,
+    ONNX Runtime is told by the rows."""
     package = name.removesuffix("-graph")
     xp = importlib.import_module(package)
-    if package != "numpy" and threads:
+    if package in ("fastnn", "torch") and threads:
         xp.set_num_threads(threads)
     return Lib(package, xp, threads, graphed=name.endswith("-graph"))
 
