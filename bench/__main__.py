@@ -1,4 +1,4 @@
-"""python -m bench run | gpu | table | quick | list"""
+"""python -m bench run | gpu | accuracy | table | plots | quick | list"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import gpu, machine, misc, quick, table
+from . import accuracy, gpu, machine, misc, quick, table
 from .harness import PEERS, Harness, Settings, save
 from .process import ROOT
 from .rows import Row
@@ -44,6 +44,9 @@ def _arguments() -> argparse.Namespace:
     tables.add_argument(
         "result", nargs="?", type=Path, help="JSON of a run (default: the latest in bench/results)"
     )
+    commands.add_parser("accuracy", help="time to accuracy on Fashion-MNIST, against PyTorch")
+    plots = commands.add_parser("plots", help="redraw the pictures in docs/images")
+    plots.add_argument("result", nargs="?", type=Path, help="as for table")
     commands.add_parser("list", help="names of all rows")
     commands.add_parser("quick", help="what `fastnn bench` does")
     return parser.parse_args()
@@ -121,6 +124,12 @@ def main() -> int:
         return _run(options)
     if options.command == "table":
         return table.main(options.result)
+    if options.command == "accuracy":
+        return accuracy.main()
+    if options.command == "plots":
+        from . import plots
+
+        return plots.main(options.result or table.latest())
     if options.command == "quick":
         return quick.main([])
     print("\n".join(row.key for row in ROWS))

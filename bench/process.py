@@ -22,9 +22,9 @@ class Process:
     `fastnn@FOLDER` is the fastnn in that folder, so that two builds can be compared.
     """
 
-    def __init__(self, label: str, threads: int) -> None:
+    def __init__(self, label: str, threads: int, task: str = "rows") -> None:
         self.name, _, self.folder = label.partition("@")
-        self.threads = threads
+        self.threads, self.task = threads, task
         self.version = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -37,7 +37,7 @@ class Process:
         env["PYTHONPATH"] = os.pathsep.join(
             filter(None, [self.folder, str(ROOT), os.environ.get("PYTHONPATH")])
         )
-        command = [sys.executable, "-m", f"{PACKAGE}.worker", self.name, count]
+        command = [sys.executable, "-m", f"{PACKAGE}.worker", self.name, count, self.task]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         self.version = self._reply(STARTUP).get("version", "")
 

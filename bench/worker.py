@@ -1,6 +1,6 @@
 """One library in a process of its own: reads requests, one JSON object a line, and answers each with one.
 
-    python -m bench.worker LIBRARY THREADS
+    python -m bench.worker LIBRARY THREADS TASK
 
 {"prepare": ROW} builds and warms up a row; {"time": SECONDS} takes samples of it; {"ceilings": true}
 measures the machine. Two libraries in one process would share caches, allocator and, worse, spinning
@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from . import gpu
+from . import accuracy, gpu
 from .rows import Lib
 from .subjects import by_key
 from .timing import Timer, fastest
@@ -62,7 +62,7 @@ class Machine:
 
 
 def main() -> None:
-    name, threads = sys.argv[1], int(sys.argv[2])
+    name, threads, task = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     session: Any
@@ -70,6 +70,8 @@ def main() -> None:
         session = Machine(threads)
     elif name == "gpu":
         session = gpu.Ceilings(threads)
+    elif task == "accuracy":
+        session = accuracy.Trainer(load(name, threads))
     else:
         session = Session(name, threads)
     print(json.dumps({"version": session.version}), file=replies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ if EMULATED and EMULATOR:
     os.environ["FASTNN_CUDA_LIBRARY"] = str(EMULATOR)
 
 import fastnn as fn  # noqa: E402
+
+# A job in the background is started deaf to Ctrl-C, and so would be the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 needs_cuda = pytest.mark.skipif(
     not (EMULATOR if EMULATED else fn.cuda.is_available()),

@@ -8,7 +8,7 @@ from pathlib import Path
 import fastnn
 import pytest
 
-SKIPPED = ("fastnn._bench", "fastnn._C", "fastnn.__main__")
+SKIPPED = ("fastnn._bench", "fastnn._C", "fastnn.__main__", "fastnn.libfastnn_cuda")
 MODULES = [
     "fastnn",
     *(
