@@ -5,7 +5,7 @@
 
 namespace fastnn {
 
-constexpr int kBackendVersion = 2;  // of this header, the parameters and the registry's layout
+constexpr int kBackendVersion = 3;  // of this header, the parameters and the registry's layout
 constexpr int kMaxDevices = 8;
 constexpr int kHost = -1;        // in place of a device's index: the host's memory
 constexpr int kMaxStreams = 32;  // per device; stream 0 is the default one
@@ -34,6 +34,8 @@ struct Streams {
   bool (*event_done)(void* event);
   Status (*elapsed)(void* start, void* end, float* milliseconds);
 
+  // The device that memory is on; kHost if on none, `asked` for memory that wanders between devices.
+  int (*owner)(const void* memory, int asked);
   void* (*allocate_pinned)(size_t bytes);  // host memory that the device reads and writes by itself
   void (*release_pinned)(void* memory);
   Status (*properties)(int device, DeviceProperties* out);

@@ -1,7 +1,9 @@
 #include "loader.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -10,9 +12,16 @@ namespace {
 
 constexpr const char* kLibrary = "libfastnn_cuda.so";
 
+bool forked = false;  // this process is the child of one that uses CUDA
+
+const char* chosen_library() {
+  const char* chosen = getenv("FASTNN_CUDA_LIBRARY");
+  return chosen && *chosen ? chosen : nullptr;
+}
+
 // Beside the library that this code is part of, unless FASTNN_CUDA_LIBRARY names another.
 std::string library_path() {
-  if (const char* chosen = getenv("FASTNN_CUDA_LIBRARY"); chosen && *chosen) return chosen;
+  if (const char* chosen = chosen_library()) return chosen;
   Dl_info self;
   static const char here = 0;
   if (!dladdr(&here, &self)) return kLibrary;
@@ -29,7 +38,7 @@ struct Cuda {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       const std::string reason = dlerror();
-      const bool missing = reason.find("No such file") != std::string::npos;
+      const bool missing = !chosen_library() && access(path.c_str(), F_OK) != 0;
       why_not =
           missing
               ? "fastnn was built without CUDA (FASTNN_CUDA=on at build time adds it): there is no " + path
@@ -50,6 +59,8 @@ struct Cuda {
       why_not = path + " belongs to another version of fastnn";
     else
       backend = found;
+    // A driver that was started before fork() does not work in the child.
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
   }
 };
 
@@ -64,6 +75,13 @@ const Backend* find_backend(DeviceType type) {
   return type == DeviceType::cpu ? &cpu_backend() : cuda().backend;
 }
 
-const char* cuda_why_not() { return cuda().backend ? nullptr : cuda().why_not.c_str(); }
+bool lost_in_fork() { return forked; }
+
+const char* cuda_why_not() {
+  if (!cuda().backend) return cuda().why_not.c_str();
+  return forked ? "this process was forked from one that had used CUDA; start it with multiprocessing's "
+                  "\"spawn\" method, or fork first"
+                : nullptr;
+}
 
 }  // namespace fastnn

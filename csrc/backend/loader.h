@@ -6,5 +6,6 @@
 namespace fastnn {
 
 const char* cuda_why_not();  // null when CUDA can be used; else a sentence
+bool lost_in_fork();         // this process is the child of one that had used CUDA: here it cannot be used
 
 }  // namespace fastnn

@@ -249,6 +249,8 @@ void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bo
                 " given for an output of shape ", y.shape());
     check_type(dy.dtype() == y.dtype(), "backward: gradient of dtype ", dy.dtype(),
                " given for an output of ", y.dtype());
+    check(dy.device() == y.device(), ErrorKind::runtime, "backward: gradient on ", dy.device(),
+          " given for an output on ", y.device(), "; move it with .to()");
     pass.send(edge_of(y), std::move(dy));
   }
   pass.run();

@@ -98,6 +98,8 @@ void launch(const char* op, DType dtype, Device device, const P& params) {
       status = backend.synchronize(device.index);
     if (status == Status::ok) return;
     if (status == Status::need_workspace) {
+      if (backend.reserve(ctx, ctx.scratch_needed)) continue;
+      empty_cache(device);  // what tensors have left there may be what is missing
       if (!backend.reserve(ctx, ctx.scratch_needed))
         fail(ErrorKind::memory, op, ": out of memory for ", ctx.scratch_needed, " bytes of workspace");
     } else if (status == Status::cancelled) {

@@ -123,10 +123,10 @@ uint8_t current_stream(const Backend& backend, Device d) {
 const Backend& backend_of(Device device) {
   if (device.type == DeviceType::cpu) return cpu_backend();
   const Backend* backend = find_backend(device.type);
-  if (!backend) [[unlikely]]
+  if (!backend || lost_in_fork()) [[unlikely]]
     fail(ErrorKind::runtime, device, " cannot be used: ", cuda_why_not());
   const int count = backend->device_count();
-  if (device.index >= count) [[unlikely]]
+  if (device.index < 0 || device.index >= count) [[unlikely]]
     fail(ErrorKind::runtime, "there is no ", device, ": CUDA sees ", count,
          count == 1 ? " device" : " devices", ", the first is cuda:0");
   return *backend;
@@ -208,10 +208,9 @@ void tensor_free(Block block, size_t bytes, Device device, uint32_t others) {
   const Backend& backend = *find_backend(device.type);
   const int b = bin_of(bytes);
   const size_t size = backend.exact_memory ? bytes : bin_bytes(b);
-  for (int s = 0; others >> s; ++s)
-    if (others >> s & 1)
-      backend.streams->order(device.index, backend.streams->handle(device.index, s),
-                             backend.streams->handle(device.index, block.stream));
+  for (; others; others &= others - 1)
+    backend.streams->order(device.index, backend.streams->handle(device.index, std::countr_zero(others)),
+                           backend.streams->handle(device.index, block.stream));
   TensorPool& pool = tensor_pool(device);
   {
     std::lock_guard guard(pool.lock);
@@ -225,13 +224,13 @@ void tensor_free(Block block, size_t bytes, Device device, uint32_t others) {
   backend.release(block.data, size, device.index);
 }
 
+void empty_cache(Device device) {
+  // Where nothing is kept no backend is asked for, lest the question alone loads one.
+  if (tensor_pool(device).cached > 0) empty_cache_of(device, *find_backend(device.type));
+}
 void empty_cache() {
   for (const DeviceType type : {DeviceType::cpu, DeviceType::cuda})
-    for (int i = 0; i < kMaxDevices; ++i) {
-      const Device device{type, static_cast<int8_t>(i)};
-      // Where nothing is kept no backend is asked for, lest the question alone loads one.
-      if (tensor_pool(device).cached > 0) empty_cache_of(device, *find_backend(type));
-    }
+    for (int i = 0; i < kMaxDevices; ++i) empty_cache({type, static_cast<int8_t>(i)});
 }
 
 MemoryStats memory_stats(Device device) {

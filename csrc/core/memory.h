@@ -43,6 +43,7 @@ Block tensor_alloc(size_t bytes,
 // `others`: bit per stream that has used the block too; its own then waits for them.
 void tensor_free(Block block, size_t bytes, Device device, uint32_t others);
 void empty_cache();
+void empty_cache(Device device);
 
 struct MemoryStats {
   int64_t used, cached, peak;  // bytes in tensors, bytes kept for reuse, the largest `used` so far

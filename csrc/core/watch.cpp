@@ -31,6 +31,9 @@ Tensor Watches::run(uint32_t output_nr, Tensor grad) const {
     check_value(instead.shape() == grad.shape() && instead.dtype() == grad.dtype(),
                 "register_hook: the hook returned a ", instead.dtype(), " tensor of shape ", instead.shape(),
                 " for a ", grad.dtype(), " gradient of shape ", grad.shape());
+    check(instead.device() == grad.device(), ErrorKind::runtime,
+          "register_hook: the hook returned a tensor on ", instead.device(), " for a gradient on ",
+          grad.device(), "; move it with .to()");
     grad = std::move(instead);
   }
   // Gradients are kept as the hooks left them. The list is read afresh: a hook may have dropped a tensor.

@@ -19,8 +19,11 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
   if (bytes > 0) {
     const Backend& mover = up ? to : from;
     Unlocked scope(down && !up);
-    const Status status = mover.copy(y.data(), up ? device.index : kHost, src.data(),
-                                     down ? home.index : kHost, bytes, !(up && non_blocking));
+    // Only pinned memory may still be read after the return: the caller knows of no other (a copy made here,
+    // say).
+    const bool wait = !(non_blocking && src.impl()->storage->pinned);
+    const Status status =
+        mover.copy(y.data(), up ? device.index : kHost, src.data(), down ? home.index : kHost, bytes, wait);
     if (status != Status::ok) fail_launch("to", status, up ? device : home);
   }
   if (wants_grad(x)) record("to", y, {x}, [home](Backward& g) { g.set(0, to_device(g.dy(), home)); });
@@ -54,6 +57,7 @@ Tensor pin_memory(const Tensor& x) {
   Tensor y = from_memory(memory, x.shape(), row_major_strides(x.shape()), x.dtype(), {},
                          cuda.streams->release_pinned, memory);
   y.impl()->storage->pinned = true;
+  if (wants_grad(x)) record("pin_memory", y, {x}, [](Backward& g) { g.set(0, g.dy()); });
   return y;
 }
 

@@ -17,7 +17,9 @@ void check_list(const char* op, const char* name, const Tensors& list, const Ten
                 w.shape());
     check_type(t.dtype() == w.dtype(), op, ": ", name, "[", i, "] is ", t.dtype(), ", its parameter ",
                w.dtype());
-    check_same_device(op, t, w);
+    check(t.device() == w.device(), ErrorKind::runtime, op, ": ", name, "[", i, "] is on ", t.device(),
+          ", its parameter on ", w.device(),
+          "; what was made before the model moved follows by opt.load_state_dict(opt.state_dict())");
   }
 }
 
@@ -25,7 +27,6 @@ void check_params(const char* op, const Tensors& params) {
   for (size_t i = 0; i < params.size(); ++i) {
     check_type(params[i].defined(), op, ": parameter ", i, " is None");
     check_floating(op, "a parameter", params[i]);
-    check_same_device(op, params[i], params[0]);
     check_value(params[i].is_dense(), op, ": parameter ", i,
                 " is a view with gaps; optimise the tensor it shows");
     before_in_place(op, params[i], false);
@@ -47,29 +48,39 @@ Tensor grad_like(const Tensor& g, const Tensor& w) {
   return y;
 }
 
-// Launches the kernel once per dtype that occurs. `make` completes the parameters of the kernel.
+// Whether params[i] is the first on its device.
+bool opens_device(const Tensors& params, size_t i) {
+  for (size_t k = 0; k < i; ++k)
+    if (params[k].device() == params[i].device()) return false;
+  return true;
+}
+
+// Launches the kernel once per device and dtype that occur. `p` lacks only the tensors.
 template <auto Row, class Params>
 void step(const char* op, const Tensors& params, const Tensors& grads, const Tensors* state1,
           const Tensors* state2, Params p) {
   GradMode off(false);
   thread_local std::vector<OptimTensor> list;  // their memory serves again at the next step
   thread_local Tensors dense;
-  for (const DType dtype : {DType::float32, DType::float64}) {
+  const auto launch_for = [&](DType dtype, Device device) {
     list.clear();
     dense.clear();
     for (size_t i = 0; i < params.size(); ++i) {
       const Tensor& w = params[i];
-      if (w.dtype() != dtype || w.numel() == 0) continue;
+      if (w.dtype() != dtype || w.device() != device || w.numel() == 0) continue;
       dense.push_back(grad_like(grads[i], w));
       list.push_back({w.data(), dense.back().data(),
                       state1 ? state_memory(op, "state", i, (*state1)[i], w) : nullptr,
                       state2 ? state_memory(op, "state", i, (*state2)[i], w) : nullptr, w.numel()});
     }
-    if (list.empty()) continue;
+    if (list.empty()) return;
     p.tensors = list.data();
     p.count = static_cast<int64_t>(list.size());
-    launch<Row>(op, dtype, params[0].device(), p);
-  }
+    launch<Row>(op, dtype, device, p);
+  };
+  for (size_t i = 0; i < params.size(); ++i)
+    if (opens_device(params, i))
+      for (const DType dtype : {DType::float32, DType::float64}) launch_for(dtype, params[i].device());
   dense.clear();
   for (size_t i = 0; i < params.size(); ++i) {
     params[i].bump_version();

@@ -20,6 +20,7 @@ class PythonNode final : public Node {
   struct Input {
     Dims shape;
     DType dtype = DType::float32;
+    Device device;
   };
 
   PythonNode(std::string title, py::object ctx, py::object backward, std::vector<Input> inputs,
@@ -60,6 +61,8 @@ class PythonNode final : public Node {
       check_value(dx.shape() == like_[i].shape && dx.dtype() == like_[i].dtype, title_,
                   ".backward: gradient ", i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(),
                   " for an input of ", like_[i].dtype, " and shape ", like_[i].shape);
+      check(dx.device() == like_[i].device, ErrorKind::runtime, title_, ".backward: gradient ", i, " is on ",
+            dx.device(), ", the input on ", like_[i].device, "; move it with .to()");
       b.set(i, dx);
     }
   }
@@ -92,7 +95,7 @@ void record_function(const std::string& title, const py::object& ctx, const py::
   for (size_t i = 0; i < inputs.size(); ++i) {
     PyObject* input = py::object(inputs[i]).ptr();
     if (!is_tensor(input)) continue;
-    like[i] = {unwrap(input).shape(), unwrap(input).dtype()};
+    like[i] = {unwrap(input).shape(), unwrap(input).dtype(), unwrap(input).device()};
     edges[i] = edge_of(unwrap(input));
   }
   Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));

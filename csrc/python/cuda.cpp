@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <variant>
 
 #include "backend/loader.h"
 #include "core/launch.h"
@@ -39,8 +40,17 @@ void succeed(const char* what, const Backend& backend, Status status) {
   check(status == Status::ok, ErrorKind::runtime, what, ": failed: ", backend.error());
 }
 
+// A device as Python gives it, by number, name or device.
+int device_number(const std::variant<int, Device>& device) {
+  if (const int* number = std::get_if<int>(&device)) return *number;
+  const Device d = std::get<Device>(device);
+  check_value(d.type == DeviceType::cuda, "expected a CUDA device, got ", d);
+  return d.index;
+}
+
 // Numbers go round: more streams than the device runs at once bring nothing.
-Stream new_stream(int device) {
+Stream new_stream(const std::variant<int, Device>& which) {
+  const int device = device_number(which);
   static std::atomic<unsigned> next[kMaxDevices];
   cuda(device);
   return {device, static_cast<int>(next[device].fetch_add(1) % (kMaxStreams - 1)) + 1};
@@ -75,8 +85,10 @@ void define_streams(py::module_& m) {
                      b.streams->order(s.device, b.streams->handle(s.device, other.number),
                                       b.streams->handle(s.device, s.number)));
            })
-      .def("__eq__",
-           [](const Stream& a, const Stream& b) { return a.device == b.device && a.number == b.number; })
+      .def(
+          "__eq__",
+          [](const Stream& a, const Stream& b) { return a.device == b.device && a.number == b.number; },
+          py::is_operator())
       .def("__hash__", [](const Stream& s) { return s.device * kMaxStreams + s.number; })
       .def("__repr__", [](const Stream& s) {
         return "<fastnn.cuda.Stream " + std::to_string(s.number) + " on cuda:" + std::to_string(s.device) +
@@ -93,7 +105,8 @@ void define_streams(py::module_& m) {
 
 void define_events(py::module_& m) {
   py::class_<Event>(m, "CudaEvent")
-      .def(py::init([](bool timed, int device) {
+      .def(py::init([](bool timed, const std::variant<int, Device>& which) {
+             const int device = device_number(which);
              const Backend& b = cuda(device);
              void* handle = b.streams->create_event(device, timed);
              check(handle, ErrorKind::runtime, "Event: could not be made: ", b.error());

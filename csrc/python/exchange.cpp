@@ -1,9 +1,13 @@
 // NumPy arrays and DLPack: memory that others made or will read, without copies where the dtypes allow.
+#include <pybind11/stl.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "core/autograd.h"
 #include "core/launch.h"
 #include "ops/copy.h"
+#include "ops/device.h"
 #include "types.h"
 
 namespace fastnn {
@@ -87,11 +91,18 @@ int64_t stream_number(Device device) {
   return handle ? static_cast<int64_t>(reinterpret_cast<uintptr_t>(handle)) : 1;
 }
 
+int64_t stream_given(const char* op, const py::object& stream, int64_t least) {
+  check_type(PyLong_Check(stream.ptr()) && !PyBool_Check(stream.ptr()), op,
+             ": stream must be an integer or None, not ", Py_TYPE(stream.ptr())->tp_name);
+  const auto number = stream.cast<int64_t>();
+  check_value(number >= least, op, ": there is no stream ", number);
+  return number;
+}
+
 // The consumer's stream waits for what ours is doing to the memory; -1: it will see to that itself.
 void let_wait(const Tensor& t, const py::object& stream) {
-  if (t.device().type == DeviceType::cpu) return;
-  const int64_t number = stream.is_none() ? 1 : stream.cast<int64_t>();
-  if (number == -1 || number == stream_number(t.device())) return;
+  const int64_t number = stream.is_none() ? 1 : stream_given("__dlpack__", stream, -1);
+  if (t.device().type == DeviceType::cpu || number == -1 || number == stream_number(t.device())) return;
   const Backend& backend = backend_of(t.device());
   const int index = t.device().index;
   const Status status = backend.streams->order(
@@ -99,8 +110,27 @@ void let_wait(const Tensor& t, const py::object& stream) {
   if (status != Status::ok) fail_launch("__dlpack__", status, t.device());
 }
 
-py::capsule to_dlpack(const Tensor& t, const py::object& stream) {
-  check(!t.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
+// What the consumer asked for: another device, a copy.
+Tensor as_asked(const Tensor& t, const py::object& place, const py::object& copy) {
+  const bool must_copy = !copy.is_none() && copy.cast<bool>(), may_copy = copy.is_none() || must_copy;
+  Tensor out = t;
+  if (!place.is_none()) {
+    const auto [type, id] = place.cast<std::pair<int, int>>();
+    const bool cpu = type == kDLCPU;
+    if ((!cpu && type != kDLCUDA) || id < 0 || id >= kMaxDevices)
+      throw py::buffer_error("__dlpack__: there is no DLPack device (" + std::to_string(type) + ", " +
+                             std::to_string(id) + ") here");
+    out = to_device(t, cpu ? Device{} : Device{DeviceType::cuda, static_cast<int8_t>(id)});
+    if (!may_copy && out.impl() != t.impl())
+      throw py::buffer_error("__dlpack__: another device is asked for, and copy=False");
+  }
+  return must_copy && out.impl() == t.impl() ? clone(t) : out;
+}
+
+py::capsule to_dlpack(const Tensor& given, const py::object& stream, const py::object& place,
+                      const py::object& copy) {
+  check(!given.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
+  const Tensor t = as_asked(given, place, copy);
   check(!t.impl()->storage->read_only, ErrorKind::value,
         "__dlpack__: the tensor shares a read-only NumPy array, which DLPack cannot say; use clone()");
   let_wait(t, stream);
@@ -125,6 +155,24 @@ py::capsule to_dlpack(const Tensor& t, const py::object& stream) {
   });
 }
 
+Device cuda_device(const char* op, int64_t index) {
+  check(index >= 0 && index < kMaxDevices, ErrorKind::runtime, op, ": there is no CUDA device ", index);
+  return {DeviceType::cuda, static_cast<int8_t>(index)};
+}
+
+// Memory of somebody else's must be where it is said to be: a kernel that meets the wrong memory ends the
+// process's use of the device.
+void check_place(const char* op, const void* memory, const Dims& shape, DType dtype, Device device) {
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return;
+  check_value(memory, op, ": elements at address 0");
+  check_value(reinterpret_cast<uintptr_t>(memory) % size_of(dtype) == 0, op, ": the memory at ", memory,
+              " is not aligned to its elements of ", size_of(dtype), " bytes");
+  const int owner = backend_of(device).streams->owner(memory, device.index);
+  if (owner == kHost) fail(ErrorKind::runtime, op, ": the memory at ", memory, " is of no CUDA device");
+  check(owner == device.index, ErrorKind::runtime, op, ": the memory at ", memory, " is on cuda:", owner,
+        ", not on ", device);
+}
+
 // The capsule of an object; one on a CUDA device is told the stream that will use its memory.
 py::object capsule_of(const py::object& source) {
   if (PyCapsule_CheckExact(source.ptr())) return source;
@@ -133,7 +181,7 @@ py::object capsule_of(const py::object& source) {
   if (!py::hasattr(source, "__dlpack_device__")) return source.attr("__dlpack__")();
   const py::tuple device = source.attr("__dlpack_device__")();
   if (device[0].cast<int>() != kDLCUDA) return source.attr("__dlpack__")();
-  const Device here{DeviceType::cuda, device[1].cast<int8_t>()};
+  const Device here = cuda_device("from_dlpack", device[1].cast<int64_t>());
   return source.attr("__dlpack__")(py::arg("stream") = stream_number(here));
 }
 
@@ -148,15 +196,17 @@ Tensor from_dlpack(const py::object& source) {
   check(t.ndim <= kMaxDims, ErrorKind::value, "from_dlpack: ", t.ndim, " dimensions; at most ", kMaxDims,
         " are supported");
   const bool cuda = t.device.type == kDLCUDA;
-  const Device device{cuda ? DeviceType::cuda : DeviceType::cpu, static_cast<int8_t>(cuda ? t.device.id : 0)};
+  const Device device = cuda ? cuda_device("from_dlpack", t.device.id) : Device{};
   backend_of(device);  // refuses one that cannot be used
   const DType dtype = from_dl(t.dtype);
   Dims shape;
   for (int i = 0; i < t.ndim; ++i) shape.push_back(t.shape[i]);
   Dims strides = row_major_strides(shape);
   for (int i = 0; t.strides && i < t.ndim; ++i) strides[i] = t.strides[i];
+  char* memory = static_cast<char*>(t.data) + t.byte_offset;
+  if (cuda) check_place("from_dlpack", memory, shape, dtype, device);
   Tensor y = from_memory(
-      static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, device,
+      memory, shape, strides, dtype, device,
       [](void* owner) {
         auto* managed = static_cast<DLManagedTensor*>(owner);
         if (managed->deleter) managed->deleter(managed);
@@ -178,15 +228,22 @@ py::dict cuda_array_interface(const Tensor& t) {
   d["shape"] = py::tuple(py::cast(t.shape()));
   d["strides"] = py::tuple(py::cast(strides));
   d["typestr"] = numpy_dtype(t.dtype()).attr("str");
-  d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(t.numel() ? t.data() : nullptr), false);
+  d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(t.numel() ? t.data() : nullptr),
+                             t.impl()->storage->read_only);
   d["stream"] = stream_number(t.device());
   d["version"] = 3;
   return d;
 }
 
-Tensor from_cuda_array(const py::object& source, Device device) {
+Tensor from_cuda_array(const py::object& source, const std::optional<Device>& given) {
+  check_type(py::hasattr(source, "__cuda_array_interface__"),
+             "from_cuda_array: expected an object with __cuda_array_interface__, got ",
+             Py_TYPE(source.ptr())->tp_name);
   const py::dict d = source.attr("__cuda_array_interface__");
-  const auto dtype = dtype_from_numpy(py::module_::import("numpy").attr("dtype")(d["typestr"]));
+  const py::object element = py::module_::import("numpy").attr("dtype")(d["typestr"]);
+  check_type(std::string(py::str(element.attr("byteorder"))) != ">",
+             "from_cuda_array: elements of foreign byte order are not supported");
+  const auto dtype = dtype_from_numpy(element);
   check_type(dtype.has_value(), "from_cuda_array: elements of type ", std::string(py::str(d["typestr"])),
              " are not supported");
   check(!d.contains("mask") || d["mask"].is_none(), ErrorKind::not_implemented,
@@ -197,20 +254,29 @@ Tensor from_cuda_array(const py::object& source, Device device) {
   const auto size = static_cast<int64_t>(size_of(*dtype));
   if (d.contains("strides") && !d["strides"].is_none()) {
     int i = 0;
+    check_value(py::len(d["strides"]) == static_cast<size_t>(shape.size()),
+                "from_cuda_array: ", py::len(d["strides"]), " strides for ", shape.size(), " dimensions");
     for (const py::handle s : d["strides"]) {
       check_value(s.cast<int64_t>() % size == 0, "from_cuda_array: strides must be whole elements");
       strides[i++] = s.cast<int64_t>() / size;
     }
   }
+  const py::tuple data = d["data"];
+  void* memory = reinterpret_cast<void*>(data[0].cast<uintptr_t>());
+  Device device = given.value_or(Device{DeviceType::cuda, 0});
   const Backend& backend = backend_of(device);
+  if (const int owner = given || !memory ? kHost : backend.streams->owner(memory, 0); owner != kHost)
+    device.index = static_cast<int8_t>(owner);
+  check_place("from_cuda_array", memory, shape, *dtype, device);
   if (d.contains("stream") && !d["stream"].is_none()) {
     const int index = device.index;
-    backend.streams->order(index, foreign_stream(d["stream"].cast<int64_t>()),
-                           backend.streams->handle(index, backend.context(index).stream_number));
+    const Status status =
+        backend.streams->order(index, foreign_stream(stream_given("from_cuda_array", d["stream"], 0)),
+                               backend.streams->handle(index, backend.context(index).stream_number));
+    if (status != Status::ok) fail_launch("from_cuda_array", status, device);
   }
-  const py::tuple data = d["data"];
-  Tensor t = from_memory(reinterpret_cast<void*>(data[0].cast<uintptr_t>()), shape, strides, *dtype, device,
-                         drop_python_object, py::object(source).release().ptr());
+  Tensor t = from_memory(memory, shape, strides, *dtype, device, drop_python_object,
+                         py::object(source).release().ptr());
   t.impl()->storage->read_only = data[1].cast<bool>();
   return t;
 }
@@ -301,8 +367,9 @@ void define_exchange(py::module_& m) {
   m.def("_cuda_array_interface", cuda_array_interface, py::arg("x"));
   def_method(
       "__dlpack__",
-      [](const Tensor& t, const py::object& stream, const py::kwargs&) { return to_dlpack(t, stream); },
-      py::arg("stream") = py::none());
+      [](const Tensor& t, const py::object& stream, const py::object& place, const py::object& copy,
+         const py::kwargs&) { return to_dlpack(t, stream, place, copy); },
+      py::arg("stream") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none());
   def_method("__dlpack_device__", [](const Tensor& t) {
     const DLDevice d = dl_device(t);
     return py::make_tuple(d.type, d.id);

@@ -74,7 +74,8 @@ void define_runtime(py::module_& m) {
     return d;
   });
   m.def("_reset_peak_memory", reset_peak_memory);
-  m.def("empty_cache", empty_cache, "Gives memory that is kept for reuse back to the system.");
+  m.def("empty_cache", py::overload_cast<>(empty_cache),
+        "Gives memory that is kept for reuse back to the system.");
   m.def("_fail_allocation_after", fail_allocation_after, py::arg("n"));
 }
 

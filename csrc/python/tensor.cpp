@@ -260,8 +260,9 @@ int set_grad(PyObject* self, PyObject* value, void*) {
     check_type(is_tensor(value), "grad: must be a Tensor or None");
     const Tensor& g = unwrap(value);
     check_value(g.shape() == t.shape() && g.dtype() == t.dtype() && g.device() == t.device(), "grad: a ",
-                g.dtype(), " tensor of shape ", g.shape(), " cannot be the gradient of a ", t.dtype(),
-                " tensor of shape ", t.shape());
+                g.dtype(), " tensor of shape ", g.shape(), " on ", g.device(),
+                " cannot be the gradient of a ", t.dtype(), " tensor of shape ", t.shape(), " on ",
+                t.device());
     t.impl()->grad = g.ref();
     return 0;
   } catch (...) {

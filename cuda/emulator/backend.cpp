@@ -98,6 +98,11 @@ constexpr Streams stream_functions{
     .synchronize_event = [](void*) { return Status::ok; },
     .event_done = [](void*) { return true; },
     .elapsed = elapsed,
+    .owner =
+        [](const void* memory, int) {
+          const int device = device_containing(reinterpret_cast<uintptr_t>(memory));
+          return device < 0 ? kHost : device;
+        },
     .allocate_pinned = [](size_t bytes) { return malloc(bytes); },
     .release_pinned = [](void* memory) { free(memory); },
     .properties = properties};

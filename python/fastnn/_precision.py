@@ -44,10 +44,12 @@ class precision:
 
     def __init__(self, precision: str) -> None:
         self._precision = precision
+        self._before: list[str] = []  # one may be entered again while it lasts
 
     def __enter__(self) -> None:
-        self._before = get_precision()
+        before = get_precision()
         set_precision(self._precision)
+        self._before.append(before)
 
     def __exit__(self, *_: object) -> None:
-        set_precision(self._before)
+        set_precision(self._before.pop())

@@ -200,12 +200,13 @@ def _to(
     for arg in args:
         if isinstance(arg, Tensor):
             dtype, device = arg.dtype, arg.device
-        elif isinstance(arg, (str, _C.device)):
+        elif isinstance(arg, (str, int, _C.device)):
             device = arg
         else:
             dtype = arg
     out = self
     if device is not None:
+        device = f"cuda:{device}" if isinstance(device, int) else device
         out = _C._to_device(out, device, non_blocking)
     if dtype is not None:
         out = _C._cast(out, dtype)

@@ -175,14 +175,15 @@ class stream:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._before: list[Stream] = []  # one may be entered again while it lasts
 
     def __enter__(self) -> Stream:
-        self._before = current_stream(self._stream.device)
+        self._before.append(current_stream(self._stream.device))
         _C._cuda_select_stream(self._stream)
         return self._stream
 
     def __exit__(self, *_: object) -> None:
-        _C._cuda_select_stream(self._before)
+        _C._cuda_select_stream(self._before.pop())
 
 
 # ---- other libraries' arrays ----------------------------------------------------------------------------------------------
@@ -191,9 +192,9 @@ class stream:
 def from_array(source: Any, device: device | str | int | None = None) -> Tensor:
     """A tensor that shares the memory of an object with ``__cuda_array_interface__`` (Numba, CuPy, PyTorch).
 
-    ``device`` says where that memory is, which the interface does not. Where the object has ``__dlpack__``,
-    ``fn.from_dlpack`` needs no such word.
+    The interface does not say on which device that memory is; the driver knows. ``device`` insists on one.
 
-    Errors: RuntimeError if the device cannot be used; TypeError for elements of an unknown type.
+    Errors: RuntimeError if the device cannot be used or the memory is not there; TypeError for elements of an unknown
+    type; ValueError for strides or an address that do not fit the elements.
     """
-    return _C._from_cuda_array(source, _C.device(f"cuda:{_index(device)}"))
+    return _C._from_cuda_array(source, None if device is None else _C.device(f"cuda:{_index(device)}"))
