@@ -1,10 +1,13 @@
 // NVIDIA devices as a backend: memory, streams, copies, events, through the CUDA runtime, which is linked in
-// statically and opens the driver only when asked. So this library loads on any machine and says what is missing.
+// statically and opens the driver only when asked. So this library loads on any machine and says what is
+// missing.
 #include <cuda_runtime.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "backend/backend.h"
 
@@ -22,8 +25,16 @@ thread_local std::string last_error = "no reason was given";
 Status checked(cudaError_t result) {
   if (result == cudaSuccess) return Status::ok;
   last_error = std::string(cudaGetErrorName(result)) + ": " + cudaGetErrorString(result);
+  if (result == cudaErrorNoKernelImageForDevice)
+    last_error += " (this build has no code for the device: build with FASTNN_CUDA_ARCHS=native)";
   cudaGetLastError();  // forgotten, where it can be: an error that the device does not survive comes again
   return Status::device_error;
+}
+// A question whose answer may be "not ready", or a release that may come too late: the runtime counts both as
+// errors, and the next launch would be blamed.
+bool answered(cudaError_t result) {
+  if (result != cudaSuccess) cudaGetLastError();
+  return result == cudaSuccess;
 }
 const char* error() {
   checked(cudaGetLastError());  // a launch's, which only says that there is one
@@ -51,6 +62,9 @@ class OnDevice {
 // ---- devices
 struct Device {
   int capability = 0, multiprocessors = 0;
+  bool reads_pageable =
+      false;  // reads any host memory by itself: a copy from there may still run on its return
+  std::atomic<bool> used = false;  // a context was asked for: there may be work
   std::mutex mutex;
   cudaStream_t streams[kMaxStreams] = {};  // made at first use; number 0 is the legacy default stream
 };
@@ -71,17 +85,30 @@ cudaStream_t stream_of(int device, int number) {
 }
 
 // ---- contexts: one per thread and device
+struct Scratch {
+  char* memory = nullptr;
+  size_t bytes = 0;
+};
 struct ThreadContext : Context {
   bool ready = false;
-  // Scratch is not given back when a thread ends: at exit the driver may be gone already.
+  Scratch resting[kMaxStreams];  // of the streams that are not selected: it serves their work
+
+  ~ThreadContext() {
+    if (!ready || gettid() == getpid())
+      return;  // the main thread's: the process ends, and the driver perhaps has
+    const OnDevice here(device);
+    answered(cudaFree(scratch));
+    for (const Scratch& s : resting) answered(cudaFree(s.memory));
+  }
 };
 const volatile int never = 0;
 
-Context& context(int device) {
+ThreadContext& thread_context(int device) {
   thread_local ThreadContext contexts[kMaxDevices];
   ThreadContext& ctx = contexts[device];
   if (!ctx.ready) {
     ctx.ready = true;
+    device_list[device].used.store(true, std::memory_order_relaxed);
     ctx.stream = cudaStreamLegacy;
     ctx.device = device;
     ctx.capability = device_list[device].capability;
@@ -93,9 +120,10 @@ Context& context(int device) {
   if (current != device) cudaSetDevice(device);
   return ctx;
 }
+Context& context(int device) { return thread_context(device); }
 
-// ---- memory. Blocks are kept for reuse above this, in the order of their streams, so the device is asked rarely and
-// the plain calls do: cudaFree waits for work that uses the block.
+// ---- memory. Blocks are kept for reuse above this, in the order of their streams, so the device is asked
+// rarely and the plain calls do: cudaFree waits for work that uses the block.
 void* allocate(size_t bytes, int device) {
   context(device);
   void* p = nullptr;
@@ -103,7 +131,7 @@ void* allocate(size_t bytes, int device) {
 }
 void release(void* p, size_t, int device) {
   context(device);
-  cudaFree(p);
+  answered(cudaFree(p));
 }
 
 bool reserve(Context& ctx, size_t bytes) {
@@ -115,52 +143,63 @@ bool reserve(Context& ctx, size_t bytes) {
 }
 
 void select(int device, int number) {
-  Context& ctx = context(device);
+  ThreadContext& ctx = thread_context(device);
   if (ctx.stream_number == number) return;
-  if (ctx.scratch) {  // serves the work of the stream that is left
-    release(ctx.scratch, ctx.scratch_bytes, device);
-    ctx.scratch = nullptr, ctx.scratch_bytes = 0;
-  }
+  ctx.resting[ctx.stream_number] = {ctx.scratch, ctx.scratch_bytes};
+  const Scratch mine = std::exchange(ctx.resting[number], {});
+  ctx.scratch = mine.memory, ctx.scratch_bytes = mine.bytes;
   ctx.stream = stream_of(device, number);
   ctx.stream_number = number;
 }
 
 // ---- order between streams
-Status order(int device, void* first, void* then) {
+// The legacy stream has one handle on all devices, which means the current one's. An event is recorded where
+// it was made; streams of any device wait for it.
+struct StreamOf {
+  int device;
+  void* handle;
+  bool operator==(const StreamOf&) const = default;
+};
+Status order(StreamOf first, StreamOf then) {
   if (first == then) return Status::ok;
-  const OnDevice here(device);
+  const OnDevice here(first.device);
   cudaEvent_t event = nullptr;
   Status status = checked(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   if (status != Status::ok) return status;
-  status = checked(cudaEventRecord(event, static_cast<cudaStream_t>(first)));
-  if (status == Status::ok) status = checked(cudaStreamWaitEvent(static_cast<cudaStream_t>(then), event, 0));
-  cudaEventDestroy(event);  // takes effect once the wait is over
+  status = checked(cudaEventRecord(event, static_cast<cudaStream_t>(first.handle)));
+  if (status == Status::ok) {
+    const OnDevice there(then.device);
+    status = checked(cudaStreamWaitEvent(static_cast<cudaStream_t>(then.handle), event, 0));
+  }
+  answered(cudaEventDestroy(event));  // takes effect once the wait is over
   return status;
 }
+Status order_on(int device, void* first, void* then) { return order({device, first}, {device, then}); }
 
 Status copy(void* dst, int to, const void* src, int from, size_t bytes, bool wait) {
   const int device = to == kHost ? from : to;
   Context& ctx = context(device);
   const auto stream = static_cast<cudaStream_t>(ctx.stream);
   if (to != kHost && from != kHost && to != from) {
-    // Behind what is queued where the source is, and nothing there goes on before it has been read. An event
-    // belongs to one device's streams but any stream may wait for it.
-    void* there = context(from).stream;
-    Status status = order(from, there, stream);
+    // Behind what is queued where the source is, and nothing there goes on before it has been read.
+    const StreamOf here{to, stream}, there{from, context(from).stream};
     context(to);
+    Status status = order(there, here);
     if (status == Status::ok) status = checked(cudaMemcpyPeerAsync(dst, to, src, from, bytes, stream));
-    if (status == Status::ok) status = order(to, stream, there);
+    if (status == Status::ok) status = order(here, there);
     return status;
   }
   const Status status = checked(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream));
   if (status != Status::ok) return status;
   if (to == kHost) return checked(cudaStreamSynchronize(stream));
   if (from != kHost || !wait) return Status::ok;
-  // From pageable memory the runtime has made its own copy by now; pinned memory is still being read.
+  // From pageable memory the driver has made its own copy by now, unless the device reads such memory by
+  // itself; pinned memory is still being read.
   cudaPointerAttributes attributes{};
-  const bool pinned = cudaPointerGetAttributes(&attributes, src) == cudaSuccess && attributes.type == cudaMemoryTypeHost;
-  cudaGetLastError();
-  return pinned ? checked(cudaStreamSynchronize(stream)) : Status::ok;
+  const bool read_later = device_list[device].reads_pageable ||
+                          !answered(cudaPointerGetAttributes(&attributes, src)) ||
+                          attributes.type != cudaMemoryTypeUnregistered;
+  return read_later ? checked(cudaStreamSynchronize(stream)) : Status::ok;
 }
 
 Status synchronize(int device) {
@@ -172,11 +211,12 @@ Status synchronize(int device) {
 void* create_event(int device, bool timed) {
   const OnDevice here(device);
   cudaEvent_t event = nullptr;
-  return checked(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming)) == Status::ok
+  return checked(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming)) ==
+                 Status::ok
              ? event
              : nullptr;
 }
-void destroy_event(void* event) { cudaEventDestroy(static_cast<cudaEvent_t>(event)); }
+void destroy_event(void* event) { answered(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
 Status record(void* event, int device, int stream) {
   const OnDevice here(device);
   return checked(cudaEventRecord(static_cast<cudaEvent_t>(event), stream_of(device, stream)));
@@ -185,8 +225,10 @@ Status wait(void* event, int device, int stream) {
   const OnDevice here(device);
   return checked(cudaStreamWaitEvent(stream_of(device, stream), static_cast<cudaEvent_t>(event), 0));
 }
-Status synchronize_event(void* event) { return checked(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
-bool event_done(void* event) { return cudaEventQuery(static_cast<cudaEvent_t>(event)) == cudaSuccess; }
+Status synchronize_event(void* event) {
+  return checked(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+}
+bool event_done(void* event) { return answered(cudaEventQuery(static_cast<cudaEvent_t>(event))); }
 Status elapsed(void* start, void* end, float* milliseconds) {
   return checked(
       cudaEventElapsedTime(milliseconds, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(end)));
@@ -198,8 +240,16 @@ void* allocate_pinned(size_t bytes) {
   return checked(cudaHostAlloc(&p, bytes, cudaHostAllocPortable)) == Status::ok ? p : nullptr;
 }
 void release_pinned(void* p) {
-  for (int i = 0; i < devices; ++i) synchronize(i);  // a queued copy may still read it
-  cudaFreeHost(p);
+  for (int i = 0; i < devices; ++i)  // a queued copy may still read it
+    if (device_list[i].used.load(std::memory_order_relaxed)) synchronize(i);
+  answered(cudaFreeHost(p));
+}
+
+int owner(const void* memory, int asked) {
+  cudaPointerAttributes a{};
+  if (!answered(cudaPointerGetAttributes(&a, memory))) return kHost;
+  if (a.type == cudaMemoryTypeManaged) return asked;
+  return a.type == cudaMemoryTypeDevice ? a.device : kHost;
 }
 
 Status properties(int device, DeviceProperties* out) {
@@ -215,12 +265,21 @@ Status properties(int device, DeviceProperties* out) {
   return Status::ok;
 }
 
+Status synchronize_stream(int device, int number) {
+  const OnDevice here(device);
+  return checked(cudaStreamSynchronize(stream_of(device, number)));
+}
+bool idle(int device, int number) {
+  const OnDevice here(device);
+  return answered(cudaStreamQuery(stream_of(device, number)));
+}
+
 constexpr Streams stream_functions{
     .select = select,
     .handle = [](int device, int number) { return static_cast<void*>(stream_of(device, number)); },
-    .order = order,
-    .synchronize = [](int device, int number) { return checked(cudaStreamSynchronize(stream_of(device, number))); },
-    .idle = [](int device, int number) { return cudaStreamQuery(stream_of(device, number)) == cudaSuccess; },
+    .order = order_on,
+    .synchronize = synchronize_stream,
+    .idle = idle,
     .create_event = create_event,
     .destroy_event = destroy_event,
     .record = record,
@@ -228,6 +287,7 @@ constexpr Streams stream_functions{
     .synchronize_event = synchronize_event,
     .event_done = event_done,
     .elapsed = elapsed,
+    .owner = owner,
     .allocate_pinned = allocate_pinned,
     .release_pinned = release_pinned,
     .properties = properties};
@@ -259,6 +319,7 @@ std::string find_devices() {
     Device& d = device_list[i];
     d.capability = 10 * p.major + p.minor;
     d.multiprocessors = p.multiProcessorCount;
+    d.reads_pageable = p.pageableMemoryAccess != 0;
     if (d.capability < kLeastCapability) {
       unsupported = std::string(p.name) + " has compute capability " + std::to_string(p.major) + "." +
                     std::to_string(p.minor) + ", fastnn needs 7.5 or newer";
@@ -274,7 +335,8 @@ std::string find_devices() {
 }  // namespace fastnn::cuda
 
 // Null, with the reason in *why_not, where CUDA cannot be used.
-extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_cuda_backend(const char** why_not) {
+extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_cuda_backend(
+    const char** why_not) {
   using namespace fastnn;
   static const std::string reason = cuda::find_devices();
   if (!reason.empty()) {
