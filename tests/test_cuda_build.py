@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +51,18 @@ def test_a_missing_library_says_that_it_was_not_built(tmp_path):
 def test_a_file_that_is_no_library(tmp_path):
     (tmp_path / "x.so").write_text("not a library")
     assert why_not(str(tmp_path / "x.so")).startswith("the CUDA backend cannot be loaded: ")
+
+
+def test_a_library_that_lacks_another_is_not_called_missing(tmp_path):
+    source, library, gone = tmp_path / "x.c", tmp_path / "x.so", tmp_path / "libgone.so"
+    source.write_text("")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no compiler")
+    subprocess.run([compiler, "-shared", "-o", gone, source], check=True)
+    subprocess.run([compiler, "-shared", "-Wl,--no-as-needed", "-o", library, source, gone], check=True)
+    gone.unlink()
+    assert why_not(str(library)).startswith("the CUDA backend cannot be loaded: ")
 
 
 def test_a_library_of_something_else():

@@ -14,14 +14,9 @@ constexpr const char* kLibrary = "libfastnn_cuda.so";
 
 bool forked = false;  // this process is the child of one that uses CUDA
 
-const char* chosen_library() {
-  const char* chosen = getenv("FASTNN_CUDA_LIBRARY");
-  return chosen && *chosen ? chosen : nullptr;
-}
-
 // Beside the library that this code is part of, unless FASTNN_CUDA_LIBRARY names another.
 std::string library_path() {
-  if (const char* chosen = chosen_library()) return chosen;
+  if (const char* chosen = getenv("FASTNN_CUDA_LIBRARY"); chosen && *chosen) return chosen;
   Dl_info self;
   static const char here = 0;
   if (!dladdr(&here, &self)) return kLibrary;
@@ -38,7 +33,7 @@ struct Cuda {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       const std::string reason = dlerror();
-      const bool missing = !chosen_library() && access(path.c_str(), F_OK) != 0;
+      const bool missing = access(path.c_str(), F_OK) != 0;  // not one that it needs
       why_not =
           missing
               ? "fastnn was built without CUDA (FASTNN_CUDA=on at build time adds it): there is no " + path
