@@ -10,7 +10,7 @@ from conftest import needs_cuda
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench import gpu, table
 from bench.nets import MLP
-from bench.rows import Lib, Repeat
+from bench.rows import Lib, Repeat, floats
 
 pytestmark = needs_cuda
 
@@ -36,6 +36,19 @@ def test_fastnn_runs(row):
     timed = row.sides["fastnn"](Lib("fastnn", fastnn))
     assert isinstance(timed, Repeat)
     timed.run(2)
+
+
+def test_a_graph_of_a_gradient_holds_no_forward_pass(monkeypatch):
+    """What a CUDA graph would capture, called on the CPU: the values that the tape gives."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(gpu, "_on_device", lambda build, precision: build)
+    monkeypatch.setattr(
+        gpu, "_tensor", lambda lib, *shape, seed=0, grad=False: lib.tensor(floats(*shape, seed=seed), grad)
+    )
+    for row in gpu.convolutions(2, 4, 6, 7, 3, stride=2, groups=2)[1:]:
+        plain, found = (row.sides["torch"](Lib("torch", torch, graphed=g))() for g in (False, True))
+        (graphed,) = (g for g in found if g is not None)
+        torch.testing.assert_close(graphed, plain)
 
 
 def test_names_and_work():

@@ -149,7 +149,7 @@ def test_dtype_and_device_attributes(torch):
     assert x.size(-1) == 3
     with pytest.raises(ValueError, match=r'device: expected "cpu", "cuda" or "cuda:N", got "tpu"'):
         fn.zeros(2, device="tpu")
-    with pytest.raises(RuntimeError, match="cuda:7 cannot be used|there is no cuda:7"):
+    with pytest.raises(RuntimeError, match=r"cuda:7 cannot be used|there is no cuda:7"):
         x.to("cuda:7")
 
 
