@@ -63,8 +63,8 @@ Status launch(const Context& ctx, dim3 grid, dim3 block, size_t shared, const Ar
   // Beyond 48 KiB a kernel must be told first, on each device.
   static std::atomic<size_t> told[kMaxDevices];
   if (shared > 48 * 1024 && shared > told[ctx.device].load(std::memory_order_relaxed)) {
-    if (cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(shared)) != cudaSuccess)
+    if (cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)) !=
+        cudaSuccess)
       return Status::device_error;
     told[ctx.device].store(shared, std::memory_order_relaxed);
   }
