@@ -6,7 +6,7 @@ namespace fastnn::cuda {
 
 // Filters of one pixel that step by one see no rows: their images are single rows, and longer ones.
 inline ConvShape flatten(ConvShape s) {
-  if (s.r == 1 && s.s == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 && s.pad_w == 0) {
+  if (s.r == 1 && s.s == 1 && s.p == s.h && s.q == s.w && s.pad_h == 0 && s.pad_w == 0) {
     s.w *= s.h, s.q *= s.p;
     s.h = 1, s.p = 1;
   }

@@ -35,8 +35,6 @@ struct ConvPlan {
   double nanoseconds;
 };
 
-constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 template <class T>
 ConvPlan<T> plan_product(const ConvProduct<T>& p) {
   using B = Blocking<T>;
