@@ -6,8 +6,10 @@
 // source and the filters' transpose. For strides above 1 the pixels of dx fall into stride_h x stride_w
 // phases; within a phase every pixel meets the same taps, so each phase is a dense convolution with some of
 // the taps, and nothing is multiplied with zeros put between pixels. Where filters shrink their image a lot,
-// conv_fold.h takes over. The filters' gradient is conv_weight.h, depthwise convolution conv_depthwise.h.
+// conv_fold.h takes over. The filters' gradient is conv_dot.h where channels are few and conv_weight.h
+// elsewhere, depthwise convolution conv_depthwise.h.
 #include "conv_depthwise.h"
+#include "conv_dot.h"
 #include "conv_fold.h"
 #include "conv_weight.h"
 
@@ -154,26 +156,49 @@ bool fold_pays(const ConvShape& s) {
   return fold < static_cast<double>(s.h * s.w) * taps * share_inside(rows, s.p);
 }
 
+// The first of a list that applies is run; the choice depends on the shape alone.
 template <class T>
-struct GradInputAlgorithm {
+struct ConvAlgorithm {
   const char* name;
   bool (*applicable)(const ConvShape& s);
   Status (*run)(Context& ctx, const ConvParams& params, const ConvShape& s);
 };
-// The first that applies is run.
+inline bool always(const ConvShape&) { return true; }
+
 template <class T>
-constexpr GradInputAlgorithm<T> kGradInput[] = {
+constexpr ConvAlgorithm<T> kGradInput[] = {
     {"fold", fold_pays<T>, fold_grad_input<T>},
-    {"phases", [](const ConvShape&) { return true; }, phased_grad_input<T>},
+    {"phases", always, phased_grad_input<T>},
 };
+template <class T>
+constexpr ConvAlgorithm<T> kGradWeight[] = {
+    {"depthwise", is_depthwise<T>, depthwise_grad_weight<T>},
+    {"dot", dot_pays<T>, dot_grad_weight<T>},
+    {"panels", always, panel_grad_weight<T>},
+};
+
+template <class T>
+Status run_first(const ConvAlgorithm<T>* algorithm, Context& ctx, const ConvParams& params,
+                 const ConvShape& s) {
+  while (!algorithm->applicable(s)) ++algorithm;
+  return algorithm->run(ctx, params, s);
+}
 
 template <class T>
 Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
   const ConvShape s = flatten(params.shape);
   if (s.n * s.c * s.h * s.w == 0) return Status::ok;
-  const GradInputAlgorithm<T>* algorithm = kGradInput<T>;
-  while (!algorithm->applicable(s)) ++algorithm;
-  return algorithm->run(ctx, params, s);
+  return run_first(kGradInput<T>, ctx, params, s);
+}
+
+template <class T>
+Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
+  const ConvShape s = flatten(params.shape);
+  const int64_t numel = s.k * (s.c / s.groups) * s.r * s.s;
+  if (s.n * s.p * s.q == 0)
+    for (int64_t i = 0; i < numel; ++i) static_cast<T*>(params.out)[i] = T(0);
+  if (s.n * s.p * s.q * numel == 0) return Status::ok;
+  return run_first(kGradWeight<T>, ctx, params, s);
 }
 
 FASTNN_EXPORT(CONV)

@@ -68,7 +68,8 @@ Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
 }
 
 // The filters' gradient: every tap keeps a vector of sums over the pixels of all images, added up at the end.
-inline bool is_depthwise(const ConvShape& s) {
+template <class T>
+bool is_depthwise(const ConvShape& s) {
   return s.k == s.groups && s.c == s.groups && s.r * s.s <= kDepthwiseTaps;
 }
 
@@ -97,7 +98,9 @@ void depthwise_plane_grad(const ConvShape& s, const T* x, const T* dy, Vec<T>* s
 }
 
 template <class T>
-Status depthwise_grad_weight(Context& ctx, const ConvShape& s, const T* x, const T* dy, T* dw) {
+Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.y);
+  T* dw = static_cast<T*>(params.out);
   const double nanoseconds =
       static_cast<double>(s.n * s.k * s.p * s.q) * static_cast<double>(s.r * s.s) / kVectorBytes;
   return parallel_for(ctx, s.groups, nanoseconds, [&](int64_t group, int) {

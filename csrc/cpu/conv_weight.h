@@ -12,7 +12,7 @@
 // Blocks of images are summed separately, how many depends on the shape alone, and added in order at the end:
 // the bits do not depend on the number of threads.
 #pragma once
-#include "conv_depthwise.h"
+#include "conv_panel.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -260,18 +260,8 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
 }
 
 template <class T>
-Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
-  const ConvShape s = flatten(params.shape);
+Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   T* dw = static_cast<T*>(params.out);
-  const int64_t numel = s.k * (s.c / s.groups) * s.r * s.s;
-  if (numel == 0) return Status::ok;
-  if (s.n * s.p * s.q == 0) {
-    for (int64_t i = 0; i < numel; ++i) dw[i] = T(0);
-    return Status::ok;
-  }
-  if (is_depthwise(s))
-    return depthwise_grad_weight(ctx, s, static_cast<const T*>(params.x), static_cast<const T*>(params.y),
-                                 dw);
   const GradPlan<T> g = plan_grad<T>(s);
   T* const sums = workspace<T>(ctx, g.splits * g.sums + ctx.threads * g.per_worker);
   if (!sums) return Status::need_workspace;

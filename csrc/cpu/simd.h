@@ -215,6 +215,19 @@ FASTNN_INLINE Vec<T> abs(Vec<T> a) {
     return bit_cast<T>(bit_cast<int64_t>(a) & Vec<int64_t>(0x7fffffffffffffff));
 }
 
+// Keeps a loaded vector in its register. Where one is used several times, gcc likes to load it again as an
+// operand of each use.
+template <class T>
+FASTNN_INLINE void keep(Vec<T>& a) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(a.v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(a.v));
+#else
+  (void)a;
+#endif
+}
+
 // Reductions over all lanes by one tree, whatever the set: lane i with lane i + N/2, and so on. Where an
 // intrinsic exists the upper half is folded onto the lower in registers down to 16 bytes (fold) and from
 // there to one lane.

@@ -1,0 +1,89 @@
+// Images copied once per column of taps, for convolutions of few channels: plane (c, s) holds, for every
+// pixel (p, q) of the output, the element of channel c that tap column s meets, and its rows are as long as
+// the output's:
+//
+//     plane[i * Q + q] = x[n][c][(p0 + i) * stride_h - pad_h][q * stride_w - pad_w + s * dilation_w]     or 0
+//     outside
+//
+// Then tap (c, r, s) meets the pixels [p0, p1) x [0, Q) in one contiguous stretch of its plane, r rows
+// further on: vectors run over the ends of rows, no lane is idle, and an element is copied s times instead of
+// r * s times. With stride_h > 1 each phase of rows, (r * dilation_h) mod stride_h, has a plane of its own.
+#pragma once
+#include "conv_panel.h"
+
+namespace fastnn::FASTNN_ISA {
+
+struct ShiftedPlanes {
+  int64_t rows;            // of the output
+  int64_t plane, channel;  // elements of a plane and of all planes of a channel
+};
+
+inline ShiftedPlanes shifted_planes(const ConvShape& s, int64_t rows) {
+  const int64_t plane = (rows + (s.r - 1) * s.dilation_h / s.stride_h) * s.q;
+  return {rows, plane, s.s * s.stride_h * plane};
+}
+
+// Offset of tap (r, t) of a channel.
+inline int64_t tap_offset(const ConvShape& s, const ShiftedPlanes& planes, int64_t r, int64_t t) {
+  const int64_t line = r * s.dilation_h;
+  return (t * s.stride_h + line % s.stride_h) * planes.plane + line / s.stride_h * s.q;
+}
+
+// Columns [q0, q1) of the planes of tap column t, at most kFillVectors vectors. A row is stored in whole
+// vectors: what spills is overwritten by the row that follows. `exact` forbids it, as does the end of a
+// plane.
+constexpr int kFillVectors = 16;
+
+template <class T, int kStep>
+void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, int64_t channels, int64_t p0,
+                  int64_t t, int64_t q0, int64_t q1, bool exact, T* out) {
+  using V = Vec<T>;
+  StridedPart<T, kStep> part[kFillVectors];
+  const int vectors = static_cast<int>(divide_up(q1 - q0, V::N)),
+            last = static_cast<int>(q1 - q0) - (vectors - 1) * V::N;
+  const int64_t start = q0 * s.stride_w - s.pad_w + t * s.dilation_w;
+  for (int v = 0; v < vectors; ++v) {
+    const int64_t col = start + v * V::N * s.stride_w,
+                  extent = ((v < vectors - 1 ? V::N : last) - 1) * s.stride_w + 1;
+    part[v] = {-col, min_of(s.w - col, extent), s.stride_w};
+  }
+  const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / s.q;
+  const int64_t spill_free = rows - divide_up(V::N, s.q);  // rows from here on reach beyond the plane
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      T* to = out + c * planes.channel + (t * s.stride_h + phase) * planes.plane + q0;
+      int64_t line = p0 * s.stride_h - s.pad_h + phase;
+      const T* from = x + (c * s.h + line) * s.w + start;
+      for (int64_t i = 0; i < rows; ++i, line += s.stride_h, from += s.stride_h * s.w, to += s.q) {
+        const bool outside = line < 0 || line >= s.h;
+        for (int v = 0; v < vectors; ++v) {
+          const V row = outside ? V(T(0)) : part[v].load(from + v * V::N * s.stride_w);
+          if (v == vectors - 1 && (exact || i >= spill_free))
+            row.store_n(to + v * V::N, last);
+          else
+            row.store(to + v * V::N);
+        }
+      }
+    }
+}
+
+// The planes of `channels` channels, the first of which begins at x, for output rows from p0 on. Rows beyond
+// the image's last are zero.
+template <class T>
+void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const T* x, int64_t channels, int64_t p0,
+                 T* out) {
+  constexpr int64_t kColumns = kFillVectors * Vec<T>::N;
+  for (int64_t t = 0; t < s.s; ++t)
+    for (int64_t q = 0; q < s.q; q += kColumns) {
+      const int64_t end = min_of(q + kColumns, s.q);
+      const bool exact = s.q > kColumns;
+      if (s.stride_w == 1)
+        fill_columns<T, 1>(s, planes, x, channels, p0, t, q, end, exact, out);
+      else if (s.stride_w == 2)
+        fill_columns<T, 2>(s, planes, x, channels, p0, t, q, end, exact, out);
+      else
+        fill_columns<T, 0>(s, planes, x, channels, p0, t, q, end, exact, out);
+    }
+}
+
+}  // namespace fastnn::FASTNN_ISA
