@@ -1,25 +1,36 @@
 // Convolution of N C H W images with K C/g R S filters to N K P Q, and its two gradients.
 //
-// Forward and input gradient are products of packed filters with panels of pixels (conv_product.h), the roles
-// swapped against the usual: filters are rows and are broadcast, and vectors run along the pixels of an
-// image, so that NCHW is read and written as it lies. The input gradient is the same product with dy as its
-// source and the filters' transpose. For strides above 1 the pixels of dx fall into stride_h x stride_w
-// phases; within a phase every pixel meets the same taps, so each phase is a dense convolution with some of
-// the taps, and nothing is multiplied with zeros put between pixels. Where filters shrink their image a lot,
-// conv_fold.h takes over. The filters' gradient is conv_dot.h where channels are few and conv_weight.h
-// elsewhere, depthwise convolution conv_depthwise.h.
+// Each of the three is an ordered list of algorithms, of which the first that applies is run; FASTNN_LOG=conv
+// says which. What they share: roles are swapped against the usual, filters are rows and are broadcast, and
+// vectors run along the pixels of an image, so that NCHW is read and written as it lies.
+//
+//   conv_depthwise.h  one channel in, one filter
+//   conv_direct.h     forward of few channels or few pixels: no packing per tap
+//   conv_product.h    forward and input gradient: packed filters with panels of pixels. For strides above 1
+//   the
+//                     pixels of dx fall into stride_h x stride_w phases; within a phase every pixel meets the
+//                     same taps, so each phase is a dense convolution of dy with some of the taps, and
+//                     nothing is multiplied with zeros put between pixels
+//   conv_fold.h       input gradient where filters shrink their image a lot
+//   conv_few.h        both gradients of few pixels
+//   conv_dot.h        filters' gradient of few channels
+//   conv_weight.h     filters' gradient
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "conv_depthwise.h"
+#include "conv_direct.h"
 #include "conv_dot.h"
+#include "conv_few.h"
 #include "conv_fold.h"
 #include "conv_weight.h"
 
 namespace fastnn::FASTNN_ISA {
 
 template <class T>
-Status conv2d(Context& ctx, const ConvParams& params) {
-  const ConvShape s = flatten(params.shape);
+ConvProduct<T> forward_product(const ConvParams& params, const ConvShape& s) {
   const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
-  if (s.n * s.k * s.p * s.q == 0) return Status::ok;
   ConvProduct<T> p{};
   p.grid = {s.n,
             s.p,
@@ -47,7 +58,17 @@ Status conv2d(Context& ctx, const ConvParams& params) {
   p.out_image = s.k * s.p * s.q, p.out_group = filters * s.p * s.q, p.out_filter = s.p * s.q, p.out_row = s.q,
   p.out_col = 1;
 
-  if (is_depthwise(p)) return run_depthwise(ctx, p);
+  return p;
+}
+
+template <class T>
+Status depthwise_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  return run_depthwise(ctx, forward_product<T>(params, s));
+}
+
+template <class T>
+Status panel_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  const ConvProduct<T> p = forward_product<T>(params, s);
   const ConvPlan<T> plan = plan_product(p);
   T* scratch = workspace<T>(ctx, scratch_of(ctx, plan));
   if (!scratch) return Status::need_workspace;
@@ -166,29 +187,61 @@ struct ConvAlgorithm {
 inline bool always(const ConvShape&) { return true; }
 
 template <class T>
+constexpr ConvAlgorithm<T> kForward[] = {
+    {"depthwise", is_depthwise<T>, depthwise_forward<T>},
+    {"direct", direct_pays<T>, direct_conv<T>},
+    {"panels", always, panel_forward<T>},
+};
+template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
+    {"few pixels", few_pixels_stride_1<T>, few_grad_input<T>},
     {"fold", fold_pays<T>, fold_grad_input<T>},
     {"phases", always, phased_grad_input<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradWeight[] = {
     {"depthwise", is_depthwise<T>, depthwise_grad_weight<T>},
+    {"few pixels", few_pixels<T>, few_grad_weight<T>},
     {"dot", dot_pays<T>, dot_grad_weight<T>},
     {"panels", always, panel_grad_weight<T>},
 };
 
+inline bool logs_choice() {
+  static const bool on = [] {
+    const char* subjects = getenv("FASTNN_LOG");
+    return subjects && strstr(subjects, "conv");
+  }();
+  return on;
+}
+
+inline void log_choice(const char* product, const char* algorithm, const ConvShape& s) {
+  const auto n = [](int64_t i) { return static_cast<long long>(i); };
+  fprintf(stderr, "conv2d %s N%lld %lld->%lld %lldx%lld/%lldx%lld groups %lld @%lldx%lld: %s\n", product,
+          n(s.n), n(s.c), n(s.k), n(s.r), n(s.s), n(s.stride_h), n(s.stride_w), n(s.groups), n(s.h), n(s.w),
+          algorithm);
+}
+
 template <class T>
-Status run_first(const ConvAlgorithm<T>* algorithm, Context& ctx, const ConvParams& params,
-                 const ConvShape& s) {
+Status run_first(const char* product, const ConvAlgorithm<T>* algorithm, Context& ctx,
+                 const ConvParams& params, const ConvShape& s) {
   while (!algorithm->applicable(s)) ++algorithm;
-  return algorithm->run(ctx, params, s);
+  const Status status = algorithm->run(ctx, params, s);
+  if (status != Status::need_workspace && logs_choice()) log_choice(product, algorithm->name, s);
+  return status;
+}
+
+template <class T>
+Status conv2d(Context& ctx, const ConvParams& params) {
+  const ConvShape s = flatten(params.shape);
+  if (s.n * s.k * s.p * s.q == 0) return Status::ok;
+  return run_first("forward", kForward<T>, ctx, params, s);
 }
 
 template <class T>
 Status conv2d_grad_input(Context& ctx, const ConvParams& params) {
   const ConvShape s = flatten(params.shape);
   if (s.n * s.c * s.h * s.w == 0) return Status::ok;
-  return run_first(kGradInput<T>, ctx, params, s);
+  return run_first("grad input", kGradInput<T>, ctx, params, s);
 }
 
 template <class T>
@@ -198,7 +251,7 @@ Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
   if (s.n * s.p * s.q == 0)
     for (int64_t i = 0; i < numel; ++i) static_cast<T*>(params.out)[i] = T(0);
   if (s.n * s.p * s.q * numel == 0) return Status::ok;
-  return run_first(kGradWeight<T>, ctx, params, s);
+  return run_first("grad weight", kGradWeight<T>, ctx, params, s);
 }
 
 FASTNN_EXPORT(CONV)

@@ -39,11 +39,11 @@ FoldPlan<T> plan_fold(const ConvShape& s) {
   return f;
 }
 
-// dx rows that the lines [p0, p1) of dy reach, for one channel whose products are t.
+// dx rows that the lines [p0, p1) of dy reach, for one channel whose products are t: a row of `pitch` pixels
+// per tap.
 template <class T>
-void fold_channel(const ConvShape& s, const T* t, int64_t p0, int64_t p1, bool first, T* dx) {
+void fold_channel(const ConvShape& s, const T* t, int64_t pitch, int64_t p0, int64_t p1, bool first, T* dx) {
   using V = Vec<T>;
-  constexpr int NR = Blocking<T>::NR;
   for (int64_t i = 0; i < s.h; ++i) {
     const TapRange rows = taps_inside(i + s.pad_h - p0, -s.dilation_h, s.r, p1 - p0);
     if (rows.begin == rows.end && !first) continue;
@@ -55,8 +55,8 @@ void fold_channel(const ConvShape& s, const T* t, int64_t p0, int64_t p1, bool f
       for (int64_t k = 0; k < s.s; ++k) {
         const int64_t q = j + s.pad_w - k * s.dilation_w;  // of lane 0
         const Part<T> part = part_of<T>(-q, min_of(s.q - q, lanes));
-        const T* row = line + (rows.begin * s.s + k) * NR - rows.begin * s.dilation_h * s.q + q;
-        for (int64_t r = rows.begin; r < rows.end; ++r, row += s.s * NR - s.dilation_h * s.q)
+        const T* row = line + (rows.begin * s.s + k) * pitch - rows.begin * s.dilation_h * s.q + q;
+        for (int64_t r = rows.begin; r < rows.end; ++r, row += s.s * pitch - s.dilation_h * s.q)
           sum = sum + load_part(row, part);
       }
       sum.store_n(to, lanes);
@@ -84,7 +84,7 @@ void fold_image(const ConvShape& s, const FoldPlan<T>& f, int64_t image, int64_t
             Tile<T>{f.filters, a + row * f.filters, 1, f.rows, b, NR, true, t + row * NR, NR, false, nullptr},
             static_cast<int>(min_of(f.rows, rows - row)), count);
       for (int64_t c = c0; c < c1; ++c)
-        fold_channel(s, t + (c - c0) * f.taps * NR, p0, p1, p0 == 0, dx + c * s.h * s.w);
+        fold_channel(s, t + (c - c0) * f.taps * NR, NR, p0, p1, p0 == 0, dx + c * s.h * s.w);
     }
   }
 }

@@ -13,20 +13,23 @@
 
 namespace fastnn::FASTNN_ISA {
 
+//
+// Several images may share planes: their rows take turns, row i of all images before row i + 1 of any.
 struct ShiftedPlanes {
   int64_t rows;            // of the output
+  int64_t pitch;           // from one row of an image to its next
   int64_t plane, channel;  // elements of a plane and of all planes of a channel
 };
 
-inline ShiftedPlanes shifted_planes(const ConvShape& s, int64_t rows) {
-  const int64_t plane = (rows + (s.r - 1) * s.dilation_h / s.stride_h) * s.q;
-  return {rows, plane, s.s * s.stride_h * plane};
+inline ShiftedPlanes shifted_planes(const ConvShape& s, int64_t rows, int64_t images = 1) {
+  const int64_t pitch = images * s.q, plane = (rows + (s.r - 1) * s.dilation_h / s.stride_h) * pitch;
+  return {rows, pitch, plane, s.s * s.stride_h * plane};
 }
 
 // Offset of tap (r, t) of a channel.
 inline int64_t tap_offset(const ConvShape& s, const ShiftedPlanes& planes, int64_t r, int64_t t) {
   const int64_t line = r * s.dilation_h;
-  return (t * s.stride_h + line % s.stride_h) * planes.plane + line / s.stride_h * s.q;
+  return (t * s.stride_h + line % s.stride_h) * planes.plane + line / s.stride_h * planes.pitch;
 }
 
 // Columns [q0, q1) of the planes of tap column t, at most kFillVectors vectors. A row is stored in whole
@@ -47,14 +50,14 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
                   extent = ((v < vectors - 1 ? V::N : last) - 1) * s.stride_w + 1;
     part[v] = {-col, min_of(s.w - col, extent), s.stride_w};
   }
-  const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / s.q;
+  const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / planes.pitch;
   const int64_t spill_free = rows - divide_up(V::N, s.q);  // rows from here on reach beyond the plane
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t phase = 0; phase < phases; ++phase) {
       T* to = out + c * planes.channel + (t * s.stride_h + phase) * planes.plane + q0;
       int64_t line = p0 * s.stride_h - s.pad_h + phase;
       const T* from = x + (c * s.h + line) * s.w + start;
-      for (int64_t i = 0; i < rows; ++i, line += s.stride_h, from += s.stride_h * s.w, to += s.q) {
+      for (int64_t i = 0; i < rows; ++i, line += s.stride_h, from += s.stride_h * s.w, to += planes.pitch) {
         const bool outside = line < 0 || line >= s.h;
         for (int v = 0; v < vectors; ++v) {
           const V row = outside ? V(T(0)) : part[v].load(from + v * V::N * s.stride_w);
@@ -76,7 +79,7 @@ void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const T* x, in
   for (int64_t t = 0; t < s.s; ++t)
     for (int64_t q = 0; q < s.q; q += kColumns) {
       const int64_t end = min_of(q + kColumns, s.q);
-      const bool exact = s.q > kColumns;
+      const bool exact = s.q > kColumns || planes.pitch > s.q;
       if (s.stride_w == 1)
         fill_columns<T, 1>(s, planes, x, channels, p0, t, q, end, exact, out);
       else if (s.stride_w == 2)
