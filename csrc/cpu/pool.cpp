@@ -58,15 +58,8 @@ struct Largest {
 
 template <class T>
 void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
-  using V = Vec<T>;
-  for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
-              high = 2 * n - low;
-    auto pairs = [&](const T* row) {
-      return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
-                       : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
-    };
-    const Both<T> top = pairs(x + 2 * q), bottom = pairs(x + p.w + 2 * q);
+  each_halved_vector<T>(p, [&](int64_t q, int n) {
+    const Both<T> top = load_pairs(x + 2 * q, n), bottom = load_pairs(x + p.w + 2 * q, n);
     Largest<T> best;
     best.start(top.a, 0);
     best.see(top.b, 1);
@@ -74,7 +67,7 @@ void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
     best.see(bottom.b, 3);
     store_some(best.value, y + at + q, n);
     store_positions(best.tap, p.index, 1, at + q, n);
-  }
+  });
 }
 
 template <class T>
@@ -133,21 +126,18 @@ void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
   for (int64_t row = 0; row < p.p; ++row, dy += p.q, at += p.q) {
     T* top = dx + 2 * row * p.w;
     T* bottom = top + p.w;
-    for (int64_t q = 0; q < p.q; q += V::N) {
-      const int n = static_cast<int>(least(V::N, p.q - q));
+    each_halved_vector<T>(p, [&](int64_t q, int n) {
+      const uint8_t* index = static_cast<const uint8_t*>(p.index) + at + q;
       uint8_t tap[V::N] = {};
-      memcpy(tap, static_cast<const uint8_t*>(p.index) + at + q, static_cast<size_t>(n));
       I wide[V::N];
+      n == V::N ? memcpy(tap, index, V::N) : memcpy(tap, index, static_cast<size_t>(n));
       for (int i = 0; i < V::N; ++i) wide[i] = tap[i];
       const Mask<T> position = Mask<T>::load(wide);
       const V g = n == V::N ? V::load(dy + q) : V::load_n(dy + q, n);
       auto where = [&](int t) { return select(position == Mask<T>(I(t)), g, zero); };
-      const Both<T> upper = interleave(where(0), where(1)), lower = interleave(where(2), where(3));
-      const int low = static_cast<int>(least(V::N, 2 * n)), high = 2 * n - low;
-      store_some(upper.a, top + 2 * q, low), store_some(lower.a, bottom + 2 * q, low);
-      if (high > 0)
-        store_some(upper.b, top + 2 * q + V::N, high), store_some(lower.b, bottom + 2 * q + V::N, high);
-    }
+      store_pairs(interleave(where(0), where(1)), top + 2 * q, n);
+      store_pairs(interleave(where(2), where(3)), bottom + 2 * q, n);
+    });
     for (int64_t c = covered; c < p.w; ++c) top[c] = bottom[c] = T(0);
   }
   memset(dx + 2 * p.p * p.w, 0, static_cast<size_t>((p.h - 2 * p.p) * p.w) * sizeof(T));
@@ -219,16 +209,10 @@ void avg_row_padded(const PoolParams& p, int64_t pitch, const T* columns, const 
 template <class T>
 void avg_row_halves(const PoolParams& p, const T* x, T* y) {
   using V = Vec<T>;
-  for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
-              high = 2 * n - low;
-    auto pairs = [&](const T* row) {
-      return n == V::N ? deinterleave(V::load(row), V::load(row + V::N))
-                       : deinterleave(V::load_n(row, low), V::load_n(row + low, high));
-    };
-    const Both<T> top = pairs(x + 2 * q), bottom = pairs(x + p.w + 2 * q);
+  each_halved_vector<T>(p, [&](int64_t q, int n) {
+    const Both<T> top = load_pairs(x + 2 * q, n), bottom = load_pairs(x + p.w + 2 * q, n);
     store_some((((V(T(0)) + top.a) + top.b + bottom.a) + bottom.b) * V(T(0.25)), y + q, n);
-  }
+  });
 }
 // One window per plane: four sums, by the vector.
 template <class T>
@@ -265,15 +249,11 @@ void avg_halves_backward(const PoolParams& p, const T* dy, T* dx) {
   using V = Vec<T>;
   for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
     T* top = dx + 2 * row * p.w;
-    for (int64_t q = 0; q < p.q; q += V::N) {
-      const int n = static_cast<int>(least(V::N, p.q - q)), low = static_cast<int>(least(V::N, 2 * n)),
-                high = 2 * n - low;
+    each_halved_vector<T>(p, [&](int64_t q, int n) {
       const V share = (n == V::N ? V::load(dy + q) : V::load_n(dy + q, n)) * V(T(0.25));
       const Both<T> twice = interleave(share, share);
-      T* to = top + 2 * q;
-      store_some(twice.a, to, low), store_some(twice.a, to + p.w, low);
-      if (high > 0) store_some(twice.b, to + V::N, high), store_some(twice.b, to + p.w + V::N, high);
-    }
+      store_pairs(twice, top + 2 * q, n), store_pairs(twice, top + p.w + 2 * q, n);
+    });
     for (int64_t c = 2 * p.q; c < p.w; ++c) top[c] = top[p.w + c] = T(0);
   }
   memset(dx + 2 * p.p * p.w, 0, static_cast<size_t>((p.h - 2 * p.p) * p.w) * sizeof(T));

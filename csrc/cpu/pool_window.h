@@ -61,6 +61,34 @@ FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) {
   n == Vec<T>::N ? v.store(p) : v.store_n(p, n);
 }
 
+// ---- 2 x 2 windows, stride 2
+// Calls f(q, n) for the vectors of a row of outputs. The last one of several is whole as well: it computes
+// some outputs again.
+template <class T, class F>
+FASTNN_INLINE void each_halved_vector(const PoolParams& p, F&& f) {
+  constexpr int N = Vec<T>::N;
+  if (p.q < N) return f(0, static_cast<int>(p.q));
+  for (int64_t q = 0; q < p.q; q += N) f(least(q, p.q - N), N);
+}
+// 2 n pixels, as even and odd ones.
+template <class T>
+FASTNN_INLINE Both<T> load_pairs(const T* x, int n) {
+  using V = Vec<T>;
+  prefetch_ahead(x), prefetch_ahead(x + V::N);
+  if (n == V::N) return deinterleave(V::load(x), V::load(x + V::N));
+  const int low = static_cast<int>(least(V::N, 2 * n));
+  return deinterleave(V::load_n(x, low), V::load_n(x + low, 2 * n - low));
+}
+
+template <class T>
+FASTNN_INLINE void store_pairs(Both<T> pairs, T* to, int n) {
+  using V = Vec<T>;
+  prefetch_ahead_to_write(to), prefetch_ahead_to_write(to + V::N);
+  if (n == V::N) return pairs.a.store(to), pairs.b.store(to + V::N);
+  const int low = static_cast<int>(least(V::N, 2 * n));
+  store_some(pairs.a, to, low), store_some(pairs.b, to + low, 2 * n - low);
+}
+
 // A plane with `pad` on both sides of its rows. Vectors of outputs may be loaded whole: what they read beyond
 // the last output is there, and is not used. In front of the planes, one for each worker, stands a table with
 // a number per output of a row.
@@ -87,6 +115,7 @@ struct Padded {
     for (int64_t row = 0; row < p.h; ++row, x += p.w) {
       T* to = plane + row * pitch;
       for (int64_t i = 0; i < p.pad_w; ++i) to[i] = pad;
+      for (int64_t i = 0; i < p.w; i += 64 / static_cast<int64_t>(sizeof(T))) prefetch_ahead(x + i);
       memcpy(to + p.pad_w, x, static_cast<size_t>(p.w) * sizeof(T));
       for (int64_t i = p.pad_w + p.w; i < pitch; ++i) to[i] = pad;
     }

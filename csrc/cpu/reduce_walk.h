@@ -84,13 +84,6 @@ const C* gather_chunk(const Loop<1>& nest, const T* x, int64_t first, int n, C* 
   return buffer;
 }
 
-// Asks for what will be read two chunks of floats later. What a chunk costs beside its loads keeps the
-// processor from looking further ahead than one chunk by itself.
-template <class T>
-FASTNN_INLINE void prefetch_ahead(const T* x) {
-  __builtin_prefetch(reinterpret_cast<const char*>(x) + 2 * kBlock * sizeof(float));
-}
-
 // A tile's columns lie side by side in x, and walking them beats walking an output's own elements.
 inline bool walks_tiles(const ReduceParams& p) {
   const int kept = p.kept.ndim - 1, reduced = p.reduced.ndim - 1;

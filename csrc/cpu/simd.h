@@ -357,6 +357,18 @@ FASTNN_INLINE int first(Vec<I> mask) {
 #endif
 }
 
+// Asks for memory that is read, or written, kAheadBytes later: for loops that stream through it and do so
+// much with each vector that the processor by itself does not look far enough ahead.
+constexpr int kAheadBytes = 8192;
+template <class T>
+FASTNN_INLINE void prefetch_ahead(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
+}
+template <class T>
+FASTNN_INLINE void prefetch_ahead_to_write(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes, 1);
+}
+
 // {0, 1, 2, ...}
 template <class T>
 FASTNN_INLINE Vec<T> iota() {
