@@ -28,12 +28,14 @@ def elementwise(
 
     def fastnn(lib: Lib) -> Timed:
         arguments = _inputs(lib, inputs, size, positive)
-        function = getattr(lib.xp, name)
+        function = getattr(lib.F if name == "gelu" else lib.xp, name)
         return lambda: function(*arguments)
 
     def torch(lib: Lib) -> Timed:
         arguments = _inputs(lib, inputs, size, positive)
         out = lib.xp.empty(size)
+        if name == "gelu":  # lives in nn.functional, without out=
+            return lambda: lib.F.gelu(*arguments)
         if name == "relu":  # has no out=; clamp_min is the same and has
             return lambda: lib.xp.clamp_min(*arguments, 0, out=out)
         function = getattr(lib.xp, name)
@@ -60,11 +62,12 @@ def gradient(name: str, size: int, numpy: Callable[..., Any]) -> Row:
 
     def tensors(lib: Lib) -> Timed:
         x, dy = lib.tensor(floats(size), requires_grad=True), lib.tensor(floats(size, seed=1))
-        y = getattr(lib.xp, name)(x)
+        y = getattr(lib.F, name)(x)
         return lambda: lib.grad(y, x, dy)
 
     def arrays(lib: Lib) -> Timed:
-        y, dy = getattr(ops, name)(floats(size)), floats(size, seed=1)
+        x, dy = floats(size), floats(size, seed=1)
+        y = x if name == "gelu" else getattr(ops, name)(x)  # what its gradient is a function of
         return lambda: numpy(dy, y)
 
     return Row(
@@ -163,9 +166,11 @@ ROWS = [
     elementwise("relu", 1, LARGE, ops.relu),
     elementwise("sigmoid", 1, LARGE, ops.sigmoid),
     elementwise("tanh", 1, LARGE, ops.tanh),
+    elementwise("gelu", 1, LARGE, ops.gelu, headline="GELU, 16M elements"),
     gradient("relu", LARGE, ops.relu_backward),
     gradient("sigmoid", LARGE, ops.sigmoid_backward),
     gradient("tanh", LARGE, ops.tanh_backward),
+    gradient("gelu", LARGE, ops.gelu_backward),
     bias(4096, 4096),
     elementwise("add", 2, SMALL, lambda a, b, out: np.add(a, b, out=out)),
     elementwise("exp", 1, SMALL, lambda a, out: np.exp(a, out=out)),

@@ -157,6 +157,12 @@ struct Sqrt {
     return math_sqrt(x);
   }
 };
+struct Erf {
+  template <class T>
+  __device__ T operator()(T x) const {
+    return math_erf(x);
+  }
+};
 template <class T>
 Status exp(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, Exp());
@@ -168,6 +174,10 @@ Status log(Context& ctx, const UnaryParams& p) {
 template <class T>
 Status sqrt(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, Sqrt());
+}
+template <class T>
+Status erf(Context& ctx, const UnaryParams& p) {
+  return map<T>(ctx, p, Erf());
 }
 
 struct Equal {

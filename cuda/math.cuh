@@ -13,6 +13,8 @@ FASTNN_MATH1(exp)
 FASTNN_MATH1(log)
 FASTNN_MATH1(sqrt)
 FASTNN_MATH1(tanh)
+FASTNN_MATH1(erf)
+FASTNN_MATH1(erfc)
 FASTNN_MATH1(rint)
 #undef FASTNN_MATH1
 __device__ inline float math_abs(float x) { return ::fabsf(x); }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fastnn as fn
@@ -499,10 +499,34 @@ LINEAR = [
     ),
 ]
 
+_erf = np.vectorize(math.erf, otypes=[float])
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
 ACTIVATIONS = [
     Case("relu", F.relu, lambda x: np.maximum(x, 0), TF.relu, unary(nonzero), exact=True, special=UNSIGNED),
     Case("sigmoid", F.sigmoid, lambda x: 1 / (1 + np.exp(-x)), torch.sigmoid, unary(normal), special=SPECIAL),
     Case("tanh", F.tanh, np.tanh, torch.tanh, unary(normal), special=SPECIAL),
+    Case("erf", fn.erf, _erf, torch.erf, unary(normal), special=SPECIAL),
+    Case(
+        "gelu",
+        F.gelu,
+        lambda x: x * 0.5 * _erfc(-x / math.sqrt(2)),
+        TF.gelu,
+        unary(normal),
+        spread=2,
+        error=8,
+        special=SPECIAL,
+    ),
+    Case(
+        "gelu by tanh",
+        lambda x: F.gelu(x, "tanh"),
+        lambda x: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
+        lambda x: TF.gelu(x, approximate="tanh"),
+        unary(normal),
+        spread=2,
+        error=8,
+        special=SPECIAL,
+    ),
 ]
 
 
@@ -780,6 +804,118 @@ _PLANES = [
     (0, 2, 4, 4),
     (9, 7, 56, 57),
 ]
+
+
+def _over(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """(x - mean) / sqrt(variance + eps) over the axes."""
+    d = x - x.mean(axes, keepdims=True)
+    return d / np.sqrt((d * d).mean(axes, keepdims=True) + 1e-5)
+
+
+def _layer_norm(
+    x: np.ndarray, w: np.ndarray | float = 1.0, b: np.ndarray | float = 0.0, dims: int = 1
+) -> np.ndarray:
+    return _over(x, tuple(range(-dims, 0))) * w + b
+
+
+def _batch_norm(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    shape = (-1,) + (1,) * (x.ndim - 2)
+    return _over(x, (0, *range(2, x.ndim))) * w.reshape(shape) + b.reshape(shape)
+
+
+def _normalized_by(
+    x: np.ndarray, mean: np.ndarray, variance: np.ndarray, w: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+    mean, variance, w, b = (v.reshape(-1, *(1,) * (x.ndim - 2)) for v in (mean, variance, w, b))
+    return (x - mean) / np.sqrt(variance + 1e-5) * w + b
+
+
+_ROWS = [(2, 5), (2, 3, 4), (1, 9), (5, 16), (7, 17), (33, 31), (3, 130), (2, 1023), (40, 3001), (301, 1031)]
+_CHANNELS = [
+    (6, 2),
+    (3, 2, 3),
+    (2, 3, 2, 2),
+    (5, 17),
+    (33, 35),
+    (70, 9),
+    (2, 3, 130),
+    (9, 3, 4, 4),
+    (3, 5, 7, 9),
+    (2, 1, 31, 33),
+    (131, 301),
+    (5, 40, 57, 58),
+]
+
+
+def _norm(name: str, call: Any, numpy: Any, torch: Any, inputs: list[tuple[Arg, ...]]) -> Case:
+    return Case(name, call, numpy, torch, inputs, error=16, spread=8)
+
+
+NORMS = [
+    _norm(
+        "layer_norm",
+        lambda x, w, b: F.layer_norm(x, w.shape, w, b),
+        _layer_norm,
+        lambda x, w, b: TF.layer_norm(x, w.shape, w, b),
+        [(normal(*s), normal(s[-1]), normal(s[-1])) for s in _ROWS],
+    ),
+    _norm(
+        "layer_norm over two dimensions",
+        lambda x, w: F.layer_norm(x, w.shape, w),
+        lambda x, w: _layer_norm(x, w, dims=2),
+        lambda x, w: TF.layer_norm(x, w.shape, w),
+        [(normal(*s), normal(*s[-2:])) for s in [(2, 3, 4), (5, 2, 3, 3), (3, 17, 5), (31, 57, 58)]],
+    ),
+    _norm(
+        "layer_norm plain",
+        lambda x: F.layer_norm(x, x.shape[-1]),
+        _layer_norm,
+        lambda x: TF.layer_norm(x, x.shape[-1:]),
+        [(normal(*s),) for s in _ROWS],
+    ),
+    _norm(
+        "batch_norm",
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+        _batch_norm,
+        lambda x, w, b: TF.batch_norm(x, None, None, w, b, True),
+        [(normal(*s), normal(s[1]), normal(s[1])) for s in _CHANNELS],
+    ),
+    _norm(
+        "batch_norm with relu",
+        lambda x, w, b: fn._C.batch_norm(x, None, None, w, b, True, activation="relu"),
+        lambda x, w, b: np.maximum(_batch_norm(x, w, b), 0),
+        lambda x, w, b: TF.relu(TF.batch_norm(x, None, None, w, b, True)),
+        [(normal(*s), nonzero(s[1]), normal(s[1])) for s in _CHANNELS],
+    ),
+    _norm(
+        "batch_norm plain",
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: _over(x, (0, *range(2, x.ndim))),
+        lambda x: TF.batch_norm(x, None, None, training=True),
+        [(normal(*s),) for s in _CHANNELS],
+    ),
+    *[
+        _norm(
+            f"batch_norm of running statistics{' with relu' * relu}",
+            lambda x, m, v, w, b, a=("relu" if relu else "none"): fn._C.batch_norm(
+                x, m, v, w, b, activation=a
+            ),
+            (lambda *a: np.maximum(_normalized_by(*a), 0)) if relu else _normalized_by,
+            (lambda *a: TF.relu(TF.batch_norm(*a))) if relu else TF.batch_norm,
+            [
+                (
+                    normal(*s),
+                    *(replace(kind(s[1]), differentiable=False) for kind in (normal, positive)),
+                    nonzero(s[1]),
+                    normal(s[1]),
+                )
+                for s in _CHANNELS
+            ],
+        )
+        for relu in (False, True)
+    ],
+]
+
 POOLS = [
     case
     for kernel, stride, padding in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)]
@@ -991,6 +1127,7 @@ CASES = [
     *CONVOLUTION,
     *REDUCTIONS,
     *SOFTMAX,
+    *NORMS,
     *POOLS,
     *INDEXING,
     *MORE,

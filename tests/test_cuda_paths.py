@@ -79,6 +79,17 @@ def conv(n: int, c: int, k: int, size: int, kernel: int, **options: Any) -> Make
     )
 
 
+def layer_norm(x: fn.Tensor, w: fn.Tensor, b: fn.Tensor) -> fn.Tensor:
+    return F.layer_norm(x, w.shape, w, b)
+
+
+def batch_norm(x: fn.Tensor, w: fn.Tensor, b: fn.Tensor) -> fn.Tensor:
+    """With its running statistics and a ReLU."""
+    mean, variance = fn.zeros_like(w.detach()), fn.ones_like(w.detach())
+    y = fn._C.batch_norm(x, mean, variance, w, b, True, activation="relu")
+    return y + (mean + variance).reshape(-1, *[1] * (x.ndim - 2))
+
+
 PATHS: dict[str, Make] = {
     # reductions: rows by a block, columns, the whole in two passes
     "sum of long rows": values(lambda x: x.sum(1), floats(3, 20001)),
@@ -94,6 +105,14 @@ PATHS: dict[str, Make] = {
     "log_softmax of rows in chunks": gradients(lambda x: x.log_softmax(1), floats(1, 40003)),
     "softmax of columns": gradients(lambda x: x.softmax(1), floats(2, 701, 33)),
     "cross_entropy of many classes": gradients(F.cross_entropy, floats(3, 40003), integers(40003, 3)),
+    # normalisation: rows in registers and beyond, blocks of rows; channels in chunks, of runs and of columns
+    "layer_norm of long rows": gradients(layer_norm, floats(2, 8001), floats(8001), floats(8001, seed=1)),
+    "layer_norm of longer rows": gradients(layer_norm, floats(2, 8196), floats(8196), floats(8196, seed=1)),
+    "layer_norm of many rows": gradients(layer_norm, floats(70, 600), floats(600), floats(600, seed=1)),
+    "batch_norm of cut runs": gradients(batch_norm, floats(2, 3, 71, 60), floats(3), floats(3, seed=1)),
+    "batch_norm of odd cut runs": gradients(batch_norm, floats(1, 2, 4099), floats(2), floats(2, seed=1)),
+    "batch_norm of many runs": gradients(batch_norm, floats(150, 2, 8, 8), floats(2), floats(2, seed=1)),
+    "batch_norm of many rows": gradients(batch_norm, floats(150, 33), floats(33), floats(33, seed=1)),
     # indexing: sorted places, long scans
     "gradient of a gather, sorted": gradients(lambda x, i: x[i], floats(50, 3), integers(50, 6007)),
     "gradient of a gather, slices": gradients(lambda x, i: x[i], floats(9, 130), integers(9, 700)),

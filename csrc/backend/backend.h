@@ -5,7 +5,7 @@
 
 namespace fastnn {
 
-constexpr int kBackendVersion = 3;  // of this header, the parameters and the registry's layout
+constexpr int kBackendVersion = 4;  // of this header, the parameters and the registry's layout
 constexpr int kMaxDevices = 8;
 constexpr int kHost = -1;        // in place of a device's index: the host's memory
 constexpr int kMaxStreams = 32;  // per device; stream 0 is the default one

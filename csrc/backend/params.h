@@ -144,6 +144,43 @@ struct CrossEntropyParams {  // rows x classes, row-major
   void* dlogits;      // backward: written whole
 };
 
+// ---- normalisation
+// y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(variance + eps). All dense, row-major; weight and bias
+// may be null (1 and 0). Backward: gradients that are not wanted are null.
+struct LayerNormParams {  // of each of `rows` rows of `size` elements; weight and bias have `size`
+  int64_t rows, size;
+  const void* x;
+  const void* weight;
+  const void* bias;
+  double eps;
+  void* mean;  // rows; forward: written; backward: read
+  void* rstd;
+  void* y;         // forward
+  const void* dy;  // backward
+  void* dx;
+  void* dweight;
+  void* dbias;
+};
+struct BatchNormParams {  // of each of `c` channels of x (n c inner); everything per channel has `c` elements
+  int64_t n, c, inner;
+  const void* x;
+  const void* weight;
+  const void* bias;
+  double eps;
+  bool training;          // mean and variance are the batch's, else the running ones
+  Activation activation;  // forward: of y; backward: dy passes where y is positive
+  void* running_mean;     // forward; training: r += momentum (new - r), or null
+  void* running_var;
+  double momentum;
+  void* mean;  // forward: written; backward: read
+  void* rstd;
+  void* y;         // forward
+  const void* dy;  // backward
+  void* dx;
+  void* dweight;
+  void* dbias;
+};
+
 // ---- random numbers
 // ------------------------------------------------------------------------------------------------- Philox
 // 4x32-10 keyed by (seed, op): element i always gets the same draw, whatever the number of threads.

@@ -39,6 +39,8 @@ inline double cost(const ConvParams& p) {
 inline double cost(const PoolParams& p) { return static_cast<double>(p.planes * p.h * p.w); }
 inline double cost(const SoftmaxParams& p) { return static_cast<double>(p.outer * p.size * p.inner); }
 inline double cost(const CrossEntropyParams& p) { return static_cast<double>(p.rows * p.classes); }
+inline double cost(const LayerNormParams& p) { return static_cast<double>(p.rows * p.size); }
+inline double cost(const BatchNormParams& p) { return static_cast<double>(p.n * p.c * p.inner); }
 inline double cost(const IndexParams& p) { return static_cast<double>(p.count * p.inner); }
 inline double cost(const IndexRangeParams& p) { return static_cast<double>(p.count); }
 inline double cost(const SgdParams& p) { return 1000.0 * static_cast<double>(p.count); }

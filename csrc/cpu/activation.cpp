@@ -1,8 +1,8 @@
-// Activations. The backward kernels take the forward's output as `saved`: it is all they need, and the input
-// can be freed.
+// Activations. The backward kernels of most take the forward's output as `saved`: it is all they need, and
+// the input can be freed.
 #include "../backend/kernel_table.h"
 #include "loops.h"
-#include "math.h"
+#include "math_normal.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -32,6 +32,24 @@ Status tanh(Context& ctx, const UnaryParams& p) {
 template <class T>
 Status tanh_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, [](Vec<T> dy, Vec<T> y) { return dy * (T(1) - y * y); });
+}
+
+// Here `saved` is x: the derivative is no function of y.
+template <class T>
+Status gelu(Context& ctx, const UnaryParams& p) {
+  return map<T>(ctx, p, [](Vec<T> x) { return gelu(x); }, kCostly<T>);
+}
+template <class T>
+Status gelu_backward(Context& ctx, const UnaryGradParams& p) {
+  return map<T>(ctx, p, [](Vec<T> dy, Vec<T> x) { return dy * gelu_derivative(x); }, kCostly<T>);
+}
+template <class T>
+Status gelu_tanh(Context& ctx, const UnaryParams& p) {
+  return map<T>(ctx, p, [](Vec<T> x) { return gelu_tanh(x); }, kCostly<T>);
+}
+template <class T>
+Status gelu_tanh_backward(Context& ctx, const UnaryGradParams& p) {
+  return map<T>(ctx, p, [](Vec<T> dy, Vec<T> x) { return dy * gelu_tanh_derivative(x); }, kCostly<T>);
 }
 
 FASTNN_EXPORT(ACTIVATION)

@@ -2,7 +2,7 @@
 // write bools.
 #include "../backend/kernel_table.h"
 #include "loops.h"
-#include "math.h"
+#include "math_normal.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -91,6 +91,10 @@ Status log(Context& ctx, const UnaryParams& p) {
 template <class T>
 Status sqrt(Context& ctx, const UnaryParams& p) {
   return map<T>(ctx, p, [](auto x) { return sqrt(x); }, kCostly<T>);
+}
+template <class T>
+Status erf(Context& ctx, const UnaryParams& p) {
+  return map<T>(ctx, p, [](auto x) { return erf(x); }, kCostly<T>);
 }
 
 // A bool is compared as the byte 0 or 1.

@@ -255,6 +255,16 @@ Tensor sqrt(const Tensor& x) {
            [y = save_output(y)](Backward& g) { g.set(0, div(g.dy(), mul(g.get(y), scalar(2.0)))); });
   return y;
 }
+Tensor erf(const Tensor& x) {
+  check_floating("erf", "input", x);
+  Tensor y = run_unary<&KernelTable::erf>("erf", x);
+  if (wants_grad(x))
+    record("erf", y, {x}, [x = save(x)](Backward& g) {
+      const Tensor x_ = g.get(x), slope = mul(exp(neg(mul(x_, x_))), scalar(1.1283791670955126));
+      g.set(0, mul(g.dy(), slope));
+    });
+  return y;
+}
 
 // ---- comparisons, logic, choice
 // ---------------------------------------------------------------------------------------

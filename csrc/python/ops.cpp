@@ -8,6 +8,7 @@
 #include "ops/elementwise.h"
 #include "ops/index.h"
 #include "ops/matmul.h"
+#include "ops/norm.h"
 #include "ops/optim.h"
 #include "ops/pool.h"
 #include "ops/random.h"
@@ -108,6 +109,7 @@ void define_ops(py::module_& m) {
   both(m, "exp", exp, "e to the power of x.");
   both(m, "log", log, "Natural logarithm of x.");
   both(m, "sqrt", sqrt, "Square root of x.");
+  both(m, "erf", erf, "Error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.");
   both(m, "eq", eq, "a == b, as bool.");
   both(m, "ne", ne, "a != b, as bool.");
   both(m, "lt", lt, "a < b, as bool.");
@@ -123,6 +125,40 @@ void define_ops(py::module_& m) {
   both(m, "relu", relu, "The larger of x and 0.");
   both(m, "sigmoid", sigmoid, "1 / (1 + e^-x)");
   both(m, "tanh", tanh, "Hyperbolic tangent of x.");
+  m.def(
+      "gelu",
+      [](const Tensor& x, const std::string& approximate) {
+        check_value(approximate == "none" || approximate == "tanh",
+                    "gelu: approximate must be 'none' or 'tanh', got '", approximate, "'");
+        return gelu(x, approximate == "tanh");
+      },
+      arg("x"), arg("approximate") = "none",
+      "x P(X <= x) of a standard normal variable X; approximate 'none' or 'tanh'.");
+
+  // ---- normalisation
+  m.def(
+      "layer_norm",
+      [](const Tensor& x, const Dims& shape, const std::optional<Tensor>& weight,
+         const std::optional<Tensor>& bias, double eps) {
+        return layer_norm(x, shape, weight.value_or(Tensor()), bias.value_or(Tensor()), eps);
+      },
+      arg("x"), arg("normalized_shape"), arg("weight") = none, arg("bias") = none, arg("eps") = 1e-5,
+      "(x - mean) / sqrt(variance + eps) weight + bias, over the last dimensions, of shape "
+      "normalized_shape.");
+  m.def(
+      "batch_norm",
+      [](const Tensor& x, const std::optional<Tensor>& running_mean, const std::optional<Tensor>& running_var,
+         const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, bool training,
+         double momentum, double eps, const std::string& activation) {
+        return batch_norm(x, weight.value_or(Tensor()), bias.value_or(Tensor()),
+                          {running_mean.value_or(Tensor()), running_var.value_or(Tensor()), training,
+                           momentum, eps, activation_of("batch_norm", activation)});
+      },
+      arg("x"), arg("running_mean") = none, arg("running_var") = none, arg("weight") = none,
+      arg("bias") = none, arg("training") = false, arg("momentum") = 0.1, arg("eps") = 1e-5,
+      arg("activation") = "none",
+      "(x - mean) / sqrt(variance + eps) weight + bias, per channel of x (N, C, ...); activation 'none' or "
+      "'relu'.");
 
   // ---- matrix products
   both(m, "matmul", matmul, "Matrix product; batches broadcast, vectors as in NumPy.");

@@ -176,6 +176,9 @@ class Tensor:
     def eq(self, arg0: Operand) -> Tensor:
         """a == b, as bool."""
         ...
+    def erf(self) -> Tensor:
+        """Error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+        ...
     def exp(self) -> Tensor:
         """e to the power of x."""
         ...
@@ -496,6 +499,9 @@ def argmin(x: Operand, dim: builtins.int | collections.abc.Sequence[builtins.int
 def avg_pool2d(x: Operand, kernel_size: builtins.int | collections.abc.Sequence[builtins.int], stride: builtins.int | collections.abc.Sequence[builtins.int] | None = None, padding: builtins.int | collections.abc.Sequence[builtins.int] = 0, count_include_pad: builtins.bool = True, ceil_mode: builtins.bool = False) -> Tensor:
     """The mean of each window of images (N, C, H, W)."""
     ...
+def batch_norm(x: Operand, running_mean: Operand | None = None, running_var: Operand | None = None, weight: Operand | None = None, bias: Operand | None = None, training: builtins.bool = False, momentum: builtins.float = 0.1, eps: builtins.float = 1e-05, activation: builtins.str = 'none') -> Tensor:
+    """(x - mean) / sqrt(variance + eps) weight + bias, per channel of x (N, C, ...); activation 'none' or 'relu'."""
+    ...
 def cat(tensors: collections.abc.Sequence[Tensor], dim: builtins.int = 0) -> Tensor:
     """Tensors joined along a dimension."""
     ...
@@ -523,6 +529,9 @@ def empty_like(x: Operand) -> Tensor:
 def eq(arg0: Operand, arg1: Operand) -> Tensor:
     """a == b, as bool."""
     ...
+def erf(arg0: Operand) -> Tensor:
+    """Error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    ...
 def exp(arg0: Operand) -> Tensor:
     """e to the power of x."""
     ...
@@ -541,6 +550,9 @@ def gather(x: Operand, dim: builtins.int, index: Operand) -> Tensor:
 def ge(arg0: Operand, arg1: Operand) -> Tensor:
     """a >= b, as bool."""
     ...
+def gelu(x: Operand, approximate: builtins.str = 'none') -> Tensor:
+    """x P(X <= x) of a standard normal variable X; approximate 'none' or 'tanh'."""
+    ...
 def get_num_threads() -> builtins.int:
     """How many threads kernels may use."""
     ...
@@ -552,6 +564,9 @@ def gt(arg0: Operand, arg1: Operand) -> Tensor:
     ...
 def is_grad_enabled() -> builtins.bool:
     """Whether ops are recorded on this thread."""
+    ...
+def layer_norm(x: Operand, normalized_shape: builtins.int | collections.abc.Sequence[builtins.int], weight: Operand | None = None, bias: Operand | None = None, eps: builtins.float = 1e-05) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) weight + bias, over the last dimensions, of shape normalized_shape."""
     ...
 def le(arg0: Operand, arg1: Operand) -> Tensor:
     """a <= b, as bool."""

@@ -6,7 +6,7 @@ from fastnn import _C, Tensor
 
 from .module import Module
 
-__all__ = ["LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ = ["GELU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 
 
 class ReLU(Module):
@@ -40,6 +40,32 @@ class Tanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return _C.tanh(x)
+
+
+class GELU(Module):
+    """x P(X <= x) of a standard normal variable X: a smooth ReLU that lets a little of negative x through.
+
+    ``approximate="tanh"`` takes (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 for P.
+    Source: Hendrycks and Gimpel 2016.
+
+    Example:
+        >>> import fastnn as fn
+        >>> from fastnn import nn
+        >>> nn.GELU()(fn.tensor([-1.0, 0.0, 1.0])).numpy().round(4).tolist()
+        [-0.15870000422000885, 0.0, 0.8413000106811523]
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _C.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
 
 
 class Softmax(Module):

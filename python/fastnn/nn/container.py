@@ -10,6 +10,7 @@ from .conv import Conv2d
 from .linear import Linear
 from .locate import locate
 from .module import Module, structure_version
+from .norm import BatchNorm1d, BatchNorm2d
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
@@ -74,11 +75,15 @@ class _Numbered(Module):
         return self
 
 
+# Layers that have a forward_relu.
+_WITH_RELU = (Linear, Conv2d, BatchNorm1d, BatchNorm2d)
+
+
 class Sequential(_Numbered):
     """Modules that run one after another: ``Sequential(a, b)(x)`` is ``b(a(x))``. A dict gives them names.
 
-    A Linear or Conv2d followed by a ReLU runs as one call, with the same results; where either has hooks,
-    they run one by one.
+    A Linear, Conv2d or BatchNorm followed by a ReLU runs as one call, with the same results; where either has
+    hooks, they run one by one.
 
     Errors: TypeError if something is no module.
 
@@ -123,7 +128,7 @@ class Sequential(_Numbered):
         return x
 
     def _plan(self) -> None:
-        """What to call: the forward of each module, one call for a Linear or Conv2d and the ReLU behind it.
+        """What to call: the forward of each module, one call for a layer of _WITH_RELU and the ReLU behind it.
 
         A module's own call adds nothing but hooks and the place of an error, which ``forward`` tells itself:
         nets of a few units would spend as long there as in their kernels.
@@ -137,7 +142,7 @@ class Sequential(_Numbered):
                 fused = False
             elif not _plain(module):
                 steps.append(module)
-            elif type(module) in (Linear, Conv2d) and type(after) is ReLU and _plain(after):
+            elif type(module) in _WITH_RELU and type(after) is ReLU and _plain(after):
                 steps.append(module.forward_relu)  # type: ignore[attr-defined]
                 fused = True
             else:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastnn import _C, Tensor
 
 from .sizes import Size2d
 
 __all__ = [
     "avg_pool2d",
+    "batch_norm",
     "conv2d",
     "cross_entropy",
     "dropout",
+    "gelu",
+    "layer_norm",
     "linear",
     "log_softmax",
     "max_pool2d",
@@ -90,6 +95,49 @@ def sigmoid(input: Tensor) -> Tensor:
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
     return _C.tanh(input)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input P(X <= input) of a standard normal variable X; see ``nn.GELU``."""
+    return _C.gelu(input, approximate)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalizes over the last dimensions, whose sizes are ``normalized_shape``; see ``nn.LayerNorm``.
+
+    Example:
+        >>> import fastnn as fn, fastnn.nn.functional as F
+        >>> F.layer_norm(fn.tensor([[1.0, 1.0, 3.0, 3.0]]), (4,)).numpy().round(3).tolist()
+        [[-1.0, -1.0, 1.0, 1.0]]
+    """
+    return _C.layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalizes each channel of (N, C, ...): by the batch's statistics if ``training``, else by the running ones.
+
+    In training the running statistics, where given, move towards the batch's by ``momentum``, in place; see
+    ``nn.BatchNorm2d``.
+
+    Errors: ValueError for shapes that do not fit, with one value per channel in training, and without running
+    statistics otherwise.
+    """
+    return _C.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, "none")
 
 
 def softmax(input: Tensor, dim: int = -1) -> Tensor:

@@ -262,13 +262,13 @@ class Module(Describable):
     # ---- modes
 
     def train(self: _Self, mode: bool = True) -> _Self:
-        """Training mode for this module and all below: dropout drops."""
+        """Training mode for this module and all below: dropout drops, batch norm uses the batch."""
         for module in self.modules():
             module.__dict__["training"] = bool(mode)
         return self
 
     def eval(self: _Self) -> _Self:
-        """Evaluation mode: dropout passes its input on."""
+        """Evaluation mode: dropout passes its input on, batch norm uses what it saw in training."""
         return self.train(False)
 
     def requires_grad_(self: _Self, requires_grad: bool = True) -> _Self:
