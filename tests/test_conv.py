@@ -23,6 +23,8 @@ SHAPES = [
     (3, 5, 8, 8, 9, 1, 1, {"stride": 2}),  # pixels that nothing reaches
     (4, 8, 6, 6, 12, 3, 3, {"padding": 1, "groups": 4}),
     (2, 9, 10, 10, 9, 3, 3, {"padding": 1, "groups": 9}),  # depthwise
+    (2, 4, 11, 21, 4, 5, 5, {"padding": 2, "groups": 4}),
+    (2, 3, 9, 20, 3, 3, 3, {"dilation": 2, "groups": 3}),  # ... with lines two apart
     (2, 3, 9, 39, 3, 3, 2, {"stride": 2, "padding": 1, "groups": 3}),  # ... with columns two apart
     (2, 3, 9, 39, 3, 2, 3, {"stride": 3, "dilation": 2, "groups": 3}),
     (17, 3, 4, 5, 6, 4, 5, {}),  # filters as large as the image

@@ -44,8 +44,74 @@ void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T b
   }
 }
 
+// The same for square filters of R x R that step by one: every line of the image is loaded once per tap
+// column and added to the R output rows that it meets, which are kept in registers. `ahead` is where the next
+// plane begins.
+template <class T, int R>
+void square_columns(const ConvProduct<T>& p, const T* source, const T* w, T bias, int64_t j, int lanes,
+                    const T* ahead, T* out) {
+  using V = Vec<T>;
+  constexpr int64_t kLine = 64 / sizeof(T);
+  const PixelGrid<T>& g = p.grid;
+  const int64_t start = j + g.col0, base = g.row_step > 0 ? g.row0 : g.row0 - (R - 1);
+  T factor[R][R];  // by distance from `base`
+  StridedPart<T, 1> part[R];
+  for (int s = 0; s < R; ++s) {
+    const int64_t col = start + s * g.col_step;
+    part[s] = {-col, min_of(g.width - col, lanes), 1};
+    for (int r = 0; r < R; ++r) factor[g.row_step > 0 ? r : R - 1 - r][s] = w[r * p.w_row + s * p.w_col];
+  }
+  V sum[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sum[r] = V(bias);
+  for (int64_t i = 1 - R; i < g.rows; ++i) {  // the row that ends with this line
+    const int64_t line = i + R - 1 + base;
+    __builtin_prefetch(ahead);
+    ahead += kLine;
+#pragma GCC unroll 8
+    for (int r = R - 1; r > 0; --r) sum[r] = sum[r - 1];
+    sum[0] = V(bias);
+    if (line >= 0 && line < g.height) {
+      const T* from = source + line * g.width + start;
+      V x[R];
+#pragma GCC unroll 8
+      for (int s = 0; s < R; ++s) x[s] = part[s].load(from + s * g.col_step), keep(x[s]);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        V product = x[0] * V(factor[r][0]);
+#pragma GCC unroll 8
+        for (int s = 1; s < R; ++s) product = fma(x[s], V(factor[r][s]), product);
+        sum[r] = sum[r] + product;
+      }
+    }
+    if (i < 0) continue;
+    const V y = p.relu ? max(V(T(0)), sum[R - 1]) : sum[R - 1];
+    T* to = out + i * p.out_row + j;
+    lanes == V::N ? y.store(to) : y.store_n(to, lanes);
+  }
+}
+
+// Whether every step is one, for square_columns.
+template <class T>
+bool steps_by_one(const ConvProduct<T>& p) {
+  const PixelGrid<T>& g = p.grid;
+  const auto one = [](int64_t step) { return step == 1 || step == -1; };
+  return g.stride_h == 1 && g.stride_w == 1 && one(g.row_step) && one(g.col_step) && p.out_col == 1;
+}
+
+template <class T, int R>
+void square_plane(const ConvProduct<T>& p, const T* source, const T* w, T bias, T* out) {
+  const PixelGrid<T>& g = p.grid;
+  const T* ahead = source + g.height * g.width;
+  for (int64_t j = 0; j < g.cols; j += Vec<T>::N) {
+    square_columns<T, R>(p, source, w, bias, j, static_cast<int>(min_of(Vec<T>::N, g.cols - j)), ahead, out);
+    ahead += (g.rows + R - 1) * static_cast<int64_t>(64 / sizeof(T));
+  }
+}
+
 template <class T>
 Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
+  const bool square = steps_by_one(p) && p.grid.taps_h == p.grid.taps_w;
   const PixelGrid<T>& g = p.grid;
   const double nanoseconds =
       static_cast<double>(g.pixels() * p.groups) * static_cast<double>(g.depth() + 1) / kVectorBytes;
@@ -55,6 +121,8 @@ Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
     const T* w = p.w + group * p.w_group;
     const T bias = p.bias ? p.bias[group] : T(0);
     T* out = p.out + n * p.out_image + group * p.out_group;
+    if (square && g.taps_h == 3) return square_plane<T, 3>(p, source, w, bias, out);
+    if (square && g.taps_h == 5) return square_plane<T, 5>(p, source, w, bias, out);
     for (int64_t j = 0; j < g.cols; j += Vec<T>::N) {
       const int lanes = static_cast<int>(min_of(Vec<T>::N, g.cols - j));
       if (g.stride_w == 1)
@@ -97,10 +165,58 @@ void depthwise_plane_grad(const ConvShape& s, const T* x, const T* dy, Vec<T>* s
   }
 }
 
+// The same for filters of R x R that step by one: a line of x is loaded once per tap column and meets R rows
+// of dy, which stay in registers, as do the sums. `image` is the distance to the next image's planes.
+template <class T, int R>
+void square_plane_grad(const ConvShape& s, const T* x, const T* dy, int64_t x_image, int64_t dy_image,
+                       Vec<T>* sum) {
+  using V = Vec<T>;
+  constexpr int64_t kLine = 64 / sizeof(T);
+  V acc[R][R], d[R];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < R; ++j) acc[i][j] = sum[i * R + j];
+  const T *x_ahead = x + x_image, *dy_ahead = dy + dy_image;
+  for (int64_t q = 0; q < s.q; q += V::N) {
+    const int lanes = static_cast<int>(min_of(V::N, s.q - q));
+    const int64_t start = q - s.pad_w;
+    StridedPart<T, 1> part[R];
+#pragma GCC unroll 8
+    for (int t = 0; t < R; ++t) part[t] = {-start - t, min_of(s.w - start - t, lanes), 1};
+    for (int64_t p = 0; p < s.p + R - 1; ++p) {  // line p - pad_h meets rows p, p - 1, .., p - R + 1 of dy
+      __builtin_prefetch(x_ahead);
+      __builtin_prefetch(dy_ahead);
+      x_ahead += kLine, dy_ahead += kLine;
+#pragma GCC unroll 8
+      for (int r = R - 1; r > 0; --r) d[r] = d[r - 1];
+      if (p < s.p) d[0] = lanes == V::N ? V::load(dy + p * s.q + q) : V::load_n(dy + p * s.q + q, lanes);
+      const int64_t line = p - s.pad_h;
+      if (line < 0 || line >= s.h) continue;
+      const T* from = x + line * s.w + start;
+      const bool all = p >= R - 1 && p < s.p;  // else rows of dy that do not exist are left out
+#pragma GCC unroll 8
+      for (int t = 0; t < R; ++t) {
+        V v = part[t].load(from + t);
+        keep(v);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+          if (all || (p - r >= 0 && p - r < s.p)) acc[r][t] = fma(d[r], v, acc[r][t]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < R; ++j) sum[i * R + j] = acc[i][j];
+}
+
 template <class T>
 Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.y);
   T* dw = static_cast<T*>(params.out);
+  const bool square =
+      s.r == s.s && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
   const double nanoseconds =
       static_cast<double>(s.n * s.k * s.p * s.q) * static_cast<double>(s.r * s.s) / kVectorBytes;
   return parallel_for(ctx, s.groups, nanoseconds, [&](int64_t group, int) {
@@ -109,7 +225,11 @@ Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvS
     for (int64_t n = 0; n < s.n; ++n) {
       const T* plane = x + (n * s.c + group) * s.h * s.w;
       const T* dplane = dy + (n * s.k + group) * s.p * s.q;
-      if (s.stride_w == 1)
+      if (square && s.r == 3)
+        square_plane_grad<T, 3>(s, plane, dplane, s.c * s.h * s.w, s.k * s.p * s.q, sum);
+      else if (square && s.r == 5)
+        square_plane_grad<T, 5>(s, plane, dplane, s.c * s.h * s.w, s.k * s.p * s.q, sum);
+      else if (s.stride_w == 1)
         depthwise_plane_grad<T, 1>(s, plane, dplane, sum);
       else if (s.stride_w == 2)
         depthwise_plane_grad<T, 2>(s, plane, dplane, sum);
