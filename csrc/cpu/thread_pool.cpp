@@ -34,6 +34,7 @@ class ThreadPool {
     }
     const int threads = static_cast<int>(std::min<int64_t>(ctx.threads, tasks));
     grow(threads - 1);
+    caller_core_ = sched_getcpu();
     body_ = body, arg_ = arg, tasks_ = tasks, wanted_ = threads;
     next_.store(0, std::memory_order_relaxed);
     state_.store(((state_.load() >> kEpochShift) + 1) << kEpochShift | kOpen, std::memory_order_seq_cst);
@@ -78,9 +79,21 @@ class ThreadPool {
       uint64_t state = wait_for_job(seen);
       seen = state >> kEpochShift;
       if (!enter(state)) continue;
+      if (sched_getcpu() == caller_core_) leave_core(caller_core_);
       if (id < wanted_) work(id);
       state_.fetch_sub(1, std::memory_order_release);
     }
+  }
+
+  // Linux was seen to leave a worker on the caller's core for tens of milliseconds, taking turns with it,
+  // while another core idled. Forbidding that core for a moment moves the thread at once.
+  static void leave_core(int core) {
+    cpu_set_t all, others;
+    if (sched_getaffinity(0, sizeof(all), &all) != 0) return;
+    others = all;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    if (sched_setaffinity(0, sizeof(others), &others) == 0) sched_setaffinity(0, sizeof(all), &all);
   }
 
   bool enter(uint64_t& state) {
@@ -112,7 +125,7 @@ class ThreadPool {
   Context::Body body_ = nullptr;
   void* arg_ = nullptr;
   int64_t tasks_ = 0;
-  int wanted_ = 0, count_ = 0;
+  int wanted_ = 0, count_ = 0, caller_core_ = -1;
 
   std::mutex sleep_;
   std::condition_variable wake_;
