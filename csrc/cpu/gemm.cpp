@@ -85,36 +85,22 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
 }
 
 template <class T>
-void vector_columns(const Product<T>& g, int64_t j0, int64_t j1) {
-  using V = Vec<T>;
-  constexpr int64_t kChunk = 4096 / sizeof(T);  // stays in L1 while k rows of B pass by
-  alignas(64) T y[kChunk];
-  const V row_bias(g.row_bias ? *g.row_bias : T(0));
-  for (int64_t first = j0; first < j1; first += kChunk) {
-    const int64_t n = min_of(kChunk, j1 - first);
-    for (int64_t j = 0; j < n; j += V::N) V(T(0)).store(y + j);
-    add_rows(g.k, n, g.a, g.cs_a, g.b + first, g.rs_b, y);
-    for (int64_t j = 0; j < n; j += V::N) {
-      const int lanes = static_cast<int>(min_of(V::N, n - j));
-      V x = V::load(y + j);
-      if (g.column_bias) x = x + V::load_n(g.column_bias + first + j, lanes);
-      if (g.row_bias) x = x + row_bias;
-      if (g.relu) x = max(V(T(0)), x);
-      x.store_n(g.c + first + j, lanes);
-    }
-  }
+void vector_part(const Product<T>& g, Path path, int64_t j0, int64_t j1) {
+  if (path == Path::stream) stream_rows(g, j0, j1);
+  if (path == Path::lanes) add_in_lanes(g, j0, j1);
+  if (path == Path::dots) dot_columns(g, j0, j1);
 }
 
-// One row of C: tasks share its columns.
+// One row of C: tasks share its elements. Rows are cut by the page: the hardware prefetches within pages.
 template <class T>
-Status run_vector(Context& ctx, const Product<T>& g) {
-  const int64_t unit = 4096 / sizeof(T);  // a page of each row: the hardware prefetches within pages
+Status run_vector(Context& ctx, const Product<T>& g, Path path) {
+  const int64_t unit = path == Path::dots ? Vec<T>::N : 4096 / sizeof(T);
   const int64_t units = divide_up(g.n, unit), elements = g.n * g.k;
   const int64_t tasks = elements < 65536 ? 1 : min_of(units, elements / 32768);
   const double nanoseconds =
       static_cast<double>(elements) * sizeof(T) / 16;  // memory's, not the multiply-adds'
   return parallel_for(ctx, tasks, nanoseconds, [&](int64_t task, int) {
-    vector_columns(g, part(units, tasks, task) * unit, min_of(g.n, part(units, tasks, task + 1) * unit));
+    vector_part(g, path, part(units, tasks, task) * unit, min_of(g.n, part(units, tasks, task + 1) * unit));
   });
 }
 
@@ -127,15 +113,11 @@ void store_dot(const Product<T>& g) {
 
 template <class T>
 Status run_product(Context& ctx, const Product<T>& g) {
-  switch (choose_path(g)) {
-    case Path::vector:
-      return run_vector(ctx, g);
-    case Path::dot:
-      store_dot(g);
-      return Status::ok;
-    default:
-      return run_blocked(ctx, g);
-  }
+  const Path path = choose_path(g);
+  if (path == Path::blocked) return run_blocked(ctx, g);
+  if (path != Path::dot) return run_vector(ctx, g, path);
+  store_dot(g);
+  return Status::ok;
 }
 
 // Many small products: each by one thread, several to a task.
@@ -155,10 +137,10 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   return parallel_for(ctx, tasks, fmas * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
     for (int64_t i = part(batch, tasks, task); i < part(batch, tasks, task + 1); ++i) {
       const Product<T> one = g.nth(i);
-      if (path == Path::vector)
-        vector_columns(one, 0, one.n);
-      else if (path == Path::dot)
+      if (path == Path::dot)
         store_dot(one);
+      else if (path != Path::blocked)
+        vector_part(one, path, 0, one.n);
       else
         for (int64_t t = 0; t < plan.tasks(); ++t) compute_task(one, plan, work + worker * share, work, t);
     }

@@ -42,14 +42,21 @@ Product<T> transposed(const Product<T>& g) {
 
 enum class Path {
   blocked,  // tiles, see compute_task
-  vector,   // one row of C, and rows of B along memory: streamed once
+  stream,   // one row of C, from a large B with rows along memory
+  lanes,    // one row of C, from a B that fits a cache, with rows along memory
+  dots,     // the same, for any other B
   dot,      // one element of C
 };
 
+// Of B: 4 MB of floats. Up to 1 MB at least L2 feeds the lanes' array too; beyond, 4096^2 takes half as long
+// again.
+constexpr int64_t kLaneElements = 1 << 20;
 template <class T>
 Path choose_path(const Product<T>& g) {
-  if (g.m == 1 && g.n == 1) return Path::dot;
-  return g.m == 1 && g.cs_b == 1 && g.n >= 4 * Vec<T>::N ? Path::vector : Path::blocked;
+  if (g.m > 1) return Path::blocked;
+  if (g.n == 1) return Path::dot;
+  if (g.k * g.n > kLaneElements) return g.cs_b == 1 ? Path::stream : Path::blocked;
+  return g.cs_b == 1 ? Path::lanes : Path::dots;
 }
 
 constexpr int64_t part(int64_t total, int64_t parts, int64_t i) { return total * i / parts; }
@@ -92,7 +99,7 @@ Plan<T> make_plan(const Product<T>& g) {
   plan.pack_a =
       B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
   plan.kc =
-      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as the vector path, which does not cut k
+      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as stream_rows, which does not cut k
   plan.splits = 1;
   plan.tasks_m = divide_up(g.m, B::MC);
   plan.tasks_n = 1;

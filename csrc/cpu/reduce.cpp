@@ -63,7 +63,7 @@ struct SumTile {
       const T *row = x + offset[r] + j, *later = x + offset[r + ahead] + j;
 #pragma GCC unroll 16
       for (int i = 0; i < count; ++i) {
-        __builtin_prefetch(later + i * V::N, 0, 2);
+        __builtin_prefetch(later + i * V::N, 0, 2);  // into L2: rows a power of two apart share sets of L1
         a[i] = a[i] + (whole ? V::load(row + i * V::N) : V::load_n(row + i * V::N, tail));
       }
     }

@@ -130,14 +130,13 @@ Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
 }
 
 // Rows of a tile are far apart, so the processor's own prefetching does not follow them: each is asked for
-// kAhead rows early. Into L2: where the distance is a power of two, all rows meet in a few sets of L1.
+// kAhead rows early.
 constexpr int kAhead = 8;
 constexpr int kMostAhead = 64;  // `offset` goes on so far behind the last row
 template <class T>
 FASTNN_INLINE void prefetch_row(const T* x, const int64_t* offset, int r) {
   const char* row = reinterpret_cast<const char*>(x + offset[r + kAhead]);
-  for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64)
-    __builtin_prefetch(row + byte, 0, 2);
+  for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64) __builtin_prefetch(row + byte);
 }
 
 // Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every
