@@ -119,6 +119,7 @@ PYBIND11_MODULE(_C, m) {
   define_exchange(m);
   define_autograd(m);
   define_ops(m);
+  define_views(m);
   define_cuda(m);
   define_runtime(m);
 }

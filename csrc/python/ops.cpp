@@ -31,11 +31,6 @@ void method(const char* name, F f, const char* doc, const Extra&... extra) {
   def_method(name, f, doc, extra...);
 }
 
-Dims dims_of(const py::args& args) {  // x.reshape(2, 3) and x.reshape((2, 3))
-  if (args.size() == 1 && !PyIndex_Check(py::object(args[0]).ptr())) return args[0].cast<Dims>();
-  return args.cast<Dims>();
-}
-
 Activation activation_of(const char* op, const std::string& name) {
   check_value(name == "none" || name == "relu", op, ": activation must be 'none' or 'relu', got '", name,
               "'");
@@ -320,42 +315,6 @@ void define_ops(py::module_& m) {
   m.def(
       "empty_like", [](const Tensor& x) { return empty_like(x); }, arg("x"),
       "Uninitialised memory in the shape of x.");
-
-  // ---- views
-  method(
-      "reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, dims_of(shape)); },
-      "The same elements in another shape; one dimension may be -1. Shares memory where strides allow.");
-  method(
-      "view",
-      [](const Tensor& x, const py::args& shape) {
-        Tensor y = reshape(x, dims_of(shape));
-        check(y.impl()->storage.get() == x.impl()->storage.get(), ErrorKind::runtime,
-              "view: the strides of this tensor do not allow that shape without a copy; use reshape()");
-        return y;
-      },
-      "As reshape, but always shares memory.");
-  method(
-      "permute", [](const Tensor& x, const py::args& dims) { return permute(x, dims_of(dims)); },
-      "Dimensions in another order.");
-  method(
-      "expand", [](const Tensor& x, const py::args& shape) { return expand(x, dims_of(shape)); },
-      "Repeats dimensions of size 1 without copying.");
-  m.def("reshape", reshape, arg("x"), arg("shape"),
-        "The same elements in another shape; one dimension may be -1.");
-  m.def("permute", permute, arg("x"), arg("dims"), "Dimensions in another order.");
-  m.def("transpose", transpose, arg("x"), arg("dim0"), arg("dim1"), "Two dimensions swapped.");
-  method("transpose", transpose, "Two dimensions swapped.", arg("dim0"), arg("dim1"));
-  m.def("squeeze", squeeze, arg("x"), arg("dim") = none,
-        "Without dimensions of size 1 (or without that one).");
-  method("squeeze", squeeze, "Without dimensions of size 1 (or without that one).", arg("dim") = none);
-  m.def("unsqueeze", unsqueeze, arg("x"), arg("dim"), "With a new dimension of size 1.");
-  method("unsqueeze", unsqueeze, "With a new dimension of size 1.", arg("dim"));
-  m.def("flatten", flatten, arg("x"), arg("start_dim") = 0, arg("end_dim") = -1,
-        "Dimensions start_dim..end_dim merged into one.");
-  method("flatten", flatten, "Dimensions start_dim..end_dim merged into one.", arg("start_dim") = 0,
-         arg("end_dim") = -1);
-  m.def("cat", cat, arg("tensors"), arg("dim") = 0, "Tensors joined along a dimension.");
-  m.def("narrow", narrow, arg("x"), arg("dim"), arg("start"), arg("length"), "A range of one dimension.");
 }
 
 }  // namespace fastnn

@@ -40,6 +40,7 @@ void define_tensor_type(py::module_& m);  // tensor.cpp: the type, operators, at
 void define_exchange(py::module_& m);     // exchange.cpp: NumPy, DLPack
 void define_autograd(py::module_& m);     // autograd.cpp: backward, grad, Python-defined functions
 void define_ops(py::module_& m);          // ops.cpp: one line per op
+void define_views(py::module_& m);        // views.cpp: views and methods that take dimensions
 void define_cuda(py::module_& m);         // cuda.cpp: devices, streams, events
 
 // index.cpp: x[key], x[key] = value
