@@ -45,6 +45,8 @@ SHAPES = [
     (40, 2, 9, 8, 7, 3, 3, {}),  # few channels: blocks of several images, each with some pixels left over
     (2, 1, 60, 41, 6, 5, 5, {"stride": (2, 1), "padding": 2}),  # ... blocks of rows, rows in two phases
     (2, 3, 9, 300, 5, 2, 3, {"dilation": 2, "stride": (1, 2)}),  # ... and rows of many vectors
+    (17, 70, 17, 16, 72, 3, 3, {"padding": 1}),  # direct both ways, some channels at a time
+    (17, 10, 19, 18, 6, 3, 2, {"padding": (3, 1), "dilation": (2, 1), "groups": 2}),  # ... dilated, in groups
     (3, 40, 4, 4, 50, 3, 3, {"padding": 1}),  # few pixels of several images
     (2, 70, 5, 4, 36, 3, 2, {"stride": 2, "padding": 1, "groups": 2}),  # ... in groups, two apart
     (1, 300, 3, 3, 5, 3, 3, {"padding": 1}),  # few pixels: filters are shared out

@@ -5,7 +5,7 @@
 // vectors run along the pixels of an image, so that NCHW is read and written as it lies.
 //
 //   conv_depthwise.h  one channel in, one filter
-//   conv_direct.h     forward of few channels or few pixels: no packing per tap
+//   conv_direct.h     forward, and input gradient of stride 1, from planes in cache: no packing per tap
 //   conv_product.h    forward and input gradient: packed filters with panels of pixels. For strides above 1
 //   the
 //                     pixels of dx fall into stride_h x stride_w phases; within a phase every pixel meets the
@@ -189,13 +189,15 @@ inline bool always(const ConvShape&) { return true; }
 template <class T>
 constexpr ConvAlgorithm<T> kForward[] = {
     {"depthwise", is_depthwise<T>, depthwise_forward<T>},
-    {"direct", direct_pays<T>, direct_conv<T>},
+    {"direct", direct_pays<T>, direct_forward<T>},
     {"panels", always, panel_forward<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
     {"few pixels", few_pixels_stride_1<T>, few_grad_input<T>},
     {"fold", fold_pays<T>, fold_grad_input<T>},
+    {"depthwise", is_depthwise<T>, phased_grad_input<T>},
+    {"direct", direct_grad_pays<T>, direct_grad_input<T>},
     {"phases", always, phased_grad_input<T>},
 };
 template <class T>

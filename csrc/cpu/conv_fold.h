@@ -39,29 +39,46 @@ FoldPlan<T> plan_fold(const ConvShape& s) {
   return f;
 }
 
-// dx rows that the lines [p0, p1) of dy reach, for one channel whose products are t: a row of `pitch` pixels
-// per tap.
+// The columns [j, j + lanes) of the dx rows that the lines [p0, p1) of dy reach, for one channel whose
+// products are t: a row of `pitch` pixels per tap. Tap columns [k0, k1), at most kFoldColumns; two sums, to
+// wait less for additions.
+constexpr int64_t kFoldColumns = 16;
+
 template <class T>
-void fold_channel(const ConvShape& s, const T* t, int64_t pitch, int64_t p0, int64_t p1, bool first, T* dx) {
+void fold_columns(const ConvShape& s, const T* t, int64_t pitch, int64_t p0, int64_t p1, int64_t j, int lanes,
+                  int64_t k0, int64_t k1, bool first, T* dx) {
   using V = Vec<T>;
+  Part<T> part[kFoldColumns];
+  for (int64_t k = k0; k < k1; ++k) {
+    const int64_t q = j + s.pad_w - k * s.dilation_w;  // of lane 0
+    part[k - k0] = part_of<T>(-q, min_of(s.q - q, lanes));
+  }
+  const int64_t next = s.s * pitch - s.dilation_h * s.q;  // from one tap row to the next
   for (int64_t i = 0; i < s.h; ++i) {
     const TapRange rows = taps_inside(i + s.pad_h - p0, -s.dilation_h, s.r, p1 - p0);
     if (rows.begin == rows.end && !first) continue;
-    for (int64_t j = 0; j < s.w; j += V::N) {
-      const int lanes = static_cast<int>(min_of(V::N, s.w - j));
-      T* to = dx + i * s.w + j;
-      V sum = first ? V(T(0)) : V::load_n(to, lanes);
-      const T* line = t + (i + s.pad_h - p0) * s.q;
-      for (int64_t k = 0; k < s.s; ++k) {
-        const int64_t q = j + s.pad_w - k * s.dilation_w;  // of lane 0
-        const Part<T> part = part_of<T>(-q, min_of(s.q - q, lanes));
-        const T* row = line + (rows.begin * s.s + k) * pitch - rows.begin * s.dilation_h * s.q + q;
-        for (int64_t r = rows.begin; r < rows.end; ++r, row += s.s * pitch - s.dilation_h * s.q)
-          sum = sum + load_part(row, part);
+    T* to = dx + i * s.w + j;
+    V even = first ? V(T(0)) : V::load_n(to, lanes), odd(T(0));
+    const T* line = t + (i + s.pad_h - p0) * s.q + rows.begin * next + j + s.pad_w;
+    for (int64_t r = rows.begin; r < rows.end; ++r, line += next) {
+      int64_t k = k0;
+      for (; k + 1 < k1; k += 2) {
+        even = even + load_part(line + k * (pitch - s.dilation_w), part[k - k0]);
+        odd = odd + load_part(line + (k + 1) * (pitch - s.dilation_w), part[k + 1 - k0]);
       }
-      sum.store_n(to, lanes);
+      if (k < k1) even = even + load_part(line + k * (pitch - s.dilation_w), part[k - k0]);
     }
+    (even + odd).store_n(to, lanes);
   }
+}
+
+template <class T>
+void fold_channel(const ConvShape& s, const T* t, int64_t pitch, int64_t p0, int64_t p1, bool first, T* dx) {
+  constexpr int N = Vec<T>::N;
+  for (int64_t k = 0; k < s.s; k += kFoldColumns)
+    for (int64_t j = 0; j < s.w; j += N)
+      fold_columns(s, t, pitch, p0, p1, j, static_cast<int>(min_of(N, s.w - j)), k,
+                   min_of(k + kFoldColumns, s.s), first && k == 0, dx);
 }
 
 template <class T>

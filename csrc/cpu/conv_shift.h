@@ -52,6 +52,8 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   }
   const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / planes.pitch;
   const int64_t spill_free = rows - divide_up(V::N, s.q);  // rows from here on reach beyond the plane
+  // The next channel is too far for the processor to foresee, if it is not in cache yet.
+  const bool ahead = t == 0 && kStep == 1 && s.h * s.w >= 1024;
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t phase = 0; phase < phases; ++phase) {
       T* to = out + c * planes.channel + (t * s.stride_h + phase) * planes.plane + q0;
@@ -60,6 +62,7 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
       for (int64_t i = 0; i < rows; ++i, line += s.stride_h, from += s.stride_h * s.w, to += planes.pitch) {
         const bool outside = line < 0 || line >= s.h;
         for (int v = 0; v < vectors; ++v) {
+          if (ahead) __builtin_prefetch(from + s.h * s.w + v * V::N * s.stride_w);
           const V row = outside ? V(T(0)) : part[v].load(from + v * V::N * s.stride_w);
           if (v == vectors - 1 && (exact || i >= spill_free))
             row.store_n(to + v * V::N, last);
