@@ -13,6 +13,7 @@ struct Positions {
     return bytes == 1 ? static_cast<const uint8_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
   }
   __device__ void set(int64_t i, int tap) const {
+    if (!data) return;
     if (bytes == 1)
       static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(tap);
     else
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     value.v[j] = best.value, tap.v[j] = static_cast<uint8_t>(best.tap);
   }
   value.store(y + at.number * n);
-  tap.store(positions + at.number * n);
+  if (positions) tap.store(positions + at.number * n);
 }
 
 template <class T, int n>

@@ -120,7 +120,8 @@ struct PoolParams {  // planes = N * C images of H x W to P x Q
   bool count_include_pad;  // avg: divide by the whole window
   const void* x;           // forward: x; backward: dy
   void* y;                 // forward: y; backward: dx (written whole)
-  void* index;      // max: position of the maximum within its window, r * kernel_w + s; index_bytes each
+  void* index;      // max: position of the maximum within its window, r * kernel_w + s; index_bytes each;
+                    // max_pool2d: null where nobody will ask
   int index_bytes;  // 1 where kernel_h * kernel_w <= 256, else 4
 };
 

@@ -105,19 +105,10 @@ Status run_vector(Context& ctx, const Product<T>& g, Path path) {
 }
 
 template <class T>
-void store_dot(const Product<T>& g) {
-  T x = dot(g.a, g.cs_a, g.b, g.rs_b, g.k);
-  if (g.column_bias) x += *g.column_bias;
-  *g.c = g.relu && x < T(0) ? T(0) : x;
-}
-
-template <class T>
 Status run_product(Context& ctx, const Product<T>& g) {
   const Path path = choose_path(g);
   if (path == Path::blocked) return run_blocked(ctx, g);
-  if (path != Path::dot) return run_vector(ctx, g, path);
-  store_dot(g);
-  return Status::ok;
+  return run_vector(ctx, g, path);
 }
 
 // Many small products: each by one thread, several to a task.
@@ -137,9 +128,7 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   return parallel_for(ctx, tasks, fmas * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
     for (int64_t i = part(batch, tasks, task); i < part(batch, tasks, task + 1); ++i) {
       const Product<T> one = g.nth(i);
-      if (path == Path::dot)
-        store_dot(one);
-      else if (path != Path::blocked)
+      if (path != Path::blocked)
         vector_part(one, path, 0, one.n);
       else
         for (int64_t t = 0; t < plan.tasks(); ++t) compute_task(one, plan, work + worker * share, work, t);

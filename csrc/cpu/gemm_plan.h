@@ -44,8 +44,7 @@ enum class Path {
   blocked,  // tiles, see compute_task
   stream,   // one row of C, from a large B with rows along memory
   lanes,    // one row of C, from a B that fits a cache, with rows along memory
-  dots,     // the same, for any other B
-  dot,      // one element of C
+  dots,     // the same, for any other B; two vectors
 };
 
 // Of B: 4 MB of floats. Up to 1 MB at least L2 feeds the lanes' array too; beyond, 4096^2 takes half as long
@@ -54,7 +53,7 @@ constexpr int64_t kLaneElements = 1 << 20;
 template <class T>
 Path choose_path(const Product<T>& g) {
   if (g.m > 1) return Path::blocked;
-  if (g.n == 1) return Path::dot;
+  if (g.n == 1) return Path::dots;
   if (g.k * g.n > kLaneElements) return g.cs_b == 1 ? Path::stream : Path::blocked;
   return g.cs_b == 1 ? Path::lanes : Path::dots;
 }

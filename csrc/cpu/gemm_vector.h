@@ -1,15 +1,17 @@
 // Products of which nothing can be reused: a vector with a matrix, and two vectors.
 //
-// y = x B is summed in one of two ways, which the sizes decide. Where B fits a cache, in N lanes, N the
-// elements of a vector: row p of B is added to lane p mod N, and lane l meets lane l + N/2, then l + N/4 and
-// so on. Where B's columns lie along memory (y = W x) a lane is one of a register; where its rows do, an
-// array. So both layouts give the same bits, and each reads B as it lies. A larger B is streamed from memory:
-// there the rows are added one after the other, since an array for each lane would be read and written too
-// often.
+// y = x B is summed in one of two ways, which the sizes decide. Where B fits a cache, in kLanes lanes: row p
+// of B is added to lane p mod kLanes, and sum_lanes() says in which order the lanes meet. Where B's columns
+// lie along memory (y = W x) the lanes are two registers; where its rows do, arrays. So both layouts give the
+// same bits, and each reads B as it lies. A larger B is streamed from memory: there the rows are added one
+// after the other, since an array for each lane would be read and written too often.
 #pragma once
 #include "gemm_plan.h"
 
 namespace fastnn::FASTNN_ISA {
+
+template <class T>
+constexpr int kLanes = 2 * Vec<T>::N;
 
 // y[j] += sum over r of x[r * stride] * b[r * ldb + j] for j < n and R rows of B; y has room for whole
 // vectors. With `next`, rows at that distance are asked for.
@@ -68,54 +70,69 @@ void stream_rows(const Product<T>& g, int64_t j0, int64_t j1) {
   }
 }
 
-// The same in lanes: a chunk of y, in all lanes, stays in L1 while the rows
-// pass by. Of kRows * N rows those of lane 0 go first, then their neighbours.
+// Rows 0, distance, 2 distance, ... of B, `rows` in all, each R of them one lane's: `distance` lanes.
+template <int R, class T, class Lane>
+FASTNN_INLINE void add_to_lanes(int64_t n, const T* x, int64_t stride, const T* b, int64_t ldb, Lane lane) {
+  constexpr int L = kLanes<T>;
+  for (int l = 0; l < L; ++l)
+    add_rows<T, R, true>(n, x + l * stride, L * stride, b + l * ldb, L * ldb, ldb, lane(l));
+}
+
+// The same in lanes: a chunk of y, in all lanes, stays in L1 while the rows pass by. Of R * kLanes rows those
+// of lane 0 go first, then their neighbours.
 template <class T>
 void add_in_lanes(const Product<T>& g, int64_t j0, int64_t j1) {
   using V = Vec<T>;
-  constexpr int N = V::N, kRows = 4;
-  constexpr int64_t kChunk = 16384 / N / sizeof(T);
-  alignas(64) T lanes[N * kChunk];
+  constexpr int N = V::N, L = kLanes<T>;
+  constexpr int64_t kChunk = 32768 / L / sizeof(T);
+  alignas(64) T lanes[L * kChunk];
   for (int64_t first = j0; first < j1; first += kChunk) {
     const int64_t n = min_of(kChunk, j1 - first), pitch = divide_up(n, N) * N;
     auto lane = [&](int l) { return lanes + l * pitch; };
-    for (int l = 0; l < N; ++l)
-      for (int64_t j = 0; j < n; j += N) V(T(0)).store(lane(l) + j);
+    for (int64_t j = 0; j < L * pitch; j += N) V(T(0)).store(lanes + j);
     const T *x = g.a, *b = g.b + first;
-    int64_t left = g.k;
-    for (; left >= kRows * N; left -= kRows * N, x += kRows * N * g.cs_a, b += kRows * N * g.rs_b)
-      for (int l = 0; l < N; ++l)
-        add_rows<T, kRows, true>(n, x + l * g.cs_a, N * g.cs_a, b + l * g.rs_b, N * g.rs_b, g.rs_b, lane(l));
-    for (int l = 0; left > 0; --left, ++l, x += g.cs_a, b += g.rs_b)
-      add_rows<T, 1, true>(n, x, 0, b, 0, g.rs_b, lane(l % N));
-    for (int half = N / 2; half > 0; half /= 2)
-      for (int l = 0; l < half; ++l)
-        for (int64_t j = 0; j < n; j += N)
-          (V::load(lane(l) + j) + V::load(lane(l + half) + j)).store(lane(l) + j);
-    for (int64_t j = 0; j < n; j += N)
-      finish_vector(g, first + j, V::load(lane(0) + j), static_cast<int>(min_of(N, n - j)));
+    auto rows_left = [&](int64_t passed) { return g.k - passed; };
+    int64_t p = 0;
+    for (; rows_left(p) >= 4 * L; p += 4 * L)
+      add_to_lanes<4>(n, x + p * g.cs_a, g.cs_a, b + p * g.rs_b, g.rs_b, lane);
+    if (rows_left(p) >= 2 * L) {
+      add_to_lanes<2>(n, x + p * g.cs_a, g.cs_a, b + p * g.rs_b, g.rs_b, lane);
+      p += 2 * L;
+    }
+    for (int l = 0; p < g.k; ++p, ++l)
+      add_rows<T, 1, true>(n, x + p * g.cs_a, 0, b + p * g.rs_b, 0, g.rs_b, lane(l % L));
+    for (int64_t j = 0; j < n; j += N) {
+      V sum[N];
+      for (int l = 0; l < N; ++l) sum[l] = V::load(lane(l) + j) + V::load(lane(l + N) + j);
+      for (int half = N / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; ++l) sum[l] = sum[l] + sum[l + half];
+      finish_vector(g, first + j, sum[0], static_cast<int>(min_of(N, n - j)));
+    }
   }
 }
 
-// Two vectors: four accumulators of N lanes, element p in lane p mod 4 N, summed by a fixed tree. Operands
-// that do not lie along memory are gathered piece by piece, so that they give the same bits.
+// Two vectors in kLanes lanes: two accumulators. Operands that do not lie along memory are gathered piece by
+// piece, so that they give the same bits.
 template <class T>
 struct Dot {
   using V = Vec<T>;
   static constexpr int kPiece = 2048 / sizeof(T);
-  V sum[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
+  V even = V(T(0)), odd = V(T(0));
 
-  void add(const T* a, const T* b, int64_t k) {  // k is a multiple of 4 N, but for the last piece
+  FASTNN_INLINE void add(const T* a, const T* b,
+                         int64_t k) {  // k is a multiple of 2 N, but for the last piece
     int64_t p = 0;
-    for (; p + 4 * V::N <= k; p += 4 * V::N)
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) sum[i] = fma(V::load(a + p + i * V::N), V::load(b + p + i * V::N), sum[i]);
-    for (int i = 0; p < k; ++i, p += V::N) {
-      const int lanes = static_cast<int>(min_of(V::N, k - p));
-      sum[i] = fma(V::load_n(a + p, lanes), V::load_n(b + p, lanes), sum[i]);
+    for (; p + 2 * V::N <= k; p += 2 * V::N) {
+      even = fma(V::load(a + p), V::load(b + p), even);
+      odd = fma(V::load(a + p + V::N), V::load(b + p + V::N), odd);
     }
+    const int rest = static_cast<int>(k - p);
+    if (rest > 0)
+      even = fma(V::load_n(a + p, min_of(V::N, rest)), V::load_n(b + p, min_of(V::N, rest)), even);
+    if (rest > V::N)
+      odd = fma(V::load_n(a + p + V::N, rest - V::N), V::load_n(b + p + V::N, rest - V::N), odd);
   }
-  T total() const { return reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3])); }
+  FASTNN_INLINE V lanes() const { return even + odd; }
 };
 
 template <class T>
@@ -123,45 +140,6 @@ const T* gathered(const T* x, int64_t stride, int64_t n, T* piece) {
   if (stride == 1) return x;
   for (int64_t i = 0; i < n; ++i) piece[i] = x[i * stride];
   return piece;
-}
-
-template <class T>
-T dot(const T* a, int64_t stride_a, const T* b, int64_t stride_b, int64_t k) {
-  Dot<T> sum;
-  T piece_a[Dot<T>::kPiece], piece_b[Dot<T>::kPiece];
-  for (int64_t p = 0; p < k; p += Dot<T>::kPiece) {
-    const int64_t n = min_of(Dot<T>::kPiece, k - p);
-    sum.add(gathered(a + p * stride_a, stride_a, n, piece_a),
-            gathered(b + p * stride_b, stride_b, n, piece_b), n);
-  }
-  return sum.total();
-}
-
-// sum[r] += x[p] * b[r * ldb + p] for R columns of B that lie along memory, p in lane p mod N. R streams, of
-// which the processor follows none far: each is asked for ahead.
-template <int R, class T>
-FASTNN_INLINE void add_dots(const T* x, const T* b, int64_t ldb, int64_t k, Vec<T>* sum) {
-  using V = Vec<T>;
-  constexpr int64_t kAhead = kAheadBytes / R / static_cast<int64_t>(sizeof(T));
-  V s[R];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) s[r] = sum[r];
-  int64_t p = 0;
-  for (; p + V::N <= k; p += V::N) {
-    const V v = V::load(x + p);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(b + r * ldb + p + kAhead);
-      s[r] = fma(v, V::load(b + r * ldb + p), s[r]);
-    }
-  }
-  if (const int rest = static_cast<int>(k - p); rest > 0) {
-    const V v = V::load_n(x + p, rest);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) s[r] = fma(v, V::load_n(b + r * ldb + p, rest), s[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) sum[r] = s[r];
 }
 
 // The lanes of each vector summed as reduce_add does: lane r is vector r's.
@@ -176,36 +154,38 @@ FASTNN_INLINE Vec<T> sum_lanes(Vec<T>* sum) {
   return sum[0];
 }
 
-// Elements [j0, j1) of y, B's columns lying along memory, or nothing.
+template <class T>
+void add_strided_dots(const Product<T>& g, int64_t j, int columns, Vec<T>* sum) {
+  constexpr int64_t kPiece = Dot<T>::kPiece;
+  T piece_a[kPiece], piece_b[kPiece];
+  Dot<T> dots[Vec<T>::N];
+  for (int64_t p = 0; p < g.k; p += kPiece) {
+    const int64_t k = min_of(kPiece, g.k - p);
+    const T* x = gathered(g.a + p * g.cs_a, g.cs_a, k, piece_a);
+    for (int r = 0; r < columns; ++r)
+      dots[r].add(x, gathered(g.b + p * g.rs_b + (j + r) * g.cs_b, g.rs_b, k, piece_b), k);
+  }
+  for (int r = 0; r < columns; ++r) sum[r] = dots[r].lanes();
+}
+
+// Elements [j0, j1) of y, B's columns lying along memory, or nothing. One column after the other, so that B
+// is read front to back: from L2 that is nearly twice as fast as two columns or more side by side.
 template <class T>
 void dot_columns(const Product<T>& g, int64_t j0, int64_t j1) {
   using V = Vec<T>;
   constexpr int N = V::N;
-  constexpr int64_t kPiece = Dot<T>::kPiece;
-  T piece_a[kPiece], piece_b[kPiece];
   const bool in_place = g.cs_a == 1 && g.rs_b == 1;
-  const int64_t step = in_place ? max_of(g.k, 1) : kPiece;
   for (int64_t j = j0; j < j1; j += N) {
-    const int rows = static_cast<int>(min_of(N, j1 - j));
+    const int columns = static_cast<int>(min_of(N, j1 - j));
     V sum[N];
     for (V& s : sum) s = V(T(0));
-    for (int64_t p = 0; p < g.k; p += step) {
-      const int64_t k = min_of(step, g.k - p);
-      const T* x = gathered(g.a + p * g.cs_a, g.cs_a, k, piece_a);
-      auto column = [&](int r) { return g.b + p * g.rs_b + (j + r) * g.cs_b; };
-      if (g.rs_b != 1) {
-        for (int r = 0; r < rows; ++r) add_dots<1>(x, gathered(column(r), g.rs_b, k, piece_b), 0, k, sum + r);
-      } else if (rows == N) {
-        add_dots<N>(x, column(0), g.cs_b, k, sum);
-      } else {
-        int r = 0;
-        if (N > 8 && rows & 8) add_dots<min_of(N, 8)>(x, column(r), g.cs_b, k, sum + r), r += 8;
-        if (N > 4 && rows & 4) add_dots<min_of(N, 4)>(x, column(r), g.cs_b, k, sum + r), r += 4;
-        if (N > 2 && rows & 2) add_dots<2>(x, column(r), g.cs_b, k, sum + r), r += 2;
-        if (rows & 1) add_dots<1>(x, column(r), g.cs_b, k, sum + r);
-      }
+    if (!in_place) add_strided_dots(g, j, columns, sum);
+    for (int r = 0; in_place && r < columns; ++r) {
+      Dot<T> dot;
+      dot.add(g.a, g.b + (j + r) * g.cs_b, g.k);
+      sum[r] = dot.lanes();
     }
-    finish_vector(g, j, sum_lanes(sum), rows);
+    finish_vector(g, j, columns == 1 ? V(reduce_add(sum[0])) : sum_lanes(sum), columns);
   }
 }
 

@@ -23,9 +23,10 @@ Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& 
   });
 }
 
-// n window positions, one or four bytes each.
+// n window positions, one or four bytes each, where they are wanted.
 template <class I>
 FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
+  if (!index) return;
   I lane[Vec<I>::N];
   position.store(lane);
   if (bytes == 1) {
@@ -57,7 +58,21 @@ struct Largest {
 };
 
 template <class T>
+FASTNN_INLINE Vec<T> larger(Vec<T> best, Vec<T> x) {  // as Largest, without the tap
+  return select((x > best) | (x != x), x, best);
+}
+
+template <class T>
+void max_row_halves_alone(const PoolParams& p, const T* x, T* y) {
+  each_halved_vector<T>(p, [&](int64_t q, int n) {
+    const Both<T> top = load_pairs(x + 2 * q, n), bottom = load_pairs(x + p.w + 2 * q, n);
+    store_some(larger(larger(larger(top.a, top.b), bottom.a), bottom.b), y + q, n);
+  });
+}
+
+template <class T>
 void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
+  if (!p.index) return max_row_halves_alone(p, x, y + at);
   each_halved_vector<T>(p, [&](int64_t q, int n) {
     const Both<T> top = load_pairs(x + 2 * q, n), bottom = load_pairs(x + p.w + 2 * q, n);
     Largest<T> best;

@@ -20,7 +20,7 @@ GemmParams product(const Tensor& y, const Tensor& a, const Tensor& b) {
   p.m = a.size(i), p.k = a.size(i + 1), p.n = b.size(j + 1);
   p.a = a.data(), p.rs_a = a.strides()[i], p.cs_a = a.strides()[i + 1];
   p.b = b.data(), p.rs_b = b.strides()[j], p.cs_b = b.strides()[j + 1];
-  p.c = y.data(), p.ldc = p.n;
+  p.c = y.data(), p.ldc = y.size(y.dim() - 1);
   p.activation = Activation::none;
   p.batch = 1;
   return p;
@@ -169,9 +169,10 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
   Tensor y = empty("linear", shape, x.dtype(), x.device());
   {
     GradMode off(false);
-    const Tensor rows = as_matrices(as_rows(x)), columns = as_matrices(flipped(w));
+    const Tensor rows = as_matrices(as_rows(x)), columns = as_matrices(w);
     const Tensor b = bias.defined() ? contiguous(bias) : bias;
     GemmParams p = product(y, rows, columns);
+    std::swap(p.rs_b, p.cs_b), p.n = w.size(0);  // w^T
     p.bias = b.defined() ? b.data() : nullptr;
     p.activation = activation;
     launch<&KernelTable::gemm>("linear", y, p);

@@ -134,8 +134,8 @@ Tensor average(const Tensor& x, const Geometry& g) {
 
 Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   const Geometry g = geometry("max_pool2d", x, options);
-  const Tensor index =
-      empty("max_pool2d", g.y_shape, g.p.index_bytes == 1 ? DType::uint8 : DType::int32, x.device());
+  const DType position = g.p.index_bytes == 1 ? DType::uint8 : DType::int32;
+  const Tensor index = wants_grad(x) ? empty("max_pool2d", g.y_shape, position, x.device()) : Tensor();
   Tensor y;
   {
     GradMode off(false);

@@ -130,7 +130,14 @@ struct PyNode {
 
 void define_autograd(py::module_& m) {
   m.def("is_grad_enabled", grad_enabled, "Whether ops are recorded on this thread.");
-  m.def("_set_grad_enabled", [](bool on) { return set_grad_enabled(on); }, py::arg("on"));
+  m.def(
+      "_set_grad_enabled",
+      [](bool on) {
+        const bool before = grad_enabled();
+        set_grad_enabled(on);
+        return before;
+      },
+      py::arg("on"), "Returns what was set before.");
 
   def_method(
       "backward",

@@ -23,9 +23,8 @@ class set_grad_enabled:
     """
 
     def __init__(self, mode: bool) -> None:
-        self._before = _C.is_grad_enabled()
+        self._before = _C._set_grad_enabled(mode)
         self._mode = mode
-        _C._set_grad_enabled(mode)
 
     def __enter__(self) -> None:
         _C._set_grad_enabled(self._mode)
@@ -38,8 +37,7 @@ class _GradMode:
     _mode: bool
 
     def __enter__(self) -> None:
-        self._before = _C.is_grad_enabled()
-        _C._set_grad_enabled(self._mode)
+        self._before = _C._set_grad_enabled(self._mode)
 
     def __exit__(self, *exc: object) -> None:
         _C._set_grad_enabled(self._before)

@@ -81,15 +81,14 @@ class Conv2d(Module):
         reset_(self.weight, self.bias, self.init)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._convolve(x, "none")
+        return _C.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, "none"
+        )
 
     def forward_relu(self, x: Tensor) -> Tensor:
         """This layer and a ReLU in one call; ``Sequential`` uses it where one follows the other."""
-        return self._convolve(x, "relu")
-
-    def _convolve(self, x: Tensor, activation: str) -> Tensor:
         return _C.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, activation
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, "relu"
         )
 
     def extra_repr(self) -> str:
