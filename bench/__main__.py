@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accuracy, gpu, machine, misc, quick, table
+from . import accuracy, gpu, kernels, machine, misc, quick, table
 from .harness import PEERS, Harness, Settings, save
 from .process import ROOT
 from .rows import Row
@@ -53,7 +53,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _installed() -> str:
-    return ",".join(name for name in ("fastnn", *PEERS) if importlib.util.find_spec(name))
+    packages = [name for name in ("fastnn", *PEERS) if importlib.util.find_spec(name)]
+    return ",".join([*packages, "kernels"] if kernels.library() else packages)
 
 
 def _slug() -> str:
@@ -70,7 +71,7 @@ def _chosen(patterns: list[str] | None, rows: list[Row]) -> list[Row]:
 def _run(options: argparse.Namespace) -> int:
     started = time.time()
     libraries = options.libraries.split(",")
-    if unknown := {name for name in libraries if name.partition("@")[0] not in ("fastnn", *PEERS)}:
+    if unknown := {name for name in libraries if name.partition("@")[0] not in ("fastnn", *PEERS, "kernels")}:
         sys.exit(f"unknown libraries: {', '.join(sorted(unknown))}")
     rows = _chosen(options.only, ROWS)
     threads = sorted({int(count) for count in options.threads.split(",")})
@@ -79,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         results = harness.run(rows)
     finally:
         harness.stop()
-    probes = {} if options.no_probes else misc.probes(libraries)
+    probes = {} if options.no_probes else misc.probes([name for name in libraries if name != "kernels"])
     path = options.output or ROOT / "bench" / "results" / f"cpu-{options.name}.json"
     save(harness.report(results, probes, started), path)
     failures = [(row, name) for row in results for name, found in row["results"].items() if "error" in found]

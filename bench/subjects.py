@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import conv, elementwise, gemm, gpu, nets, norm, overhead, reduce
+from . import conv, elementwise, gemm, gpu, kernels, nets, norm, overhead, reduce
 from .rows import Row
 
 ROWS: list[Row] = [
-    row for subject in (gemm, conv, elementwise, reduce, norm, nets, overhead) for row in subject.ROWS
+    row
+    for subject in (gemm, conv, elementwise, reduce, norm, nets, overhead, kernels)
+    for row in subject.ROWS
 ]
 _BY_KEY = {row.key: row for row in [*ROWS, *gpu.ROWS]}
 assert len(_BY_KEY) == len(ROWS) + len(gpu.ROWS), "two rows of one name"

@@ -1,7 +1,7 @@
 """Turns the JSON of a run into the tables of README.md and docs/performance.md.
 
 A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; the text around it is written by hand.
-NAME is `headlines`, `summary`, `machine`, `probes` or a subject.
+NAME is `headlines`, `summary`, `machine`, `probes`, `kernels` or another subject.
 """
 
 from __future__ import annotations
@@ -204,6 +204,31 @@ def subject(name: str, report: Report) -> str:
     return markdown(header, lines)
 
 
+def kernels(report: Report) -> str:
+    """Each kernel alone, through Python, and what that adds."""
+    header = ["", "threads", "kernel alone [p95]", "through Python [p95]", "Python adds", "of the kernel"]
+    lines = []
+    for row in report["rows"]:
+        found = row["results"]
+        if row["subject"] == "kernels" and all(
+            "median" in found.get(side, {}) for side in ("kernels", "fastnn")
+        ):
+            alone = found["kernels"]["median"]
+            added = found["fastnn"]["median"] - alone
+            times = [_time(row, side, True) for side in ("kernels", "fastnn")]
+            sign = "−" if added < 0 else ""
+            lines.append(
+                [
+                    row["name"],
+                    str(row["threads"]),
+                    *times,
+                    sign + duration(abs(added)),
+                    f"{round(100 * added / alone)} %",
+                ]
+            )
+    return markdown(header, lines)
+
+
 def machine(report: Report) -> str:
     where, ceilings = report["machine"], report["ceilings"]
     caches = ", ".join(f"{level} {kib}" for level, kib in where["caches"].items())
@@ -249,7 +274,13 @@ def summary(report: Report) -> str:
 
 
 def block(name: str, report: Report) -> str:
-    makers = {"headlines": headlines, "summary": summary, "machine": machine, "probes": probes}
+    makers = {
+        "headlines": headlines,
+        "summary": summary,
+        "machine": machine,
+        "probes": probes,
+        "kernels": kernels,
+    }
     return makers[name](report) if name in makers else subject(name, report)
 
 

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from . import accuracy, gpu
+from .kernels import Kernels
 from .rows import Lib
 from .subjects import by_key
 from .timing import Timer, fastest
@@ -24,6 +25,8 @@ from .timing import Timer, fastest
 def load(name: str, threads: int) -> Lib:
     """Imports a library and tells it how many threads to use; NumPy's BLAS was told by the environment,
     ONNX Runtime is told by the rows."""
+    if name == "kernels":
+        return Lib(name, Kernels(), threads)
     package = name.removesuffix("-graph")
     xp = importlib.import_module(package)
     if package in ("fastnn", "torch") and threads:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench import numpy_ops, table
+from bench import kernels, numpy_ops, table
 from bench.harness import quantile
 from bench.process import Process
 from bench.rows import Lib
@@ -54,6 +54,12 @@ def test_work_of_known_rows():
     # 1 -> 20 on 24 x 24, 20 -> 50 on 8 x 8, 800 -> 500 -> 10; three products each, but no dx of the images
     forward = np.array([576 * 20 * 25, 64 * 50 * 500, 800 * 500, 500 * 10]) * 2 * 128
     assert by_key("nets/LeNet batch 128 training step").flops == 3 * forward.sum() - forward[0]
+
+
+@pytest.mark.skipif(kernels.library() is None, reason=f"{kernels.LIBRARY} is not built here")
+@pytest.mark.parametrize("row", kernels.ROWS, ids=lambda row: row.key)
+def test_kernels_run_without_python(row):
+    row.sides["kernels"](Lib("kernels", kernels.Kernels(), 1)).run(1)
 
 
 def test_timer_counts_calls_and_keeps_samples_long():
@@ -159,3 +165,12 @@ def test_summary_lists_the_losses():
         "- 2 threads: fastnn is ahead of the fastest peer in 1 of 2 rows; the median ratio is 1.25.\n"
         "  Behind: gemm: a row (0.500).\n"
     )
+
+
+def test_kernels_beside_the_way_through_python():
+    found = report(3e-6, None, None)
+    found["rows"][0]["subject"] = "kernels"
+    found["rows"][0]["results"]["kernels"] = {"median": 2e-6, "p95": 2e-6, "way": ""}
+    line = table.kernels(found).splitlines()[-1]
+    assert line.startswith("| a row | 2 | 2.00 µs [2.00 µs] | 3.00 µs [")
+    assert line.endswith("| 1.00 µs | 50 % |")
