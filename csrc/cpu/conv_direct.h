@@ -163,26 +163,29 @@ void fill_block(const ConvShape& s, const DirectPlan<T>& d, const DirectBlock<T>
                 c1 - c0, b.p0, planes + n * s.q);
 }
 
-// Filters [m0, m1) with channels [c0, c1) of a block of pixels. `tiles` is for blocks of several images.
+// Filters [m0, m1) with channels [c0, c1) of a block of pixels. `many` is for blocks of several images.
 template <class T>
 void multiply_block(const DirectOperands<T>& o, const ConvShape& s, const DirectPlan<T>& d,
                     const DirectBlock<T>& b, int64_t m0, int64_t m1, int64_t c0, int64_t c1,
-                    const int32_t* tap, const T* planes, T* tiles) {
+                    const int32_t* tap, const T* planes, T* many) {
   constexpr int64_t NR = Blocking<T>::NR;
   const int64_t pixels = b.rows * d.planes.pitch, pq = s.p * s.q;
   const T* w = o.w + b.group * d.filters * d.depth + c0 * d.taps;
-  T* const out = d.block_images > 1
-                     ? tiles
-                     : o.out + ((b.image * s.groups + b.group) * d.filters + m0) * pq + b.p0 * s.q;
+  T* const out =
+      d.block_images > 1 ? many : o.out + ((b.image * s.groups + b.group) * d.filters + m0) * pq + b.p0 * s.q;
   const int64_t ldc = d.block_images > 1 ? NR : pq;
-  const int height = even_rows(m1 - m0, max_rows(static_cast<int>(divide_up(min_of(pixels, NR), Vec<T>::N))));
-  for (int64_t m = m0; m < m1; m += height) {
+  const int most = max_rows(static_cast<int>(divide_up(min_of(pixels, NR), Vec<T>::N)));
+  const int64_t tiles = divide_up(m1 - m0, most);
+  for (int64_t i = 0, first = 0; i < tiles; ++i) {
+    const int64_t last = (m1 - m0) * (i + 1) / tiles;  // as even as can be: 32 rows by 6 are 5 5 6 5 5 6
+    const int64_t m = m0 + first;
     const Epilogue<T> finish{nullptr, o.bias ? o.bias + b.group * d.filters + m : nullptr, o.relu};
-    for (int64_t l = 0; l < pixels; l += NR)
-      tap_kernel(TapTile<T>{{(c1 - c0) * d.taps, w + m * d.depth, d.depth, 1, planes + l, 0, true,
-                             out + (m - m0) * ldc + l, ldc, c0 > 0, c1 == d.channels ? &finish : nullptr},
-                            tap},
-                 static_cast<int>(min_of(height, m1 - m)), static_cast<int>(min_of(NR, pixels - l)));
+    TapTile<T> t{{(c1 - c0) * d.taps, w + m * d.depth, d.depth, 1, planes, 0, true, out + first * ldc, ldc,
+                  c0 > 0, c1 == d.channels ? &finish : nullptr},
+                 tap};
+    for (int64_t l = 0; l < pixels; l += NR, t.tile.b += NR, t.tile.c += NR)
+      tap_kernel(t, static_cast<int>(last - first), static_cast<int>(min_of(NR, pixels - l)));
+    first = last;
   }
 }
 
