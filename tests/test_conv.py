@@ -126,6 +126,16 @@ def close(got, want, depth):
     )
 
 
+@pytest.mark.parametrize("r", [1, 3], ids=["panels", "direct"])
+@pytest.mark.parametrize("w", [256, 259], ids=["streamed", "unaligned"])
+def test_an_output_larger_than_the_caches(r, w):
+    x, weight, bias = make((2, 2, 256, w, 64, r, 1, {}), np.float32)
+    padding = (r // 2, 0)
+    y = _C.conv2d(*map(fn.from_numpy, (x, weight, bias)), padding=padding, activation="relu").numpy()
+    z = convolution(x, weight, padding=padding) + bias[:, None, None]
+    close(y, np.maximum(z, 0), weight[0].size)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES, ids=ids)
 def test_forward_and_gradients(shape, dtype):

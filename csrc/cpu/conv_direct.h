@@ -87,6 +87,7 @@ struct DirectPlan {
   int64_t filters, channels, taps, depth;  // per group; taps of a channel
   int64_t block_images, row_blocks, blocks;
   int64_t block_channels;
+  bool stream;  // the output goes past the caches
   bool shared;  // planes are filled before the tasks that use them, which are some filters of a block each
   int64_t filter_parts, part_filters;
   int64_t offsets, block_elements, tile_elements;  // of scratch
@@ -116,6 +117,8 @@ DirectPlan<T> plan_direct(const ConvShape& s) {
   d.planes = shifted_planes(s, whole_panels<T>(rows, s), d.block_images);
   d.row_blocks = divide_up(s.p, d.planes.rows);
   d.blocks = divide_up(s.n, d.block_images) * d.row_blocks * s.groups;
+  d.stream = kVectorBytes >= 32 && d.block_images == 1 &&
+             s.n * s.k * s.p * s.q * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   d.shared = d.blocks < kConvTasks;
   const int64_t wanted = d.shared ? divide_up(kConvTasks, d.blocks) : 1;
   d.part_filters = round_up(divide_up(d.filters, wanted), max_rows(kMaxVectors));
@@ -179,7 +182,7 @@ void multiply_block(const DirectOperands<T>& o, const ConvShape& s, const Direct
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
     const int64_t last = (m1 - m0) * (i + 1) / tiles;  // as even as can be: 32 rows by 6 are 5 5 6 5 5 6
     const int64_t m = m0 + first;
-    const Epilogue<T> finish{nullptr, o.bias ? o.bias + b.group * d.filters + m : nullptr, o.relu};
+    const Epilogue<T> finish{nullptr, o.bias ? o.bias + b.group * d.filters + m : nullptr, o.relu, d.stream};
     TapTile<T> t{{(c1 - c0) * d.taps, w + m * d.depth, d.depth, 1, planes, 0, true, out + first * ldc, ldc,
                   c0 > 0, c1 == d.channels ? &finish : nullptr},
                  tap};
@@ -247,6 +250,7 @@ Status run_direct(Context& ctx, const DirectOperands<T>& o, const ConvShape& s, 
       multiply_block(o, s, d, b, m0, m1, c0, c1, tap, d.shared ? own + c0 * d.planes.channel : own, tile);
     }
     if (d.block_images > 1) scatter_rows(s, d, b, m0, m1, tile, o.out);
+    if (d.stream) stream_end();
   });
 }
 

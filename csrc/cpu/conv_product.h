@@ -32,6 +32,7 @@ struct ConvPlan {
   int64_t panels, panels_per_task, panel_tasks;
   int64_t row_blocks, tiles_per_block;
   int64_t packed_w, per_worker;  // elements of scratch
+  bool stream;                   // the output goes past the caches
   double nanoseconds;
 };
 
@@ -60,6 +61,8 @@ ConvPlan<T> plan_product(const ConvProduct<T>& p) {
   plan.packed_w = round_up(p.groups * plan.row_tiles * plan.rows * depth, 16);
   plan.per_worker =
       round_up((plan.units * g.taps_w + 1) * B::NR, 16) + plan.tiles_per_block * plan.rows * B::NR;
+  plan.stream = kVectorBytes >= 32 &&
+                g.pixels() * p.groups * p.filters * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   plan.nanoseconds = panel_fmas * static_cast<double>(plan.panels * p.groups) / (2.0 * kVectorBytes);
   return plan;
 }
@@ -139,7 +142,8 @@ void multiply_panel(const ConvProduct<T>& p, const ConvPlan<T>& plan, int64_t gr
     for (int64_t t = tile0; t < tile1; ++t) {
       const int64_t m = t * plan.rows;
       const int height = static_cast<int>(p.filters - m < plan.rows ? p.filters - m : plan.rows);
-      const Epilogue<T> finish{nullptr, p.bias ? p.bias + group * p.filters + m : nullptr, p.relu};
+      const Epilogue<T> finish{nullptr, p.bias ? p.bias + group * p.filters + m : nullptr, p.relu,
+                               plan.stream && dense};
       const T* a = packed_w + ((group * plan.row_tiles + t) * g.depth() + unit * g.taps_w) * plan.rows;
       micro_kernel(
           Tile<T>{(next - unit) * g.taps_w, a, 1, plan.rows, b, NR, true, c + (m - tile0 * plan.rows) * ldc,
@@ -178,6 +182,7 @@ Status run_product(Context& ctx, const ConvProduct<T>& p, const ConvPlan<T>& pla
         T* const own = scratch + plan.packed_w + worker * plan.per_worker;
         for (int64_t panel = part * plan.panels_per_task; panel < end; ++panel)
           multiply_panel(p, plan, group, tile0, tile1, panel, packed_w, own);
+        if (plan.stream) stream_end();
       });
 }
 

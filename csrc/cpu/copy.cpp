@@ -9,10 +9,6 @@ namespace fastnn::FASTNN_ISA {
 
 constexpr double kCopyByte = 0.1;  // nanoseconds
 
-// Copies larger than the last-level cache bypass it: the lines written would be read only to be overwritten,
-// and push out what is still needed.
-constexpr int64_t kStreamBytes = 32 << 20;
-
 static Status copy_dense(Context& ctx, char* y, const char* x, int64_t bytes) {
   constexpr int64_t kPart = 1 << 18;
   const double work = kCopyByte * static_cast<double>(bytes);

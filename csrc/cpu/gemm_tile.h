@@ -25,6 +25,7 @@ struct Epilogue {                  // what follows the last block of k
   const T* column_bias = nullptr;  // one element per column of the tile, or null
   const T* row_bias = nullptr;     // one per row, or null
   bool relu = false;
+  bool stream = false;  // C goes past the caches, if aligned to vectors and written once
 };
 
 template <class T>
@@ -51,20 +52,38 @@ FASTNN_INLINE void finish_tile(const Tile<T>& t, Vec<T> (&acc)[MR][NV], int last
     const int lanes = j < NV - 1 ? V::N : last;
     bias[j] = e.column_bias ? V::load_n(e.column_bias + j * V::N, lanes) : V(T(0));
   }
+  const bool stream = e.stream && !t.accumulate && last == V::N &&
+                      (reinterpret_cast<uintptr_t>(t.c) | t.ldc * sizeof(T)) % sizeof(V) == 0;
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i) {
+  for (int i = 0; i < MR; ++i) {  // one branch per row rather than per vector
     T* c = t.c + i * t.ldc;
-    const V row_bias(e.row_bias ? e.row_bias[i] : T(0));
+    V(&x)[NV] = acc[i];
+    if (t.accumulate) {
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; ++j) {
-      const bool whole = j < NV - 1;
-      V x = acc[i][j];
-      if (t.accumulate) x = (whole ? V::load(c + j * V::N) : V::load_n(c + j * V::N, last)) + x;
-      if (e.column_bias) x = x + bias[j];
-      if (e.row_bias) x = x + row_bias;
-      if (e.relu) x = max(V(T(0)), x);  // in this order NaN stays NaN
-      whole ? x.store(c + j * V::N) : x.store_n(c + j * V::N, last);
+      for (int j = 0; j < NV; ++j)
+        x[j] = (j < NV - 1 ? V::load(c + j * V::N) : V::load_n(c + j * V::N, last)) + x[j];
     }
+    if (e.column_bias) {
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) x[j] = x[j] + bias[j];
+    }
+    if (e.row_bias) {
+      const V row_bias(e.row_bias[i]);
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) x[j] = x[j] + row_bias;
+    }
+    if (e.relu) {
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) x[j] = max(V(T(0)), x[j]);  // in this order NaN stays NaN
+    }
+    if (stream) {
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) x[j].stream(c + j * V::N);
+      continue;
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < NV - 1; ++j) x[j].store(c + j * V::N);
+    x[NV - 1].store_n(c + (NV - 1) * V::N, last);
   }
 }
 

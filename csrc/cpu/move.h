@@ -129,11 +129,6 @@ inline void stream_bytes(char* dst, const char* src, int64_t bytes) {
   copy_bytes(dst, src, bytes);
 #endif
 }
-FASTNN_INLINE void stream_end() {
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
-}
 
 template <class U>
 FASTNN_INLINE void splat_row(char* dst, const char* src, int64_t n) {

@@ -105,6 +105,7 @@ struct Vec {
     return Vec(static_cast<Native>(*reinterpret_cast<const Unaligned*>(p)));
   }
   FASTNN_INLINE void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
+  FASTNN_INLINE void stream(T* p) const;  // past the caches, to an aligned p; stream_end() when all are done
   static Vec load_n(const T* p,
                     int n);  // the first n lanes, zero in the others; 0 <= n <= N, reads nothing beyond
   void store_n(T* p, int n) const;  // the first n lanes; writes nothing beyond
@@ -354,6 +355,29 @@ FASTNN_INLINE int first(Vec<I> mask) {
   int i = 0;
   while (!mask[i]) ++i;
   return i;
+#endif
+}
+
+// Results larger than the last-level cache bypass it: the lines written would be read only to be overwritten,
+// and push out what is still needed.
+constexpr int64_t kStreamBytes = 32 << 20;
+
+template <class T>
+FASTNN_INLINE void Vec<T>::stream(T* p) const {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
+#else
+  store(p);
+#endif
+}
+// Orders what was streamed before what follows.
+FASTNN_INLINE void stream_end() {
+#if defined(__x86_64__)
+  _mm_sfence();
 #endif
 }
 
