@@ -8,9 +8,10 @@ namespace fastnn {
 
 enum class Status : int { ok, need_workspace, cancelled, device_error };
 
-// How exact float32 matrix products and convolutions are. `fp32` is always allowed to a kernel; the others
-// let it round operands to fewer bits for tensor cores, summing in float32.
-enum class Precision : int { fp32, tf32, bf16, fp16 };
+// How exact float32 matrix products and convolutions are. `fp32` is always allowed to a kernel. The others
+// allow algorithms that round a few bits more than sums in any order do; all but `fp32_fast` also let it
+// round operands to fewer bits for tensor cores, summing in float32.
+enum class Precision : int { fp32, fp32_fast, tf32, bf16, fp16 };
 
 struct Context {
   int threads = 1;  // how many may run at once; results never depend on it

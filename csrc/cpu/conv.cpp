@@ -25,6 +25,7 @@
 #include "conv_few.h"
 #include "conv_fold.h"
 #include "conv_weight.h"
+#include "conv_winograd_weight.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -177,24 +178,29 @@ bool fold_pays(const ConvShape& s) {
   return fold < static_cast<double>(s.h * s.w) * taps * share_inside(rows, s.p);
 }
 
-// The first of a list that applies is run; the choice depends on the shape alone.
+// The first of a list that applies is run; the choice depends on the shape and the precision alone.
 template <class T>
 struct ConvAlgorithm {
   const char* name;
   bool (*applicable)(const ConvShape& s);
   Status (*run)(Context& ctx, const ConvParams& params, const ConvShape& s);
+  bool fast = false;  // rounds more than the direct sums: not in Precision::fp32
 };
 inline bool always(const ConvShape&) { return true; }
 
 template <class T>
 constexpr ConvAlgorithm<T> kForward[] = {
     {"depthwise", is_depthwise<T>, depthwise_forward<T>},
+    {"winograd 4x4", winograd_pays<T, 4>, winograd_forward<T, 4>, true},
+    {"winograd 2x2", winograd_pays<T, 2>, winograd_forward<T, 2>},
     {"direct", direct_pays<T>, direct_forward<T>},
     {"panels", always, panel_forward<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
     {"few pixels", few_pixels_stride_1<T>, few_grad_input<T>},
+    {"winograd 4x4", winograd_pays<T, 4>, winograd_grad_input<T, 4>, true},
+    {"winograd 2x2", winograd_pays<T, 2>, winograd_grad_input<T, 2>},
     {"fold", fold_pays<T>, fold_grad_input<T>},
     {"depthwise", is_depthwise<T>, phased_grad_input<T>},
     {"direct", direct_grad_pays<T>, direct_grad_input<T>},
@@ -204,6 +210,8 @@ template <class T>
 constexpr ConvAlgorithm<T> kGradWeight[] = {
     {"depthwise", is_depthwise<T>, depthwise_grad_weight<T>},
     {"few pixels", few_pixels<T>, few_grad_weight<T>},
+    {"winograd 4x4", winograd_pays<T, 4>, winograd_grad_weight<T, 4>, true},
+    {"winograd 2x2", winograd_pays<T, 2>, winograd_grad_weight<T, 2>},
     {"dot", dot_pays<T>, dot_grad_weight<T>},
     {"panels", always, panel_grad_weight<T>},
 };
@@ -226,7 +234,7 @@ inline void log_choice(const char* product, const char* algorithm, const ConvSha
 template <class T>
 Status run_first(const char* product, const ConvAlgorithm<T>* algorithm, Context& ctx,
                  const ConvParams& params, const ConvShape& s) {
-  while (!algorithm->applicable(s)) ++algorithm;
+  while (!algorithm->applicable(s) || (algorithm->fast && ctx.precision == Precision::fp32)) ++algorithm;
   const Status status = algorithm->run(ctx, params, s);
   if (status != Status::need_workspace && logs_choice()) log_choice(product, algorithm->name, s);
   return status;

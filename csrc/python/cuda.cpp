@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <iterator>
 #include <memory>
 #include <variant>
 
@@ -13,7 +14,7 @@
 namespace fastnn {
 namespace {
 
-constexpr const char* precision_names[] = {"fp32", "tf32", "bf16", "fp16"};
+constexpr const char* precision_names[] = {"fp32", "fp32_fast", "tf32", "bf16", "fp16"};
 
 struct Stream {
   int device, number;
@@ -195,11 +196,10 @@ void define_cuda(py::module_& m) {
   });
   m.def("_precision", [] { return precision_names[static_cast<int>(precision())]; });
   m.def("_set_precision", [](const std::string& name) {
-    for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
-      if (name == precision_names[static_cast<int>(p)]) return set_precision(p);
-    }
-    fail(ErrorKind::value, "precision: expected \"fp32\", \"tf32\", \"bf16\" or \"fp16\", got \"", name,
-         "\"");
+    for (size_t i = 0; i < std::size(precision_names); ++i)
+      if (name == precision_names[i]) return set_precision(static_cast<Precision>(i));
+    fail(ErrorKind::value,
+         "precision: expected \"fp32\", \"fp32_fast\", \"tf32\", \"bf16\" or \"fp16\", got \"", name, "\"");
   });
 }
 

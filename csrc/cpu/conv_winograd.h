@@ -1,0 +1,247 @@
+// Convolution of 3x3 filters that step by one by Winograd's algorithm: forward, and the input gradient, which
+// is the same with dy as its source and the filters turned round.
+//
+//     U[f][channel][filter]    of the filters, once per call
+//     V[f][tile][channel]      of a block of tiles (winograd_tiles.h), in the cache of the task that
+//     multiplies it M[f][tile][filter] = V[f] U[f]    for every point f: 16 products for 4 outputs instead of
+//     36, or 36 for 16
+//
+// and M becomes m x m outputs per tile, whose filters are turned back from lanes to planes on the way out.
+//
+// Error: tiles of 2x2 round less than the direct sums, as these are shorter; tiles of 4x4, which only a
+// precision looser than fp32 allows, about twice as much. A NaN or infinity of x reaches every output of the
+// tiles that read it, mostly as NaN: pixels up to 2 m + 1 away, of which the filter itself would have reached
+// those up to 2.
+#pragma once
+#include "gemm_tile.h"
+#include "winograd_tiles.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+struct WinogradProduct {
+  Planes<T> x;  // of the first group
+  int64_t images, groups, p, q, pad_h, pad_w;
+  const T* w;
+  int64_t filters, w_group, w_filter, w_channel;  // filters per group; taps are dense
+  bool turned;                                    // tap (r, s) of w is tap (2 - r, 2 - s)
+  const T* bias;                                  // or null
+  bool relu;
+  T* out;
+};
+
+// How a product is cut; a function of shapes alone. A task multiplies a block of tiles with some panels of
+// filters.
+template <class T>
+struct WinogradPlan {
+  TileGrid grid;
+  int64_t panels, width;                 // of filters, per group; width in whole vectors
+  int64_t parts, part_panels;            // tasks of a block
+  int64_t w_panel;                       // elements of a panel at one point
+  int64_t w_step, x_step, y_step;        // from one point to the next
+  int64_t slab, w_elements, per_worker;  // of scratch
+  double nanoseconds;
+};
+
+template <class T>
+WinogradPlan<T> plan_winograd(const WinogradProduct<T>& p, int64_t tile) {
+  WinogradPlan<T> plan{};
+  plan.grid = tile_grid(tile, p.images, p.p, p.q);
+  plan.panels = divide_up(p.filters, Blocking<T>::NR);
+  plan.width = round_up(divide_up(p.filters, plan.panels), Vec<T>::N);
+  const int64_t wanted = divide_up(kConvTasks, plan.grid.blocks * p.groups);
+  plan.part_panels = divide_up(plan.panels, min_of(wanted, plan.panels));
+  plan.parts = divide_up(plan.panels, plan.part_panels);
+  const int64_t points = plan.grid.points(), tiles = plan.grid.block_tiles();
+  plan.w_panel = p.x.channels * plan.width;
+  plan.w_step = point_step<T>(p.groups * plan.panels * plan.w_panel);
+  plan.x_step = point_step<T>(tiles * padded_channels<T>(p.x.channels));
+  plan.y_step = point_step<T>(tiles * plan.width);
+  plan.slab = slab_elements<T>(plan.grid, tile + 2, p.x.channels);
+  plan.w_elements = points * plan.w_step;
+  plan.per_worker = round_up(plan.slab, 16) + points * (plan.x_step + plan.y_step);
+  plan.nanoseconds = static_cast<double>(plan.grid.blocks * tiles * points * p.groups) *
+                     static_cast<double>(p.x.channels * p.filters) / (2.0 * kVectorBytes);
+  return plan;
+}
+
+// U of one panel of filters, channels [c0, c1).
+template <class T, int m>
+void transform_filters(const WinogradProduct<T>& p, const WinogradPlan<T>& plan, int64_t panel, int64_t c0,
+                       int64_t c1, T* u) {
+  using V = Vec<T>;
+  constexpr int kTaps = 9, kRows = kTaps + V::N - 1 - (kTaps - 1) % V::N;  // in whole blocks
+  const int64_t group = panel / plan.panels, first = (panel - group * plan.panels) * plan.width;
+  for (int64_t k = 0; k < plan.width; k += V::N) {
+    const int filters = clamp_lane(p.filters - first - k, V::N);
+    const T* w = p.w + group * p.w_group + (first + k) * p.w_filter;
+    for (int64_t c = c0; c < c1; ++c) {
+      V tap[kRows];
+#pragma GCC unroll 4
+      for (int t = 0; t < kRows; t += V::N)
+        load_transposed(reinterpret_cast<V(&)[V::N]>(tap[t]), w + c * p.w_channel + t, p.w_filter, filters,
+                        static_cast<int>(min_of(V::N, kTaps - t)));
+      T* const to = u + panel * plan.w_panel + c * plan.width + k;
+      transform_square<T, 3, m + 2, Winograd<T, m>::filter>(
+          [&](int i, int j) { return tap[p.turned ? kTaps - 1 - (3 * i + j) : 3 * i + j]; },
+          [&](int i, int j, V v) { v.store(to + (i * (m + 2) + j) * plan.w_step); });
+    }
+  }
+}
+
+// M of one panel of filters.
+template <class T>
+void multiply_points(const WinogradPlan<T>& plan, int64_t points, int64_t tiles, int64_t channels, const T* v,
+                     const T* u, T* products) {
+  constexpr int64_t KC = Blocking<T>::KC;
+  const int64_t pitch = padded_channels<T>(channels);
+  const int width = static_cast<int>(plan.width);
+  const int height = even_rows(tiles, max_rows(width / Vec<T>::N));
+  for (int64_t f = 0; f < points; ++f, v += plan.x_step, u += plan.w_step, products += plan.y_step)
+    for (int64_t c = 0; c < channels; c += KC)
+      for (int64_t t = 0; t < tiles; t += height)
+        micro_kernel(Tile<T>{min_of(KC, channels - c), v + t * pitch + c, pitch, 1, u + c * width, width,
+                             true, products + t * width, width, c > 0, nullptr},
+                     static_cast<int>(min_of(height, tiles - t)), width);
+}
+
+// The outputs of up to a vector of filters, whose M begins at products and whose planes at out.
+template <class T, int m>
+void store_tiles(const WinogradProduct<T>& p, const WinogradPlan<T>& plan, const TileBlock& b, int filters,
+                 const T* bias, const T* products, int64_t image, T* out) {
+  using V = Vec<T>;
+  constexpr int kTiles = V::N / m;  // whose outputs fill a vector
+  const V shift = bias ? V::load_n(bias, filters) : V(T(0));
+  for (int64_t n = b.n0; n < b.n1; ++n)
+    for (int64_t i = b.i0; i < b.i1; ++i)
+      for (int64_t j = b.j0; j < b.j1; j += kTiles) {
+        const int tiles = static_cast<int>(min_of(kTiles, b.j1 - j));
+        V line[m][V::N];
+        for (int t = 0; t < tiles; ++t, products += plan.width)
+          transform_square<T, m + 2, m, Winograd<T, m>::output>(
+              [&](int r, int s) { return V::load(products + (r * (m + 2) + s) * plan.y_step); },
+              [&](int r, int s, V y) {
+                if (bias) y = y + shift;
+                line[r][t * m + s] = p.relu ? max(V(T(0)), y) : y;
+              });
+        for (int t = tiles * m; t < V::N; ++t)
+          for (int r = 0; r < m; ++r) line[r][t] = V(T(0));
+        const int pixels = static_cast<int>(min_of(tiles * m, p.q - j * m));
+        for (int r = 0; r < m && i * m + r < p.p; ++r) {
+          transpose(line[r]);
+          T* const to = out + n * image + (i * m + r) * p.q + j * m;
+#pragma GCC unroll 16
+          for (int k = 0; k < V::N; ++k)
+            if (k < filters) line[r][k].store_n(to + k * p.p * p.q, pixels);
+        }
+      }
+}
+
+template <class T, int m>
+Status run_winograd(Context& ctx, const WinogradProduct<T>& p) {
+  constexpr int kPoints = (m + 2) * (m + 2);
+  const WinogradPlan<T> plan = plan_winograd(p, m);
+  T* const u = workspace<T>(ctx, static_cast<size_t>(plan.w_elements + ctx.threads * plan.per_worker));
+  if (!u) return Status::need_workspace;
+
+  constexpr int64_t kChannels = 16;  // of a task
+  const int64_t channels = p.x.channels, chunks = divide_up(channels, kChannels);
+  const Status transformed = parallel_for(
+      ctx, p.groups * plan.panels * chunks, static_cast<double>(plan.w_elements) / 4, [&](int64_t task, int) {
+        const int64_t panel = task / chunks, c0 = (task - panel * chunks) * kChannels;
+        transform_filters<T, m>(p, plan, panel, c0, min_of(c0 + kChannels, channels), u);
+      });
+  if (transformed != Status::ok) return transformed;
+
+  const int64_t pq = p.p * p.q, blocks = plan.grid.blocks;
+  return parallel_for(ctx, p.groups * plan.parts * blocks, plan.nanoseconds, [&](int64_t task, int worker) {
+    const int64_t part = task / blocks, group = part / plan.parts,
+                  panel0 = part % plan.parts * plan.part_panels;
+    const TileBlock b(plan.grid, p.images, task - part * blocks);
+    T* const slab = u + plan.w_elements + worker * plan.per_worker;
+    T* const v = slab + round_up(plan.slab, 16);
+    T* const products = v + kPoints * plan.x_step;
+    Planes<T> x = p.x;
+    x.data += group * channels * x.height * x.width;
+    fill_block_slab(plan.grid, b, x, m + 2, p.pad_h, p.pad_w, slab);
+    transform_tiles<T, m, m + 2, Winograd<T, m>::input>(plan.grid, b, channels, slab, plan.x_step, v);
+    for (int64_t panel = panel0; panel < min_of(panel0 + plan.part_panels, plan.panels); ++panel) {
+      multiply_points(plan, kPoints, b.tiles(), channels, v, u + (group * plan.panels + panel) * plan.w_panel,
+                      products);
+      const int64_t first = panel * plan.width, last = min_of(first + plan.width, p.filters);
+      for (int64_t k = first; k < last; k += Vec<T>::N) {
+        const int64_t filter = group * p.filters + k;
+        store_tiles<T, m>(p, plan, b, clamp_lane(last - k, Vec<T>::N), p.bias ? p.bias + filter : nullptr,
+                          products + k - first, p.groups * p.filters * pq, p.out + filter * pq);
+      }
+    }
+  });
+}
+
+// Whether it takes less time than the direct algorithm, by a count of what both do in multiply-adds;
+// transforms are counted by what they were measured to take.
+template <class T, int m>
+bool winograd_pays(const ConvShape& s) {
+  if (sizeof(T) != sizeof(float) || s.r != 3 || s.s != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
+  if (s.dilation_h != 1 || s.dilation_w != 1 || s.pad_h > 2 || s.pad_w > 2) return false;
+  const double channels = static_cast<double>(s.c / s.groups), filters = static_cast<double>(s.k / s.groups);
+  const double tiles = static_cast<double>(s.n * divide_up(s.p, m) * divide_up(s.q, m));
+  constexpr double points = (m + 2) * (m + 2), per_element = 8 * points;
+  const double transforms = per_element * (tiles * (channels + filters) + 2 * channels * filters);
+  const double direct = static_cast<double>(s.n * s.p * s.q) * 9 * channels * filters;
+  return tiles * points * channels * filters + transforms < 0.9 * direct;
+}
+
+template <class T, int m>
+Status winograd_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  if constexpr (sizeof(T) != sizeof(float)) {
+    return Status::ok;  // never chosen
+  } else {
+    const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
+    return run_winograd<T, m>(
+        ctx, WinogradProduct<T>{{static_cast<const T*>(params.x), s.c * s.h * s.w, channels, s.h, s.w},
+                                s.n,
+                                s.groups,
+                                s.p,
+                                s.q,
+                                s.pad_h,
+                                s.pad_w,
+                                static_cast<const T*>(params.w),
+                                filters,
+                                filters * channels * 9,
+                                channels * 9,
+                                9,
+                                false,
+                                static_cast<const T*>(params.bias),
+                                params.activation == Activation::relu,
+                                static_cast<T*>(params.out)});
+  }
+}
+
+template <class T, int m>
+Status winograd_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  if constexpr (sizeof(T) != sizeof(float)) {
+    return Status::ok;
+  } else {
+    const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
+    return run_winograd<T, m>(
+        ctx, WinogradProduct<T>{{static_cast<const T*>(params.y), s.k * s.p * s.q, filters, s.p, s.q},
+                                s.n,
+                                s.groups,
+                                s.h,
+                                s.w,
+                                2 - s.pad_h,
+                                2 - s.pad_w,
+                                static_cast<const T*>(params.w),
+                                channels,
+                                filters * channels * 9,
+                                9,
+                                channels * 9,
+                                true,
+                                nullptr,
+                                false,
+                                static_cast<T*>(params.out)});
+  }
+}
+
+}  // namespace fastnn::FASTNN_ISA
