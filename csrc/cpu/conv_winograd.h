@@ -35,11 +35,11 @@ struct WinogradProduct {
 template <class T>
 struct WinogradPlan {
   TileGrid grid;
-  int64_t panels, width;                 // of filters, per group; width in whole vectors
-  int64_t parts, part_panels;            // tasks of a block
-  int64_t w_panel;                       // elements of a panel at one point
-  int64_t w_step, x_step, y_step;        // from one point to the next
-  int64_t slab, w_elements, per_worker;  // of scratch
+  int64_t panels, width;                       // of filters, per group; width in whole vectors
+  int64_t parts, part_panels;                  // tasks of a block
+  int64_t w_panel;                             // elements of a panel at one point
+  int64_t w_step, x_step, y_step;              // from one point to the next
+  int64_t w_elements, x_elements, per_worker;  // of scratch
   double nanoseconds;
 };
 
@@ -57,9 +57,12 @@ WinogradPlan<T> plan_winograd(const WinogradProduct<T>& p, int64_t tile) {
   plan.w_step = point_step<T>(p.groups * plan.panels * plan.w_panel);
   plan.x_step = point_step<T>(tiles * padded_channels<T>(p.x.channels));
   plan.y_step = point_step<T>(tiles * plan.width);
-  plan.slab = slab_elements<T>(plan.grid, tile + 2, p.x.channels);
   plan.w_elements = points * plan.w_step;
-  plan.per_worker = round_up(plan.slab, 16) + points * (plan.x_step + plan.y_step);
+  plan.x_elements = points * plan.x_step;
+  // The slab is no longer needed when products come: they share their memory, which L2 has little of.
+  plan.per_worker =
+      plan.x_elements +
+      round_up(max_of(slab_elements<T>(plan.grid, tile + 2, p.x.channels), points * plan.y_step), 16);
   plan.nanoseconds = static_cast<double>(plan.grid.blocks * tiles * points * p.groups) *
                      static_cast<double>(p.x.channels * p.filters) / (2.0 * kVectorBytes);
   return plan;
@@ -116,6 +119,9 @@ void store_tiles(const WinogradProduct<T>& p, const WinogradPlan<T>& plan, const
     for (int64_t i = b.i0; i < b.i1; ++i)
       for (int64_t j = b.j0; j < b.j1; j += kTiles) {
         const int tiles = static_cast<int>(min_of(kTiles, b.j1 - j));
+        for (int k = 0; k < filters; ++k)  // planes are too far apart for the processor to foresee
+          for (int r = 0; r < m; ++r)
+            __builtin_prefetch(out + n * image + (k * p.p + i * m + r) * p.q + j * m, 1);
         V line[m][V::N];
         for (int t = 0; t < tiles; ++t, products += plan.width)
           transform_square<T, m + 2, m, Winograd<T, m>::output>(
@@ -130,9 +136,13 @@ void store_tiles(const WinogradProduct<T>& p, const WinogradPlan<T>& plan, const
         for (int r = 0; r < m && i * m + r < p.p; ++r) {
           transpose(line[r]);
           T* const to = out + n * image + (i * m + r) * p.q + j * m;
+          if (filters == V::N && pixels == V::N)
 #pragma GCC unroll 16
-          for (int k = 0; k < V::N; ++k)
-            if (k < filters) line[r][k].store_n(to + k * p.p * p.q, pixels);
+            for (int k = 0; k < V::N; ++k) line[r][k].store(to + k * p.p * p.q);
+          else
+#pragma GCC unroll 16
+            for (int k = 0; k < V::N; ++k)
+              if (k < filters) line[r][k].store_n(to + k * p.p * p.q, pixels);
         }
       }
 }
@@ -158,13 +168,12 @@ Status run_winograd(Context& ctx, const WinogradProduct<T>& p) {
     const int64_t part = task / blocks, group = part / plan.parts,
                   panel0 = part % plan.parts * plan.part_panels;
     const TileBlock b(plan.grid, p.images, task - part * blocks);
-    T* const slab = u + plan.w_elements + worker * plan.per_worker;
-    T* const v = slab + round_up(plan.slab, 16);
-    T* const products = v + kPoints * plan.x_step;
+    T* const v = u + plan.w_elements + worker * plan.per_worker;
+    T* const products = v + plan.x_elements;
     Planes<T> x = p.x;
     x.data += group * channels * x.height * x.width;
-    fill_block_slab(plan.grid, b, x, m + 2, p.pad_h, p.pad_w, slab);
-    transform_tiles<T, m, m + 2, Winograd<T, m>::input>(plan.grid, b, channels, slab, plan.x_step, v);
+    fill_block_slab(plan.grid, b, x, m + 2, p.pad_h, p.pad_w, products);
+    transform_tiles<T, m, m + 2, Winograd<T, m>::input>(plan.grid, b, channels, products, plan.x_step, v);
     for (int64_t panel = panel0; panel < min_of(panel0 + plan.part_panels, plan.panels); ++panel) {
       multiply_points(plan, kPoints, b.tiles(), channels, v, u + (group * plan.panels + panel) * plan.w_panel,
                       products);
@@ -178,24 +187,34 @@ Status run_winograd(Context& ctx, const WinogradProduct<T>& p) {
   });
 }
 
-// Whether it takes less time than the direct algorithm, by a count of what both do in multiply-adds;
-// transforms are counted by what they were measured to take.
+// What tiles of m x m take, in multiply-adds at the units' peak: their products, the transforms of both
+// images and of the filters. The factors are measured, as is the direct algorithm's share of the peak.
+template <class T>
+double winograd_cost(const ConvShape& s, int64_t m) {
+  const auto number = [](int64_t i) { return static_cast<double>(i); };
+  const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
+  const double tiles = number(s.n * divide_up(s.p, m) * divide_up(s.q, m)),
+               points = number((m + 2) * (m + 2));
+  const double padded = number(padded_channels<T>(channels) + padded_channels<T>(filters));
+  const double pairs = number(channels * filters);
+  return points * (tiles * pairs / 0.85 + 10 * tiles * padded + 28 * pairs);
+}
+
 template <class T, int m>
 bool winograd_pays(const ConvShape& s) {
   if (sizeof(T) != sizeof(float) || s.r != 3 || s.s != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
   if (s.dilation_h != 1 || s.dilation_w != 1 || s.pad_h > 2 || s.pad_w > 2) return false;
-  const double channels = static_cast<double>(s.c / s.groups), filters = static_cast<double>(s.k / s.groups);
-  const double tiles = static_cast<double>(s.n * divide_up(s.p, m) * divide_up(s.q, m));
-  constexpr double points = (m + 2) * (m + 2), per_element = 8 * points;
-  const double transforms = per_element * (tiles * (channels + filters) + 2 * channels * filters);
-  const double direct = static_cast<double>(s.n * s.p * s.q) * 9 * channels * filters;
-  return tiles * points * channels * filters + transforms < 0.9 * direct;
+  const int64_t pixels = s.n * s.p * s.q;
+  if (pixels <= Blocking<T>::NR) return false;  // there are ways to leave the filters where they are
+  const double pairs = static_cast<double>(s.c / s.groups) * static_cast<double>(s.k / s.groups);
+  const double direct = pairs * (9 * static_cast<double>(pixels) / 0.72 + 800), cost = winograd_cost<T>(s, m);
+  return cost < direct && (m == 2 || cost < winograd_cost<T>(s, 2));
 }
 
 template <class T, int m>
 Status winograd_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
   if constexpr (sizeof(T) != sizeof(float)) {
-    return Status::ok;  // never chosen
+    return Status::ok;  // winograd_pays() says no
   } else {
     const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
     return run_winograd<T, m>(

@@ -82,25 +82,27 @@ template <class T>
 void fill_slab(const Planes<T>& x, int64_t n, int64_t line0, int64_t lines, int64_t col0, int64_t cols,
                T* slab) {
   using V = Vec<T>;
+  constexpr int kAhead = 2;  // lines: planes are too far apart for the processor to foresee
   const int64_t pitch = padded_channels<T>(x.channels), plane = x.height * x.width;
   const int64_t begin = max_of(0, -col0), end = max_of(begin, min_of(cols, x.width - col0));
-  for (int64_t i = 0; i < lines; ++i, slab += cols * pitch) {
-    const int64_t line = line0 + i;
-    const bool outside = line < 0 || line >= x.height;
-    for (int64_t at = 0; at < (outside ? cols : begin) * pitch; at += V::N) V(T(0)).store(slab + at);
-    if (outside) continue;
-    for (int64_t at = end * pitch; at < cols * pitch; at += V::N) V(T(0)).store(slab + at);
-    for (int64_t c = 0; c < x.channels; c += V::N) {
-      const int channels = static_cast<int>(min_of(V::N, x.channels - c));
+  for (int64_t c = 0; c < x.channels; c += V::N) {
+    const int channels = static_cast<int>(min_of(V::N, x.channels - c));
+    T* to = slab + c;
+    for (int64_t line = line0; line < line0 + lines; ++line, to += cols * pitch) {
+      const bool outside = line < 0 || line >= x.height;
+      for (int64_t j = 0; j < (outside ? cols : begin); ++j) V(T(0)).store(to + j * pitch);
+      if (outside) continue;
+      for (int64_t j = end; j < cols; ++j) V(T(0)).store(to + j * pitch);
       const T* from = x.data + n * x.image + c * plane + line * x.width + col0;
       for (int64_t j = begin; j < end; j += V::N) {
         const int pixels = static_cast<int>(min_of(V::N, end - j));
+#pragma GCC unroll 16
+        for (int l = 0; l < V::N; ++l) __builtin_prefetch(from + j + l * plane + kAhead * x.width);
         V row[V::N];
         load_transposed(row, from + j, plane, channels, pixels);
-        T* to = slab + j * pitch + c;
 #pragma GCC unroll 16
         for (int l = 0; l < V::N; ++l)
-          if (l < pixels) row[l].store(to + l * pitch);
+          if (l < pixels) row[l].store(to + (j + l) * pitch);
       }
     }
   }
