@@ -199,8 +199,8 @@ constexpr ConvAlgorithm<T> kForward[] = {
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
     {"few pixels", few_pixels_stride_1<T>, few_grad_input<T>},
-    {"winograd 4x4", winograd_pays<T, 4>, winograd_grad_input<T, 4>, true},
-    {"winograd 2x2", winograd_pays<T, 2>, winograd_grad_input<T, 2>},
+    {"winograd 4x4", winograd_grad_pays<T, 4>, winograd_grad_input<T, 4>, true},
+    {"winograd 2x2", winograd_grad_pays<T, 2>, winograd_grad_input<T, 2>},
     {"fold", fold_pays<T>, fold_grad_input<T>},
     {"depthwise", is_depthwise<T>, phased_grad_input<T>},
     {"direct", direct_grad_pays<T>, direct_grad_input<T>},

@@ -265,14 +265,6 @@ Status direct_forward(Context& ctx, const ConvParams& params, const ConvShape& s
   return run_direct(ctx, o, s, d, scratch);
 }
 
-// The convolution of dy that gives dx.
-inline ConvShape grad_input_shape(const ConvShape& s) {
-  ConvShape t = s;
-  t.c = s.k, t.h = s.p, t.w = s.q, t.k = s.c, t.p = s.h, t.q = s.w;
-  t.pad_h = (s.r - 1) * s.dilation_h - s.pad_h, t.pad_w = (s.s - 1) * s.dilation_w - s.pad_w;
-  return t;
-}
-
 template <class T>
 bool direct_grad_pays(const ConvShape& s) {
   const ConvShape t = grad_input_shape(s);

@@ -37,6 +37,14 @@ inline ConvShape flatten(ConvShape s) {
   return s;
 }
 
+// The convolution of dy that gives dx where filters step by one: these are turned round.
+inline ConvShape grad_input_shape(const ConvShape& s) {
+  ConvShape t = s;
+  t.c = s.k, t.h = s.p, t.w = s.q, t.k = s.c, t.p = s.h, t.q = s.w;
+  t.pad_h = (s.r - 1) * s.dilation_h - s.pad_h, t.pad_w = (s.s - 1) * s.dilation_w - s.pad_w;
+  return t;
+}
+
 template <class T>
 struct PixelGrid {
   int64_t images, rows, cols;

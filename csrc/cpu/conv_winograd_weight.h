@@ -89,13 +89,11 @@ void add_products(const WinogradGradPlan<T>& g, const WinogradGradPart& part, in
 
 // dw of one filter from the sums of all splits.
 template <class T, int m>
-void finish_filter(const WinogradGradPlan<T>& g, const WinogradGradPart& part, int64_t filter, const T* sums,
-                   T* dw) {
+void finish_filter(const WinogradGradPlan<T>& g, int64_t channels, int64_t filter, const T* sums, T* dw) {
   using V = Vec<T>;
-  constexpr int kTaps = 9, kRows = kTaps + V::N - 1 - (kTaps - 1) % V::N;  // in whole blocks
-  const int64_t pitch = padded_channels<T>(part.channels);
-  for (int64_t c = 0; c < part.channels; c += V::N) {
-    V tap[kRows];
+  const int64_t pitch = padded_channels<T>(channels);
+  for (int64_t c = 0; c < channels; c += V::N) {
+    TapBlocks<T> tap;
     transform_square<T, m + 2, 3, Winograd<T, m>::grad_filter>(
         [&](int i, int j) {
           const T* at = sums + (i * (m + 2) + j) * g.sum_step + filter * pitch + c;
@@ -103,19 +101,13 @@ void finish_filter(const WinogradGradPlan<T>& g, const WinogradGradPart& part, i
           for (int64_t split = 1; split < g.splits; ++split) sum = sum + V::load(at += g.sums);
           return sum;
         },
-        [&](int i, int j, V x) { tap[3 * i + j] = x; });
-    const int channels = static_cast<int>(min_of(V::N, part.channels - c));
+        [&](int r, int s, V x) { tap[3 * r + s] = x; });
 #pragma GCC unroll 4
-    for (int t = 0; t < kRows; t += V::N) {
+    for (int i = 0; i < tap.kBlocks; ++i) {
 #pragma GCC unroll 16
-      for (int i = t; i < t + V::N; ++i)
-        if (i >= kTaps) tap[i] = V(T(0));
-      V(&row)[V::N] = reinterpret_cast<V(&)[V::N]>(tap[t]);
-      transpose(row);
-      const int taps = static_cast<int>(min_of(V::N, kTaps - t));
-#pragma GCC unroll 16
-      for (int l = 0; l < V::N; ++l)
-        if (l < channels) row[l].store_n(dw + (c + l) * kTaps + t, taps);
+      for (int t = tap.length(i); t < V::N; ++t) tap.row[i][t] = V(T(0));
+      store_transposed(tap.row[i], dw + c * kWinogradTaps + i * V::N, kWinogradTaps,
+                       clamp_lane(channels - c, V::N), tap.length(i));
     }
   }
 }
@@ -154,7 +146,7 @@ Status run_winograd_grad(Context& ctx, const ConvParams& params, const ConvShape
         const WinogradGradPart part(g, index);
         if (filter >= part.filters) return;
         finish_filter<T, m>(
-            g, part, filter, sums + index * g.sums,
+            g, part.channels, filter, sums + index * g.sums,
             static_cast<T*>(params.out) + ((part.filter0 + filter) * g.channels + part.channel0) * 9);
       });
 }

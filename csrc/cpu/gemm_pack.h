@@ -55,6 +55,21 @@ FASTNN_INLINE void load_transposed(Vec<T> (&row)[Vec<T>::N], const T* x, int64_t
   transpose(row);
 }
 
+// The reverse, for `depth` elements of each of `lanes` vectors; nothing beyond them is written.
+template <class T>
+FASTNN_INLINE void store_transposed(Vec<T> (&row)[Vec<T>::N], T* x, int64_t stride, int lanes, int depth) {
+  using V = Vec<T>;
+  transpose(row);
+  if (lanes == V::N && depth == V::N) {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i].store(x + i * stride);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i)
+      if (i < lanes) row[i].store_n(x + i * stride, depth);
+  }
+}
+
 template <class T>
 void pack_transposed(T* out, int width, const T* x, int64_t lane_stride, int lanes, int stored, int64_t k) {
   using V = Vec<T>;
