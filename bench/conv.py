@@ -126,8 +126,26 @@ def _backward(shape: Shape, of: str) -> dict[str, Any]:
     return sides(tensors, numpy)
 
 
-def convolution(shape: Shape) -> list[Row]:
+def _fast(sides: dict[str, Any]) -> dict[str, Any]:
+    """fastnn where a little more rounding is allowed, against the others as they are."""
+
+    def fastnn(lib: Lib) -> Timed:
+        def allowed(call: Call) -> Call:
+            def run() -> Any:
+                with lib.xp.precision("fp32_fast"):
+                    return call()
+
+            return run
+
+        return {name: allowed(call) for name, call in sides["fastnn"](lib).items()}
+
+    return {**sides, "fastnn": fastnn}
+
+
+def convolution(shape: Shape, fast: bool = False) -> list[Row]:
     def row(name: str, sides: dict[str, Any], headline: str = "") -> Row:
+        if fast:
+            name, sides, headline = f"{name}, fp32_fast", _fast(sides), ""
         return Row("conv", f"{shape.name} {name}", sides, shape.flops, shape.bytes, (ALL,), headline=headline)
 
     rows = [
@@ -179,5 +197,11 @@ def pooling(name: str, n: int, c: int, h: int, kernel: int, backward: bool) -> R
 
 ROWS = [
     *[row for shape in SHAPES for row in convolution(shape)],
+    *[
+        row
+        for shape in SHAPES
+        if shape.r == 3 and shape.stride == 1 and shape.c // shape.groups >= 64 and shape.n > 1
+        for row in convolution(shape, fast=True)
+    ],
     *[pooling(name, 32, 64, 56, 2, backward) for name in ("max", "avg") for backward in (False, True)],
 ]

@@ -1,7 +1,10 @@
 """Convolution beyond the op table: geometries of every kind against plain sums in float64, bits, layouts, bad input."""
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 
 import fastnn as fn
 import fastnn.nn.functional as F
@@ -51,6 +54,26 @@ SHAPES = [
     (2, 70, 5, 4, 36, 3, 2, {"stride": 2, "padding": 1, "groups": 2}),  # ... in groups, two apart
     (1, 300, 3, 3, 5, 3, 3, {"padding": 1}),  # few pixels: filters are shared out
 ]
+# Winograd's algorithm, in tiles of 2 x 2 and, where more rounding is allowed, of 4 x 4.
+WINOGRAD = [
+    (
+        2,
+        40,
+        13,
+        35,
+        70,
+        3,
+        3,
+        {"padding": 1},
+    ),  # tiles over the edges; channels and filters beyond whole vectors
+    (1, 33, 11, 90, 96, 3, 3, {}),  # blocks of some columns
+    (3, 64, 60, 21, 64, 3, 3, {"padding": (2, 0)}),  # blocks of some rows
+    (21, 70, 7, 6, 40, 3, 3, {"padding": 1}),  # blocks of several images, the last with fewer
+    (4, 64, 14, 14, 140, 3, 3, {"padding": 1, "groups": 2}),
+    (9, 264, 8, 8, 130, 3, 3, {"padding": 1}),  # several parts of filters and of channels
+    (5, 520, 12, 9, 32, 3, 3, {"padding": 2}),  # more channels than a block of the product's depth
+]
+SHAPES += WINOGRAD
 
 
 def ids(shape):
@@ -152,8 +175,78 @@ def test_forward_and_gradients(shape, dtype):
         close(db, dz.astype(np.float64).sum((0, 2, 3)), dy.size // dy.shape[1])
 
 
+def rms(x):
+    return np.sqrt((x * x).mean())
+
+
+@pytest.mark.parametrize("shape", WINOGRAD, ids=ids)
+@pytest.mark.parametrize(("precision", "factor"), [("fp32", 0.35), ("fp32_fast", 1.2)])
+def test_error_of_winograd(shape, precision, factor):
+    """Root mean square error over root mean square, in eps times the root of the terms: as docs/performance.md says."""
+    x, weight, bias = make(shape, np.float32)
+    with fn.precision(precision):
+        y, dy, (dx, dw, _) = run(x, weight, bias, shape[7])
+    wide = [a.astype(np.float64) for a in (x, weight)]
+    want = [convolution(*wide, **shape[7]) + bias.astype(np.float64)[:, None, None]]
+    want += convolution(*wide, dy=dy.astype(np.float64), **shape[7])
+    eps, depth = np.finfo(np.float32).eps, max(weight.shape[:2])
+    for got, exact in zip((y, dx, dw), want, strict=True):
+        assert rms(got - exact) < factor * eps * depth**0.5 * rms(exact)
+
+
+def test_choice_depends_on_precision():
+    """FASTNN_LOG=conv says what runs; float64 and loose precisions included."""
+    code = """
+import fastnn as fn, fastnn.nn.functional as F
+for precision in ("fp32", "fp32_fast", "bf16"):
+    with fn.precision(precision):
+        x = fn.ones(4, 64, 28, 28, requires_grad=True)
+        F.conv2d(x, fn.ones(64, 64, 3, 3, requires_grad=True), padding=1).sum().backward()
+with fn.precision("fp32_fast"):
+    F.conv2d(fn.ones(4, 64, 28, 28, dtype=fn.float64), fn.ones(64, 64, 3, 3, dtype=fn.float64), padding=1)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FASTNN_LOG": "conv"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    chosen = [line.rpartition(": ")[2] for line in result.stderr.splitlines() if "conv2d" in line]
+    assert chosen[:9] == ["winograd 2x2"] * 3 + ["winograd 4x4"] * 6
+    assert len(chosen) == 10
+    assert "winograd" not in chosen[9]
+
+
+@pytest.mark.parametrize(("precision", "tile"), [("fp32", 2), ("fp32_fast", 4)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_stay_within_their_tiles(precision, tile, value):
+    x, weight, bias = make((1, 64, 30, 30, 64, 3, 3, {"padding": 1}), np.float32)
+    with fn.precision(precision):
+        clean = run(x, weight, bias, {"padding": 1})[0]
+        x[0, 5, 13, 14] = value
+        y = run(x, weight, bias, {"padding": 1})[0]
+    reached = np.zeros((30, 30), bool)
+    reached[12:15, 13:16] = True  # outputs whose sums have it
+    assert not np.isfinite(y[0, :, reached]).any()
+    near = np.zeros((30, 30), bool)  # tiles that have such outputs
+    near[12 // tile * tile : 14 // tile * tile + tile, 13 // tile * tile : 15 // tile * tile + tile] = True
+    np.testing.assert_array_equal(y[0, :, ~near], clean[0, :, ~near])
+    assert np.isfinite(y[0, :, ~near]).all()
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=ids)
 def test_bits_do_not_depend_on_threads_alignment_or_layout(shape):
+    check_bits(shape)
+
+
+@pytest.mark.parametrize("shape", WINOGRAD, ids=ids)
+def test_nor_do_they_where_more_rounding_is_allowed(shape):
+    with fn.precision("fp32_fast"):
+        check_bits(shape)
+
+
+def check_bits(shape):
     x, weight, bias = make(shape, np.float32)
     fn.set_num_threads(1)
     want = run(x, weight, bias, shape[7])

@@ -5,11 +5,12 @@
 // vectors run along the pixels of an image, so that NCHW is read and written as it lies.
 //
 //   conv_depthwise.h  one channel in, one filter
-//   conv_direct.h     forward, and input gradient of stride 1, from planes in cache: no packing per tap
+//   conv_winograd.h   3x3 filters that step by one: forward and input gradient in tiles, with fewer products
+//   conv_winograd_weight.h  and the filters' gradient
+//   conv_direct.h     forward, and input gradient of filters that step by one: no packing per tap
 //   conv_product.h    forward and input gradient: packed filters with panels of pixels. For strides above 1
-//   the
-//                     pixels of dx fall into stride_h x stride_w phases; within a phase every pixel meets the
-//                     same taps, so each phase is a dense convolution of dy with some of the taps, and
+//                     the pixels of dx fall into stride_h x stride_w phases; within a phase every pixel meets
+//                     the same taps, so each phase is a dense convolution of dy with some of the taps, and
 //                     nothing is multiplied with zeros put between pixels
 //   conv_fold.h       input gradient where filters shrink their image a lot
 //   conv_few.h        both gradients of few pixels
