@@ -23,6 +23,8 @@ SHAPES = [
     (1, 3, 17, 19, 4, 3, 4, {"stride": (1, 4), "dilation": (1, 3)}),  # stride and dilation coprime
     (2, 2, 9, 12, 3, 2, 2, {"stride": (2, 4), "dilation": (2, 2)}),  # and with a common factor
     (3, 6, 7, 9, 33, 1, 1, {}),  # 1x1: rows of pixels run on
+    (9, 64, 9, 11, 70, 1, 1, {}),  # ... with more filters than channels
+    (9, 128, 9, 11, 160, 1, 1, {"groups": 2}),
     (3, 5, 8, 8, 9, 1, 1, {"stride": 2}),  # pixels that nothing reaches
     (4, 8, 6, 6, 12, 3, 3, {"padding": 1, "groups": 4}),
     (2, 9, 10, 10, 9, 3, 3, {"padding": 1, "groups": 9}),  # depthwise

@@ -9,6 +9,9 @@
 // registers over all images.) Where x is padded, a slab of the rows that a block of pixels meets is copied
 // with its zeros first: one copy serves all filters and taps.
 //
+// Filters of one tap that meet every pixel once are a product in which x and dy may change places: the one
+// with fewer planes is transposed, and sums lie as the gradient does.
+//
 // Blocks of images are summed separately, how many depends on the shape alone, and added in order at the end:
 // the bits do not depend on the number of threads.
 #pragma once
@@ -98,6 +101,7 @@ constexpr int64_t kBlockTaps = 1024;  // rows of one task's sums: 256 KB at most
 template <class T>
 struct GradPlan {
   ConvShape s;
+  bool swapped;                  // s has dy in place of x, filters in place of channels
   int64_t filters, channels;     // per group
   int64_t width, filter_panels;  // filters of a panel, in whole vectors
   int64_t channels_per_task, channel_blocks;
@@ -110,11 +114,20 @@ struct GradPlan {
   double nanoseconds;
 };
 
+// For a flattened shape.
 template <class T>
-GradPlan<T> plan_grad(const ConvShape& s) {
+bool swap_pays(const ConvShape& s) {
+  const bool product = s.h == 1 && s.r == 1 && s.s == 1 && s.q == s.w && s.pad_h == 0 && s.pad_w == 0;
+  return product && s.k > s.c && s.c / s.groups % Vec<T>::N == 0;
+}
+
+template <class T>
+GradPlan<T> plan_grad(const ConvShape& shape) {
   using B = Blocking<T>;
   GradPlan<T> g{};
-  g.s = s;
+  g.s = shape, g.swapped = swap_pays<T>(shape);
+  if (g.swapped) g.s.c = shape.k, g.s.k = shape.c;
+  const ConvShape& s = g.s;
   g.filters = s.k / s.groups, g.channels = s.c / s.groups;
   g.filter_panels = divide_up(g.filters, B::NR);
   g.width = round_up(divide_up(g.filters, g.filter_panels), Vec<T>::N);
@@ -224,10 +237,19 @@ struct GradTask {
     }
     const int64_t rows = (c1 - c0) * s.r * s.s;
     const int tile = even_rows(rows, grad_rows(static_cast<int>(g.width / Vec<T>::N)));
-    for (int64_t i = 0; i < rows; i += tile)
+    for (int64_t i = 0; i < rows; i += tile) {
+      if (g.swapped) prefetch_rows(x + run[0].x, tap + i + tile, min_of(tile, rows - i - tile), run[0].len);
       grad_tile(GradTile<T>{g.padded ? slab : x, tap + i, s.stride_w, run, runs, panel, g.width,
                             sum + i * g.width, accumulate},
                 static_cast<int>(rows - i < tile ? rows - i : tile));
+    }
+  }
+
+  // Rows that are read once, by broadcast, come from memory.
+  static void prefetch_rows(const T* x, const int64_t* tap, int64_t rows, int64_t len) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < len; j += 64 / static_cast<int64_t>(sizeof(T)))
+        __builtin_prefetch(x + tap[i] + j);
   }
 };
 
@@ -243,6 +265,14 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
     V sum = V::load(own + i);
     for (int64_t split = 1; split < g.splits; ++split) sum = sum + V::load(own + split * g.sums + i);
     sum.store(own + i);
+  }
+  if (g.swapped) {
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t k = 0; k < filters; k += V::N)
+        V::load(own + t * g.width + k)
+            .store_n(dw + (group * g.taps + tap0 + t) * g.filters + filter0 + k,
+                     static_cast<int>(min_of(V::N, filters - k)));
+    return;
   }
   T* out = dw + (group * g.filters + filter0) * g.taps + tap0;
   for (int64_t t0 = 0; t0 < taps; t0 += V::N) {
@@ -260,9 +290,10 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
 }
 
 template <class T>
-Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& shape) {
   T* dw = static_cast<T*>(params.out);
-  const GradPlan<T> g = plan_grad<T>(s);
+  const GradPlan<T> g = plan_grad<T>(shape);
+  const ConvShape& s = g.s;
   T* const sums = workspace<T>(ctx, g.splits * g.sums + ctx.threads * g.per_worker);
   if (!sums) return Status::need_workspace;
   T* const own = sums + g.splits * g.sums;
@@ -280,8 +311,8 @@ Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape
         int64_t* const tap = reinterpret_cast<int64_t*>(dy_panel + g.block_pixels * g.width);
         T* const slab = reinterpret_cast<T*>(tap + g.tap_offsets);
         GradTask<T> t{g,
-                      static_cast<const T*>(params.x),
-                      static_cast<const T*>(params.y),
+                      static_cast<const T*>(g.swapped ? params.y : params.x),
+                      static_cast<const T*>(g.swapped ? params.x : params.y),
                       group,
                       filter0,
                       filters,
