@@ -15,12 +15,13 @@ PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILE
 # CUDA kernels too; they are tested on an emulator, which needs neither.
 NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin/nvcc) $(shell command -v nvcc))
 
-.PHONY: help demo test lint format stubs bench docs nvcc gpu-check clean
+.PHONY: help demo test test-full lint format stubs bench docs nvcc gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     train a network on handwritten digits in front of you'
 	@echo 'make test     run the tests (PEERS= to do without PyTorch)'
+	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set'
 	@echo 'make lint     clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format   apply clang-format and ruff'
 	@echo 'make stubs    write the types of the extension module'
@@ -35,6 +36,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
+
+test-full: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m full -s
 
 lint: $(VENV)/installed-lint
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)

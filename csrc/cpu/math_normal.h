@@ -1,17 +1,28 @@
-// erf, and what GELU needs of the normal distribution, in the manner of math.h. Largest errors found of erf,
-// in units in the last place: 2.41 (float), 1.75 (double).
+// erf, and what GELU needs of the normal distribution, in the manner of math.h. Largest errors, in
+// units in the last place: erf 2.581 and gelu 7.506 over all floats, erf 1.75 over samples of double.
 #pragma once
 #include "math.h"
 
 namespace fastnn::FASTNN_ISA {
 
 // For t >= 0: e^(-t^2 / 2), and the probability Q(t) that a standard normal variable exceeds t, as
-// e^(-t^2 / 2) r N(v) with r = 1 / (t + a) and v = (t - a) / (t + a), which maps [0, infinity) to [-1, 1)
-// (Schonfelder, "Chebyshev expansions for the error and related functions", 1978).
+// e^(-t^2 / 2) times their ratio r N(v) with r = 1 / (t + a) and v = (t - a) / (t + a), which maps [0,
+// infinity) to [-1, 1) (Schonfelder, "Chebyshev expansions for the error and related functions", 1978).
 template <class T>
 struct NormalTail {
-  Vec<T> density, tail;
+  Vec<T> density, ratio, tail;
 };
+// What rounding lost of t^2, exactly: at t = 13 it moves e^(-t^2 / 2) by 60 units in the last place.
+template <class T>
+FASTNN_INLINE Vec<T> lost_of_square(Vec<T> t, Vec<T> square) {
+#if defined(__FMA__)
+  return fma(t, t, -square);
+#else  // halves of t multiply exactly
+  constexpr Int<T> low_bits = (Int<T>(1) << (Format<T>::mantissa + 2) / 2) - 1;
+  const Vec<T> high = bit_cast<T>(bit_cast<Int<T> >(t) & Vec<Int<T> >(~low_bits)), low = t - high;
+  return ((high * high - square) + (high + high) * low) + low * low;
+#endif
+}
 FASTNN_INLINE Vec<float> tail_polynomial(Vec<float> v) {
   constexpr float N[] = {0.75528513525787381f,    -0.60789657989545226f,  0.38713691645770852f,
                          -0.18652365618584355f,   0.060403489111400027f,  -0.0075240041389923292f,
@@ -34,10 +45,12 @@ FASTNN_INLINE NormalTail<T> normal_tail(Vec<T> t) {
   constexpr T a = sizeof(T) == 4 ? 4 : 5, last = sizeof(T) == 4 ? 15 : 39;  // beyond `last` both are 0
   const Vec<T> one(T(1)), half(T(0.5)), inside = min(Vec<T>(last), t);
   const Vec<T> r = one / (inside + Vec<T>(a)), v = fma(Vec<T>(-2 * a), r, one);
-  const Vec<T> square = inside * inside, lost = fma(inside, inside, -square);
+  const Vec<T> square = inside * inside, lost = lost_of_square(inside, square);
   const Reduced<T> reduced = reduce_exp(-half * square);
-  const Vec<T> e = scale_by_power(one + expm1_reduced(reduced.r, fma(-half, lost, reduced.tail)), reduced.n);
-  return {e, e * (r * tail_polynomial(v))};
+  const Vec<T> m = expm1_reduced(reduced.r, reduced.tail), more = -half * lost;
+  const Vec<T> e = scale_by_power(one + fma(more, one + m, m), reduced.n);  // times 1 + more
+  const Vec<T> ratio = r * tail_polynomial(v);
+  return {e, ratio, e * ratio};
 }
 
 // erf(x) = x S(x^2) for |x| < 1.
@@ -68,7 +81,9 @@ FASTNN_INLINE Vec<T> normal_below(Vec<T> x, Vec<T> tail) {
 }
 template <class T>
 FASTNN_INLINE Vec<T> gelu(Vec<T> x) {
-  return x * normal_below(x, normal_tail(abs(x)).tail);
+  const NormalTail<T> n = normal_tail(abs(x));
+  // x ratio first: the tail may be denormal where x times it is not
+  return select(x < Vec<T>(T(0)), x * n.ratio * n.density, x * (Vec<T>(T(1)) - n.tail));
 }
 template <class T>
 FASTNN_INLINE Vec<T> gelu_derivative(Vec<T> x) {
