@@ -257,6 +257,29 @@ def test_fusion_is_invisible(kind):
     assert float(net(fn.tensor(x)).abs().sum()) == 0, "a forward put in from outside is called"
 
 
+@pytest.mark.parametrize(
+    ("size", "pool"), [((11, 9), {}), ((34, 37), {"stride": 3, "padding": 1}), ((5, 70), {})]
+)
+def test_relu_behind_the_pooling_is_invisible(size, pool):
+    """Same bits in outputs and gradients, windows without a positive number and with NaN included."""
+    net = nn.Sequential(nn.Conv2d(1, 6, 1), nn.ReLU(), nn.MaxPool2d(2, **pool))
+    x = np.random.default_rng(0).standard_normal((3, 1, *size)).astype(np.float32)
+    x[0, 0, 2:4, 4:8] = np.nan
+    x[1, 0, :4, :4] = -50
+    results, order = [], []
+    for _ in range(2):
+        input = fn.tensor(x, requires_grad=True)
+        net.zero_grad()
+        y = net(input)
+        (y * y).sum().backward()
+        results.append([y.detach(), input.grad, net[0].weight.grad, net[0].bias.grad])
+        order.append([step.__self__ if hasattr(step, "__self__") else step for step in net._steps])
+        net[1].register_forward_hook(lambda *_: None)
+    for fused, plain in zip(*results, strict=True):
+        np.testing.assert_array_equal(fused.numpy(), plain.numpy())
+    assert order == [[net[0], net[2], net[1]], [net[0], net[1], net[2]]]
+
+
 def test_subclasses_are_not_fused():
     class Doubled(nn.Linear):
         def forward(self, x):

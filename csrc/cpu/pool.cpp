@@ -23,16 +23,19 @@ Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& 
   });
 }
 
-// n window positions, one or four bytes each, where they are wanted.
+// n window positions, one or four bytes each, where they are wanted. Those of a byte are stored in whole
+// vectors where `room` positions from `at` on may be written: a copy of some bytes is a call.
 template <class I>
-FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n) {
+FASTNN_INLINE void store_positions(Vec<I> position, void* index, int bytes, int64_t at, int n, int64_t room) {
+  constexpr int N = Vec<I>::N;
   if (!index) return;
-  I lane[Vec<I>::N];
+  I lane[N];
   position.store(lane);
   if (bytes == 1) {
-    uint8_t narrow[Vec<I>::N];
-    for (int i = 0; i < Vec<I>::N; ++i) narrow[i] = static_cast<uint8_t>(lane[i]);
-    memcpy(static_cast<uint8_t*>(index) + at, narrow, static_cast<size_t>(n));
+    uint8_t narrow[N];
+    for (int i = 0; i < N; ++i) narrow[i] = static_cast<uint8_t>(lane[i]);
+    uint8_t* to = static_cast<uint8_t*>(index) + at;
+    n == N || room >= N ? memcpy(to, narrow, N) : memcpy(to, narrow, static_cast<size_t>(n));
   } else {
     for (int i = 0; i < n; ++i) static_cast<int32_t*>(index)[at + i] = static_cast<int32_t>(lane[i]);
   }
@@ -71,7 +74,7 @@ void max_row_halves_alone(const PoolParams& p, const T* x, T* y) {
 }
 
 template <class T>
-void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
+void max_row_halves(const PoolParams& p, const T* x, int64_t row, T* y, int64_t at) {
   if (!p.index) return max_row_halves_alone(p, x, y + at);
   each_halved_vector<T>(p, [&](int64_t q, int n) {
     const Both<T> top = load_pairs(x + 2 * q, n), bottom = load_pairs(x + p.w + 2 * q, n);
@@ -81,7 +84,7 @@ void max_row_halves(const PoolParams& p, const T* x, T* y, int64_t at) {
     best.see(bottom.a, 2);
     best.see(bottom.b, 3);
     store_some(best.value, y + at + q, n);
-    store_positions(best.tap, p.index, 1, at + q, n);
+    store_positions(best.tap, p.index, 1, at + q, n, (p.p - row) * p.q - q);
   });
 }
 
@@ -105,7 +108,7 @@ void max_row(const PoolParams& p, const Interior& interior, const T* x, int64_t 
     Largest<T> best;
     see_all(best, columns_of(p, q), p.stride_w, n);
     store_some(best.value, y + at + q, n);
-    store_positions(best.tap, p.index, p.index_bytes, at + q, n);
+    store_positions(best.tap, p.index, p.index_bytes, at + q, n, (p.p - row) * p.q - q);
     q += n;
   }
 }
@@ -127,7 +130,7 @@ void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, con
         best.see(load_padded(from, p.stride_w, n), r * p.kernel_w + s);
     }
     store_some(best.value, y + at + q, n);
-    store_positions(best.tap, p.index, p.index_bytes, at + q, n);
+    store_positions(best.tap, p.index, p.index_bytes, at + q, n, (p.p - row) * p.q - q);
   }
 }
 
@@ -137,7 +140,7 @@ void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
   using V = Vec<T>;
   using I = Int<T>;
   const V zero(T(0));
-  const int64_t covered = 2 * p.q;
+  const int64_t covered = 2 * p.q, positions = p.planes * p.p * p.q;
   for (int64_t row = 0; row < p.p; ++row, dy += p.q, at += p.q) {
     T* top = dx + 2 * row * p.w;
     T* bottom = top + p.w;
@@ -145,7 +148,8 @@ void max_halves_backward(const PoolParams& p, const T* dy, int64_t at, T* dx) {
       const uint8_t* index = static_cast<const uint8_t*>(p.index) + at + q;
       uint8_t tap[V::N] = {};
       I wide[V::N];
-      n == V::N ? memcpy(tap, index, V::N) : memcpy(tap, index, static_cast<size_t>(n));
+      const bool whole = at + q + V::N <= positions;  // a copy of some bytes is a call
+      whole ? memcpy(tap, index, V::N) : memcpy(tap, index, static_cast<size_t>(n));
       for (int i = 0; i < V::N; ++i) wide[i] = tap[i];
       const Mask<T> position = Mask<T>::load(wide);
       const V g = n == V::N ? V::load(dy + q) : V::load_n(dy + q, n);
@@ -295,7 +299,7 @@ Status max_pool2d(Context& ctx, const PoolParams& p) {
     for (int64_t row = 0; row < p.p; ++row) {
       const int64_t at = (plane * p.p + row) * p.q;
       if (fast)
-        max_row_halves(p, x + 2 * row * p.w, y, at);
+        max_row_halves(p, x + 2 * row * p.w, row, y, at);
       else if (scratch)
         max_row_padded(p, padded.pitch, reinterpret_cast<const Int<T>*>(scratch), rows, row, y, at);
       else

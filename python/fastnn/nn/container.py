@@ -11,6 +11,7 @@ from .linear import Linear
 from .locate import locate
 from .module import Module, structure_version
 from .norm import BatchNorm1d, BatchNorm2d
+from .pool import MaxPool2d
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
@@ -82,8 +83,8 @@ _WITH_RELU = (Linear, Conv2d, BatchNorm1d, BatchNorm2d)
 class Sequential(_Numbered):
     """Modules that run one after another: ``Sequential(a, b)(x)`` is ``b(a(x))``. A dict gives them names.
 
-    A Linear, Conv2d or BatchNorm followed by a ReLU runs as one call, with the same results; where either has
-    hooks, they run one by one.
+    A Linear, Conv2d or BatchNorm followed by a ReLU runs as one call, and a ReLU between a Conv2d and a MaxPool2d behind
+    the pooling, where there is less to do; results are the same. Where one of them has hooks, they run one by one.
 
     Errors: TypeError if something is no module.
 
@@ -134,19 +135,22 @@ class Sequential(_Numbered):
         nets of a few units would spend as long there as in their kernels.
         """
         version = structure_version[0]
-        modules = list(self.children())
+        left = list(self.children())[::-1]
         steps: list[Callable[[Any], Any]] = []
-        fused = False
-        for module, after in zip(modules, [*modules[1:], None], strict=True):
-            if fused:
-                fused = False
-            elif not _plain(module):
+        while left:
+            module = left.pop()
+            relu, pool = (left[-1] if left else None), (left[-2] if len(left) > 1 else None)
+            if not _plain(module):
                 steps.append(module)
-            elif type(module) in _WITH_RELU and type(after) is ReLU and _plain(after):
-                steps.append(module.forward_relu)  # type: ignore[attr-defined]
-                fused = True
-            else:
+            elif type(module) not in _WITH_RELU or type(relu) is not ReLU or not _plain(relu):
                 steps.append(module.forward)
+            elif type(module) is Conv2d and type(pool) is MaxPool2d and _plain(pool):
+                # The largest of some numbers, or 0, is the same in either order, and so is its gradient.
+                steps += [module.forward, pool.forward, relu.forward]
+                del left[-2:]
+            else:
+                steps.append(module.forward_relu)  # type: ignore[attr-defined]
+                del left[-1:]
         # Straight into the dict: planning changes nothing that __setattr__ watches. The version goes last, so
         # that another thread never takes old steps for new ones.
         self.__dict__["_steps"] = tuple(steps)
