@@ -19,17 +19,17 @@ NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo     train a network on handwritten digits in front of you'
-	@echo 'make test     run the tests (PEERS= to do without PyTorch)'
+	@echo 'make demo       train a network on handwritten digits in front of you'
+	@echo 'make test       run the tests (PEERS= to do without PyTorch)'
 	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set'
-	@echo 'make lint     clang-format, ruff, mypy, stubs up to date'
-	@echo 'make format   apply clang-format and ruff'
-	@echo 'make stubs    write the types of the extension module'
-	@echo 'make bench    measure everything against NumPy and PyTorch, rewrite the tables (about 5 minutes)'
-	@echo 'make docs     build the documentation into docs/_build/html'
-	@echo 'make nvcc     install a CUDA compiler into .venv, for a machine that has none'
+	@echo 'make lint       clang-format, ruff, mypy, stubs up to date'
+	@echo 'make format     apply clang-format and ruff'
+	@echo 'make stubs      write the types of the extension module'
+	@echo 'make bench      measure everything against NumPy, PyTorch and ONNX Runtime, rewrite the tables (about 5 minutes)'
+	@echo 'make docs       build the documentation into docs/_build/html'
+	@echo 'make nvcc       install a CUDA compiler into .venv, for a machine that has none'
 	@echo 'make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA backend (at most 10 minutes)'
-	@echo 'make clean    remove the environment and everything built'
+	@echo 'make clean      remove the environment and everything built'
 
 demo: $(VENV)/installed
 	$(BIN)/fastnn train
@@ -41,14 +41,16 @@ test-full: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m full -s
 
 lint: $(VENV)/installed-lint
-	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	@echo clang-format --dry-run
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/make_stubs.py --check
 
 format: $(VENV)/installed-lint
-	$(BIN)/clang-format -i $(CXX_FILES)
+	@echo clang-format -i
+	@$(BIN)/clang-format -i $(CXX_FILES)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
         "result", nargs="?", type=Path, help="JSON of a run (default: the latest in bench/results)"
     )
     commands.add_parser("accuracy", help="time to accuracy on Fashion-MNIST, against PyTorch")
-    plots = commands.add_parser("plots", help="redraw the pictures in docs/images")
+    plots = commands.add_parser("plots", help="draw pictures of a run in docs/images")
     plots.add_argument("result", nargs="?", type=Path, help="as for table")
     commands.add_parser("list", help="names of all rows")
     commands.add_parser("quick", help="what `fastnn bench` does")

@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md, from the JSON of a run: roofline, ratios to the best peer, time to accuracy.
+"""Pictures of a run, from its JSON, in docs/images: roofline, ratios to the best peer, time to accuracy.
 
 python -m bench plots        needs Matplotlib (the extra `docs`)
 """
@@ -19,6 +19,7 @@ COLOURS = {
     "nets": "#30638e",
     "elementwise": "#66a182",
     "reduce": "#edae49",
+    "norm": "#9b5de5",
     "overhead": "#8d96a3",
 }
 LIBRARY_COLOURS = {"fastnn": "#d1495b", "torch": "#30638e"}

@@ -163,6 +163,14 @@ class TestPredict:
                 f"fastnn predict: {arguments[1] if arguments[0] is model else arguments[0]}"
             )
 
+    def test_model_without_preprocessing(self, folder, capsys):
+        fn.save_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "bare.safetensors")
+        np.save("wide.npy", np.zeros((1, 5), np.float32))
+        assert run("predict", "bare.safetensors", "wide.npy") == 1
+        error = capsys.readouterr().err
+        assert error.startswith("fastnn predict: wide.npy: ")
+        assert "holds no preprocessing" in error
+
     def test_pictures_without_pillow(self, trained, folder, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "PIL", None)
         (folder / "a.png").write_bytes(b"")

@@ -9,9 +9,9 @@
 // and M becomes m x m outputs per tile, whose filters are turned back from lanes to planes on the way out.
 //
 // Error: tiles of 2x2 round less than the direct sums, as these are shorter; tiles of 4x4, which only a
-// precision looser than fp32 allows, about twice as much. A NaN or infinity of x reaches every output of the
-// tiles that read it, mostly as NaN: pixels up to 2 m + 1 away, of which the filter itself would have reached
-// those up to 2.
+// precision looser than fp32 allows, almost three times as much. A NaN or infinity of x reaches every output
+// of the tiles that read it, mostly as NaN: up to m - 1 pixels more on each side than the filter itself would
+// have reached.
 #pragma once
 #include "gemm_tile.h"
 #include "winograd_tiles.h"

@@ -37,6 +37,10 @@ def run(args: argparse.Namespace) -> None:
             probabilities = classify(model, read(file))
         except ValueError as error:
             message = str(error)
+            if model.preprocessing is None:
+                message += (
+                    " (the model file holds no preprocessing: save_model(..., preprocessing=...) adds it)"
+                )
             raise ValueError(message if message.startswith(file) else f"{file}: {message}") from error
         for row, values in enumerate(probabilities):
             name = file if len(probabilities) == 1 else f"{file}[{row}]"
