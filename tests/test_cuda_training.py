@@ -115,5 +115,7 @@ def test_precision_rounds_operands_and_nothing_else(precision, bits):
 
 
 def test_precision_is_refused_by_name():
-    with pytest.raises(ValueError, match='precision: expected "fp32", "tf32", "bf16" or "fp16", got "fp8"'):
+    with pytest.raises(
+        ValueError, match='precision: expected "fp32", "fp32_fast", "tf32", "bf16" or "fp16", got "fp8"'
+    ):
         fn.set_precision("fp8")
