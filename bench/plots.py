@@ -91,7 +91,7 @@ def ratios(report: Report) -> Path:
         range(len(ordered)),
         [r for r, _ in ordered],
         width=1.0,
-        color=[COLOURS.get(row["subject"], "#444444") for _, row in ordered],
+        color=[COLOURS[row["subject"]] for _, row in ordered],
     )
     axes.axhline(1, color="k", lw=0.8)
     axes.set(
