@@ -37,16 +37,8 @@ SHAPES = [
     (2, 2, 5, 5, 3, 3, 3, {"padding": 6}),  # outputs that see nothing but padding
     (1, 1, 3, 400, 2, 1, 33, {"padding": (0, 16)}),  # more taps in a row than are packed at a time
     (1, 1, 9, 20, 3, 5, 13, {}),  # one tap more than a task of the gradient's last pass
-    (
-        2,
-        11,
-        8,
-        2,
-        3,
-        1,
-        1,
-        {"stride": (1, 3)},
-    ),  # 1x1 with one output in a row of two pixels: rows do not run on
+    # 1x1 with one output in a row of two pixels: rows do not run on.
+    (2, 11, 8, 2, 3, 1, 1, {"stride": (1, 3)}),
     (40, 2, 9, 8, 7, 3, 3, {}),  # few channels: blocks of several images, each with some pixels left over
     (2, 1, 60, 41, 6, 5, 5, {"stride": (2, 1), "padding": 2}),  # ... blocks of rows, rows in two phases
     (2, 3, 9, 300, 5, 2, 3, {"dilation": 2, "stride": (1, 2)}),  # ... and rows of many vectors
@@ -58,16 +50,8 @@ SHAPES = [
 ]
 # Winograd's algorithm, in tiles of 2 x 2 and, where more rounding is allowed, of 4 x 4.
 WINOGRAD = [
-    (
-        2,
-        40,
-        13,
-        35,
-        70,
-        3,
-        3,
-        {"padding": 1},
-    ),  # tiles over the edges; channels and filters beyond whole vectors
+    # Tiles over the edges; channels and filters beyond whole vectors.
+    (2, 40, 13, 35, 70, 3, 3, {"padding": 1}),
     (1, 33, 11, 90, 96, 3, 3, {}),  # blocks of some columns
     (3, 64, 60, 21, 64, 3, 3, {"padding": (2, 0)}),  # blocks of some rows
     (21, 70, 7, 6, 40, 3, 3, {"padding": 1}),  # blocks of several images, the last with fewer

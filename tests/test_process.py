@@ -159,6 +159,13 @@ print(z, seen)
     assert done.stdout == "True [1]\n", done.stderr
 
 
+def test_the_environment_gives_no_more_threads_than_may_be_set():
+    code = "import fastnn as fn; n = fn.get_num_threads(); fn.set_num_threads(n); print(n, (fn.ones(300, 300) @ fn.ones(300, 300))[7, 9].item())"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTNN_NUM_THREADS": "123457"},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.stdout == "1024 300.0\n", done.stderr
+
+
 def in_threads(count, work):
     """work(i) in `count` threads; raises what one of them raised."""
     errors = []

@@ -5,8 +5,9 @@
 // the panel holds, for each of its pixels (n, i, j), the element of the source image that tap (r, s) meets in
 // channel c:
 //
-//     source[n][c][i * stride_h + row0 + r * row_step][j * stride_w + col0 + s * col_step]     or 0 outside
-//     the image
+//     source[n][c][i * stride_h + row0 + r * row_step][j * stride_w + col0 + s * col_step]
+//
+// or 0 outside the image.
 //
 // Taps being affine, the same grid describes a convolution (steps are dilations) and each phase of its input
 // gradient (steps are negative). r is outermost, so that taps whose whole row lies in the padding are left

@@ -2,8 +2,9 @@
 // pixel (p, q) of the output, the element of channel c that tap column s meets, and its rows are as long as
 // the output's:
 //
-//     plane[i * Q + q] = x[n][c][(p0 + i) * stride_h - pad_h][q * stride_w - pad_w + s * dilation_w]     or 0
-//     outside
+//     plane[i * Q + q] = x[n][c][(p0 + i) * stride_h - pad_h][q * stride_w - pad_w + s * dilation_w]
+//
+// or 0 outside.
 //
 // Then tap (c, r, s) meets the pixels [p0, p1) x [0, Q) in one contiguous stretch of its plane, r rows
 // further on: vectors run over the ends of rows, no lane is idle, and an element is copied s times instead of
@@ -13,7 +14,6 @@
 
 namespace fastnn::FASTNN_ISA {
 
-//
 // Several images may share planes: their rows take turns, row i of all images before row i + 1 of any.
 struct ShiftedPlanes {
   int64_t rows;            // of the output

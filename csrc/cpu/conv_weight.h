@@ -92,8 +92,8 @@ void grad_tile(const GradTile<T>& t, int rows) {
   if constexpr (NV < kMaxVectors) grad_tile<T, NV + 1>(t, rows);
 }
 
-constexpr int64_t kBlockPixels =
-    256;  // deep enough to make light of loading and storing the sums; 64 KB of dy
+// Pixels of a block: deep enough to make light of loading and storing the sums; 64 KB of dy.
+constexpr int64_t kBlockPixels = 256;
 constexpr int64_t kBlockTaps = 1024;  // rows of one task's sums: 256 KB at most, in L2
 
 // How the gradient is cut; a function of shapes alone. A task sums a part of the pixels for one panel of

@@ -2,16 +2,16 @@
 // is the same with dy as its source and the filters turned round.
 //
 //     U[f][channel][filter]    of the filters, once per call
-//     V[f][tile][channel]      of a block of tiles (winograd_tiles.h), in the cache of the task that
-//     multiplies it M[f][tile][filter] = V[f] U[f]    for every point f: 16 products for 4 outputs instead of
-//     36, or 36 for 16
+//     V[f][tile][channel]      of a block of tiles (winograd_tiles.h), in the cache of the task that uses it
+//     M[f][tile][filter] = V[f] U[f]    for every point f
 //
-// and M becomes m x m outputs per tile, whose filters are turned back from lanes to planes on the way out.
+// These are 16 products for 4 outputs instead of 36, or 36 for 16 instead of 144. M becomes m x m outputs per
+// tile, whose filters are turned back from lanes to planes on the way out.
 //
 // Error: tiles of 2x2 round less than the direct sums, as these are shorter; tiles of 4x4, which only a
-// precision looser than fp32 allows, almost three times as much. A NaN or infinity of x reaches every output
-// of the tiles that read it, mostly as NaN: up to m - 1 pixels more on each side than the filter itself would
-// have reached.
+// precision looser than fp32 allows, almost three times as much. That is a mean over the image: within a tile
+// the largest pixels decide. A NaN or infinity of x reaches every output of the tiles that read it, mostly as
+// NaN: up to m - 1 pixels more on each side than the filter itself would have reached.
 #pragma once
 #include "gemm_tile.h"
 #include "winograd_tiles.h"

@@ -1,10 +1,9 @@
 // The gradient of 3x3 filters that step by one by Winograd's algorithm, the transpose of conv_winograd.h:
 //
 //     V[f][tile][channel]    of x, Y[f][tile][filter] of dy, for a block of tiles
-//     P[f][filter][channel] = sum over tiles of Y[f]' V[f]      16 products instead of 36, or 36 instead of
-//     144
+//     P[f][filter][channel] = sum over tiles of Y[f]' V[f]
 //
-// and dw is what P becomes in the end. A task sums a part of the blocks for some filters and channels, few
+// dw is what P becomes in the end. A task sums a part of the blocks for some filters and channels, few
 // enough that P stays in L2; parts are added in order, how many depends on the shape alone.
 #pragma once
 #include "conv_winograd.h"
@@ -145,9 +144,9 @@ Status run_winograd_grad(Context& ctx, const ConvParams& params, const ConvShape
         const int64_t index = task / g.part_filters * g.splits, filter = task % g.part_filters;
         const WinogradGradPart part(g, index);
         if (filter >= part.filters) return;
-        finish_filter<T, m>(
-            g, part.channels, filter, sums + index * g.sums,
-            static_cast<T*>(params.out) + ((part.filter0 + filter) * g.channels + part.channel0) * 9);
+        finish_filter<T, m>(g, part.channels, filter, sums + index * g.sums,
+                            static_cast<T*>(params.out) +
+                                ((part.filter0 + filter) * g.channels + part.channel0) * kWinogradTaps);
       });
 }
 

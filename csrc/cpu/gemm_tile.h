@@ -3,12 +3,10 @@
 // over k.
 //
 //   A (m x k): element (i, p) at a[i * rs_a + p * cs_a], read by broadcast. Any strides will do; a packed
-//   panel holds the
-//              rows of one p side by side: rs_a = 1, cs_a = rows of the panel.
+//              panel holds the rows of one p side by side: rs_a = 1, cs_a = rows of the panel.
 //   B (k x n): row p at b + p * ldb, columns side by side, read as vectors. A packed panel is 64-byte
-//   aligned, ldb = NR, and
-//              its rows are zero-padded to whole vectors; an unpacked B is read under a mask in the last
-//              vector.
+//              aligned, ldb = NR, its rows zero-padded to whole vectors; an unpacked B is read under a mask
+//              in the last vector.
 //
 // Every element of C is one chain of multiply-adds in order of p, so tile shape, packing and masks do not
 // change its bits; only where k is cut into blocks does. Convolution packs its own panels of B, straight from
@@ -16,6 +14,7 @@
 #pragma once
 #include "../backend/params.h"
 #include "blocking.h"
+#include "cache.h"
 #include "gemm_pack.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -78,7 +77,7 @@ FASTNN_INLINE void finish_tile(const Tile<T>& t, Vec<T> (&acc)[MR][NV], int last
     }
     if (stream) {
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) x[j].stream(c + j * V::N);
+      for (int j = 0; j < NV; ++j) stream_vector(x[j], c + j * V::N);
       continue;
     }
 #pragma GCC unroll 8

@@ -91,11 +91,10 @@ void add_in_lanes(const Product<T>& g, int64_t j0, int64_t j1) {
     auto lane = [&](int l) { return lanes + l * pitch; };
     for (int64_t j = 0; j < L * pitch; j += N) V(T(0)).store(lanes + j);
     const T *x = g.a, *b = g.b + first;
-    auto rows_left = [&](int64_t passed) { return g.k - passed; };
     int64_t p = 0;
-    for (; rows_left(p) >= 4 * L; p += 4 * L)
+    for (; g.k - p >= 4 * L; p += 4 * L)
       add_to_lanes<4>(n, x + p * g.cs_a, g.cs_a, b + p * g.rs_b, g.rs_b, lane);
-    if (rows_left(p) >= 2 * L) {
+    if (g.k - p >= 2 * L) {
       add_to_lanes<2>(n, x + p * g.cs_a, g.cs_a, b + p * g.rs_b, g.rs_b, lane);
       p += 2 * L;
     }
@@ -119,8 +118,8 @@ struct Dot {
   static constexpr int kPiece = 2048 / sizeof(T);
   V even = V(T(0)), odd = V(T(0));
 
-  FASTNN_INLINE void add(const T* a, const T* b,
-                         int64_t k) {  // k is a multiple of 2 N, but for the last piece
+  // k is a multiple of 2 N, but for the last piece.
+  FASTNN_INLINE void add(const T* a, const T* b, int64_t k) {
     int64_t p = 0;
     for (; p + 2 * V::N <= k; p += 2 * V::N) {
       even = fma(V::load(a + p), V::load(b + p), even);

@@ -5,12 +5,11 @@
 // kind:
 //   rows       dst[i * di + j]      = src[i * si + j]        contiguous on both sides
 //   splat      dst[i * di + j]      = src[i * si]            one element repeated
-//   transpose  dst[i * di + j]      = src[i + j * sj]        contiguous on both sides, along different
-//   dimensions strided    dst[i * di + j * dj] = src[i * si + j * sj]   anything else; j is the longer
-//   dimension
+//   transpose  dst[i * di + j]      = src[i + j * sj]        contiguous along i here, along j there
+//   strided    dst[i * di + j * dj] = src[i * si + j * sj]   anything else; j is the longer dimension
 #pragma once
 #include "../backend/params.h"
-#include "simd.h"
+#include "cache.h"
 
 namespace fastnn::FASTNN_ISA {
 

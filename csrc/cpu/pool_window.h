@@ -2,6 +2,7 @@
 #pragma once
 #include "../backend/context.h"
 #include "../backend/params.h"
+#include "cache.h"
 #include "interleave.h"
 
 namespace fastnn::FASTNN_ISA {

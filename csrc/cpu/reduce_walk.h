@@ -8,7 +8,7 @@
 #pragma once
 #include "../backend/context.h"
 #include "../backend/params.h"
-#include "simd.h"
+#include "cache.h"
 
 namespace fastnn::FASTNN_ISA {
 

@@ -105,10 +105,9 @@ struct Vec {
     return Vec(static_cast<Native>(*reinterpret_cast<const Unaligned*>(p)));
   }
   FASTNN_INLINE void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
-  FASTNN_INLINE void stream(T* p) const;  // past the caches, to an aligned p; stream_end() when all are done
-  static Vec load_n(const T* p,
-                    int n);  // the first n lanes, zero in the others; 0 <= n <= N, reads nothing beyond
-  void store_n(T* p, int n) const;  // the first n lanes; writes nothing beyond
+  // The first n lanes, 0 <= n <= N: nothing is read beyond, which leaves zeros, nor written.
+  static Vec load_n(const T* p, int n);
+  void store_n(T* p, int n) const;
   FASTNN_INLINE T operator[](int i) const { return v[i]; }
 };
 
@@ -356,41 +355,6 @@ FASTNN_INLINE int first(Vec<I> mask) {
   while (!mask[i]) ++i;
   return i;
 #endif
-}
-
-// Results larger than the last-level cache bypass it: the lines written would be read only to be overwritten,
-// and push out what is still needed.
-constexpr int64_t kStreamBytes = 32 << 20;
-
-template <class T>
-FASTNN_INLINE void Vec<T>::stream(T* p) const {
-#if defined(__AVX512F__)
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
-#elif defined(__AVX2__)
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
-#elif defined(__x86_64__)
-  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
-#else
-  store(p);
-#endif
-}
-// Orders what was streamed before what follows.
-FASTNN_INLINE void stream_end() {
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
-}
-
-// Asks for memory that is read, or written, kAheadBytes later: for loops that stream through it and do so
-// much with each vector that the processor by itself does not look far enough ahead.
-constexpr int kAheadBytes = 8192;
-template <class T>
-FASTNN_INLINE void prefetch_ahead(const T* p) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
-}
-template <class T>
-FASTNN_INLINE void prefetch_ahead_to_write(const T* p) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes, 1);
 }
 
 // {0, 1, 2, ...}

@@ -56,8 +56,8 @@ class ThreadPool {
  private:
   static constexpr uint64_t kInside = 0xffff, kOpen = 1 << 16;
   static constexpr int kEpochShift = 17;
-  static constexpr int kSpins =
-      2000;  // some tens of microseconds: the usual gap between two kernels of a training step
+  // Some tens of microseconds: the usual gap between two kernels of a training step.
+  static constexpr int kSpins = 2000;
 
   // Tasks are handed out in as many ranges as there are threads. Each thread begins with its own, which it
   // had in the kernel before too, so that it reads memory in one run and often finds in its cache what it
@@ -187,7 +187,7 @@ int num_threads() {
   int n = wanted_threads.load(std::memory_order_relaxed);
   if (n == 0) {
     const char* env = getenv("FASTNN_NUM_THREADS");
-    n = env && atoi(env) > 0 ? atoi(env) : available_cores();
+    n = std::min(env && atoi(env) > 0 ? atoi(env) : available_cores(), kMostThreads);
     wanted_threads.store(n, std::memory_order_relaxed);
   }
   return n;

@@ -7,8 +7,10 @@
 namespace fastnn {
 
 int available_cores();  // CPU affinity and the cgroup's quota
+
+constexpr int kMostThreads = 1024;
 int num_threads();
-void set_num_threads(int threads);  // >= 1
+void set_num_threads(int threads);  // 1 to kMostThreads
 
 void run_tasks(const Context& ctx, int64_t tasks, Context::Body body, void* arg);
 

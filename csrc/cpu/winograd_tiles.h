@@ -14,9 +14,8 @@
 
 namespace fastnn::FASTNN_ISA {
 
-constexpr int64_t kWinogradTileElements =
-    16 * 96;                           // of a block's tiles and points: some hundred KB for 64 channels
-constexpr int64_t kWinogradCols = 32;  // of a block of tiles at most
+constexpr int64_t kWinogradPairs = 16 * 96;  // of a tile and a point, in a block: 400 KB for 64 channels
+constexpr int64_t kWinogradCols = 32;        // of a block of tiles at most
 
 // How an output of p x q is cut; a function of shapes alone.
 struct TileGrid {
@@ -33,7 +32,7 @@ inline TileGrid tile_grid(int64_t tile, int64_t images, int64_t p, int64_t q) {
   TileGrid g{};
   g.tile = tile;
   g.rows = divide_up(p, tile), g.cols = divide_up(q, tile);
-  const int64_t wanted = kWinogradTileElements / g.points();
+  const int64_t wanted = kWinogradPairs / g.points();
   g.col_blocks = divide_up(g.cols, kWinogradCols);
   g.block_cols = divide_up(g.cols, g.col_blocks);
   g.row_blocks = divide_up(g.rows, max_of(1, wanted / g.block_cols));
@@ -126,8 +125,8 @@ int64_t slab_elements(const TileGrid& g, int64_t size, int64_t channels) {
          padded_channels<T>(channels);
 }
 
-// The slab of a block, squares of `size` pixels, of which the first tile's begins `pad` pixels before the
-// image.
+// The slab of a block of squares of `size` pixels. The first square of an image begins pad_h lines and pad_w
+// columns before it.
 template <class T>
 void fill_block_slab(const TileGrid& g, const TileBlock& b, const Planes<T>& x, int64_t size, int64_t pad_h,
                      int64_t pad_w, T* slab) {

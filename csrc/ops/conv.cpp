@@ -1,7 +1,8 @@
 // Convolution and its gradients, N C H W throughout; symbols as in ConvShape.
 //
-//   y  = forward(x, w)        y[n,k,p,q]  = sum of x[n, c, p stride + r dilation - pad, q ...] w[k,c,r,s]
-//   over c, r, s dx = grad_input(dy, w)    dx[n,c,h,w] = sum of dy w over the k, p, q, r, s that meet there
+//   y  = forward(x, w)        y[n,k,p,q]  = sum of x[n,c,h,w] w[k,c,r,s] over c, r, s, where
+//                                           h = p stride_h + r dilation_h - pad_h, and w likewise
+//   dx = grad_input(dy, w)    dx[n,c,h,w] = sum of dy w over the k, p, q, r, s that meet there
 //   dw = grad_weight(x, dy)   dw[k,c,r,s] = sum of dy x over n, p, q
 //
 // All three are linear in each operand, and the derivative of each is made of the other two. So each is

@@ -63,7 +63,8 @@ void define_runtime(py::module_& m) {
   m.def(
       "set_num_threads",
       [](int n) {
-        check_value(n >= 1 && n <= 1024, "set_num_threads: expected 1 to 1024, got ", n);
+        check_value(n >= 1 && n <= kMostThreads, "set_num_threads: expected 1 to ", kMostThreads, ", got ",
+                    n);
         set_num_threads(n);
       },
       py::arg("threads"), "Sets how many threads kernels may use; results do not depend on it.");

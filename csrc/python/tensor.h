@@ -59,6 +59,19 @@ void def_method(const char* name, F&& f, const Extra&... extra) {
   py::setattr(type, name, function);
 }
 
+// Appends dimensions given the usual way, as plain ints that fit 64 bits; false at the first that is not.
+// Layers of small nets spend as long on their sizes as on anything else.
+inline bool plain_dims(PyObject* const* item, Py_ssize_t n, Dims& dims) {
+  if (n > kMaxDims) return false;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    int overflow = 0;
+    if (!PyLong_CheckExact(item[i])) return false;
+    dims.push_back(PyLong_AsLongLongAndOverflow(item[i], &overflow));
+    if (overflow) return false;
+  }
+  return true;
+}
+
 }  // namespace fastnn
 
 namespace pybind11::detail {
@@ -83,7 +96,9 @@ struct type_caster<fastnn::Dims> {
   PYBIND11_TYPE_CASTER(fastnn::Dims, const_name("int | collections.abc.Sequence[int]"));
   bool load(handle source, bool) {
     value = fastnn::Dims();
-    if (load_tuple(source.ptr())) return true;
+    if (PyTuple_CheckExact(source.ptr()) &&
+        fastnn::plain_dims(PySequence_Fast_ITEMS(source.ptr()), PyTuple_GET_SIZE(source.ptr()), value))
+      return true;
     value = fastnn::Dims();
     if (PyIndex_Check(source.ptr()) && !fastnn::is_tensor(source.ptr())) return push(source.ptr());
     if (!PySequence_Check(source.ptr()) || PyUnicode_Check(source.ptr())) return false;
@@ -101,19 +116,6 @@ struct type_caster<fastnn::Dims> {
   }
 
  private:
-  // The usual case by itself, for layers of small nets spend as long on their sizes as on anything else: a
-  // tuple of small ints.
-  bool load_tuple(PyObject* source) {
-    if (!PyTuple_CheckExact(source) || PyTuple_GET_SIZE(source) > fastnn::kMaxDims) return false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(source); ++i) {
-      PyObject* item = PyTuple_GET_ITEM(source, i);
-      int overflow = 0;
-      if (!PyLong_CheckExact(item)) return false;
-      value.push_back(PyLong_AsLongLongAndOverflow(item, &overflow));
-      if (overflow) return false;
-    }
-    return true;
-  }
   bool push(PyObject* item) {
     if (!PyIndex_Check(item)) return false;
     const object number = reinterpret_steal<object>(PyNumber_Index(item));

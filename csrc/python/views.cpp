@@ -9,19 +9,13 @@ namespace {
 
 // x.reshape(2, 3) and x.reshape((2, 3)).
 Dims dims_of(PyObject* const* args, Py_ssize_t n) {
-  Dims dims;
-  Py_ssize_t i = 0;
-  for (int overflow = 0; i < n && PyLong_CheckExact(args[i]) && n <= kMaxDims; ++i) {
-    dims.push_back(PyLong_AsLongLongAndOverflow(args[i], &overflow));
-    if (overflow) break;
-  }
-  if (i == n && n > 0) return dims;
+  if (Dims dims; plain_dims(args, n, dims)) return dims;
   py::object all;
   if (n == 1 && !PyIndex_Check(args[0])) {
     all = py::reinterpret_borrow<py::object>(args[0]);
   } else {
     all = py::reinterpret_steal<py::object>(PyTuple_New(n));
-    for (i = 0; i < n; ++i) PyTuple_SET_ITEM(all.ptr(), i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; i < n; ++i) PyTuple_SET_ITEM(all.ptr(), i, Py_NewRef(args[i]));
   }
   py::detail::make_caster<Dims> caster;
   check_type(caster.load(all, true), "dimensions are given as integers or as one sequence of them");

@@ -10,8 +10,8 @@ __all__ = ["get_precision", "precision", "set_precision"]
 def set_precision(precision: str) -> None:
     """Sets how exact this thread's float32 matrix products and convolutions are from now on.
 
-    - ``"fp32"``, the default: float32 throughout, by algorithms that round no more than plain sums do. On the CPU these
-      include Winograd's for 3x3 filters, in tiles of 2 x 2.
+    - ``"fp32"``, the default: float32 throughout, by algorithms that round no more than plain sums do, as a root mean
+      square. On the CPU these include Winograd's for 3x3 filters, in tiles of 2 x 2.
     - ``"fp32_fast"``: float32 throughout, by algorithms that may round some bits more: Winograd's in tiles of 4 x 4, with
       about three times the error and up to half the time. On a GPU the same as ``"fp32"``.
     - ``"tf32"``, ``"bf16"``, ``"fp16"``: operands may be rounded to 10, 7 or 10 bits of mantissa (``"fp16"`` also
