@@ -73,6 +73,17 @@ void check_operands(const Tensor& x, const Tensor& w, const Tensor& bias, const 
               " does not match a weight of shape ", w.shape(), ": it must be (", w.size(0), ",)");
 }
 
+// Kernels may copy an image with its padding: what that takes must not overflow.
+void check_padded(const ConvShape& s) {
+  constexpr int64_t kMostElements = int64_t{1} << 44;
+  int64_t rows, cols, elements;
+  const bool fits = checked_mul(2, s.pad_h, &rows) && checked_add(rows, s.h, &rows) &&
+                    checked_mul(2, s.pad_w, &cols) && checked_add(cols, s.w, &cols) &&
+                    checked_mul(rows, cols, &elements) && checked_mul(elements, s.c, &elements);
+  check_value(fits && elements <= kMostElements, "conv2d: images of ", s.c, " x ", s.h, " x ", s.w,
+              " with padding (", s.pad_h, ", ", s.pad_w, ") have too many elements");
+}
+
 ConvShape conv_shape(const Tensor& x, const Tensor& w, const ConvOptions& o) {
   const Axis rows{"height", x.size(2), w.size(2), o.stride.h, o.padding.h, o.dilation.h};
   const Axis cols{"width", x.size(3), w.size(3), o.stride.w, o.padding.w, o.dilation.w};
@@ -93,6 +104,7 @@ ConvShape conv_shape(const Tensor& x, const Tensor& w, const ConvOptions& o) {
               o.dilation.w,
               o.groups};
   if (o.same) s.pad_h = (s.r - 1) * s.dilation_h / 2, s.pad_w = (s.s - 1) * s.dilation_w / 2;
+  check_padded(s);
   // Where there is one output or one tap, any stride or dilation means the same.
   if (s.p <= 1) s.stride_h = 1;
   if (s.q <= 1) s.stride_w = 1;
