@@ -15,13 +15,14 @@ PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILE
 # CUDA kernels too; they are tested on an emulator, which needs neither.
 NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin/nvcc) $(shell command -v nvcc))
 
-.PHONY: help demo test test-full lint format stubs bench docs nvcc gpu-check clean
+.PHONY: help demo test test-full sanitize sanitize-address sanitize-thread lint format stubs bench docs nvcc gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       train a network on handwritten digits in front of you'
 	@echo 'make test       run the tests (PEERS= to do without PyTorch)'
 	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set'
+	@echo 'make sanitize   tests of the CPU under sanitizers: address, undefined, thread (the first time, it compiles for 15 minutes)'
 	@echo 'make lint       clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format     apply clang-format and ruff'
 	@echo 'make stubs      write the types of the extension module'
@@ -39,6 +40,30 @@ test: $(VENV)/installed-test
 
 test-full: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m full -s
+
+# One build folder and one way to run for each; pytest's options go into PYTEST_ADDOPTS, an instruction set into FASTNN_ISA.
+# Reports pass by pytest: --capture=sys leaves them on the terminal.
+# The interpreter leaks, so leaks are not looked for. Its small objects come from malloc, for borrowed memory is checked too.
+sanitize: sanitize-address sanitize-thread
+sanitize-address: SANITIZERS = address,undefined
+sanitize-address: RUNTIME = libasan.so
+sanitize-address: RUN = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
+sanitize-address: TESTS = ops conv matmul pool norm tensor indexing autograd optim random io aliasing elementwise losses
+sanitize-thread: SANITIZERS = thread
+sanitize-thread: RUNTIME = libtsan.so
+sanitize-thread: RUN = TSAN_OPTIONS=halt_on_error=1:suppressions=tests/tsan.supp
+sanitize-thread: TESTS = determinism process ops
+sanitize-thread: SELECT = -k 'determinism or on_one_model or that_change or in_one_thread or number_of_threads or second_thread'
+sanitize-address sanitize-thread: sanitize-%: $(VENV)/installed-test
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize/$* -DFASTNN_SANITIZE=$(SANITIZERS) -DFASTNN_TESTS=ON \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(BIN)/cmake --build build/sanitize/$* --target _C training_loop
+	rm -rf build/sanitize/$*/site && mkdir build/sanitize/$*/site && cp -r python/fastnn build/sanitize/$*/site
+	cp build/sanitize/$*/_C*.so build/sanitize/$*/site/fastnn
+	$(RUN) build/sanitize/$*/training_loop 2
+	$(RUN) LD_PRELOAD="$$($(CXX) -print-file-name=$(RUNTIME)) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  PYTHONPATH=build/sanitize/$*/site $(BIN)/python -m pytest --capture=sys $(TESTS:%=tests/test_%.py) $(SELECT)
 
 lint: $(VENV)/installed-lint
 	@echo clang-format --dry-run

@@ -7,7 +7,7 @@ function(add_isa name)
   target_compile_definitions(${target} PRIVATE FASTNN_ISA=${name} FASTNN_DEVICE=CPU)
   target_compile_options(
     ${target}
-    PRIVATE -O3 ${ARGN} -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
+    PRIVATE ${FASTNN_OPTIMIZE_KERNELS} ${ARGN} -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
             -fno-threadsafe-statics -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   set(merged ${CMAKE_CURRENT_BINARY_DIR}/${target}.o)
   add_custom_command(

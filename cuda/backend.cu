@@ -101,7 +101,7 @@ struct ThreadContext : Context {
     for (const Scratch& s : resting) answered(cudaFree(s.memory));
   }
 };
-const volatile int never = 0;
+const std::atomic<bool> never{false};
 
 ThreadContext& thread_context(int device) {
   thread_local ThreadContext contexts[kMaxDevices];

@@ -41,6 +41,14 @@ struct Streams {
   Status (*properties)(int device, DeviceProperties* out);
 };
 
+// Whether the CPU's memory comes straight from malloc, in exact sizes: for builds with sanitizers, which
+// check what lies between malloc's blocks and what was freed.
+#ifdef FASTNN_SANITIZED
+constexpr bool kExactMemory = true;
+#else
+constexpr bool kExactMemory = false;
+#endif
+
 struct Backend {
   int version;
   const char* name;

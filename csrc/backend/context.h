@@ -3,6 +3,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <atomic>
 
 namespace fastnn {
 
@@ -29,7 +30,8 @@ struct Context {
   size_t scratch_bytes = 0;
   size_t scratch_needed = 0;
 
-  const volatile int* cancel = nullptr;  // non-zero: stop at the next tile
+  const std::atomic<bool>* cancel = nullptr;  // set: stop at the next tile
+  bool cancelled() const { return cancel->load(std::memory_order_relaxed); }
 
   // Runs body(arg, task) for task in [0, tasks) on up to `threads` threads, in any order, and waits for them.
   using Body = void (*)(void* arg, int64_t task, int worker);
@@ -58,23 +60,23 @@ template <class F>
 Status parallel_for(Context& ctx, int64_t tasks, double nanoseconds, F&& f) {
   if (tasks <= 1 || ctx.threads <= 1 || nanoseconds < kSerialBelow) {
     for (int64_t task = 0; task < tasks; ++task) {
-      if (*ctx.cancel) return Status::cancelled;
+      if (ctx.cancelled()) return Status::cancelled;
       f(task, 0);
     }
     return Status::ok;
   }
   struct Job {
     F* f;
-    const volatile int* cancel;
-  } job{&f, ctx.cancel};
+    const Context* ctx;
+  } job{&f, &ctx};
   ctx.run_tasks(
       ctx, tasks,
       [](void* arg, int64_t task, int worker) {
         Job& j = *static_cast<Job*>(arg);
-        if (!*j.cancel) (*j.f)(task, worker);
+        if (!j.ctx->cancelled()) (*j.f)(task, worker);
       },
       &job);
-  return *ctx.cancel ? Status::cancelled : Status::ok;
+  return ctx.cancelled() ? Status::cancelled : Status::ok;
 }
 
 }  // namespace fastnn

@@ -9,12 +9,12 @@ namespace fastnn {
 HostHooks host_hooks;
 
 namespace {
-volatile int interrupted = 0;
+std::atomic<bool> interrupted{false};  // lock-free, as a signal handler needs it
 struct sigaction previous_action;
 int watchers = 0;  // nested launches on the main thread only
 
 void on_interrupt(int number, siginfo_t* info, void* context) {
-  interrupted = 1;
+  interrupted = true;
   if (previous_action.sa_flags & SA_SIGINFO)
     previous_action.sa_sigaction(number, info, context);
   else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN)
@@ -25,7 +25,7 @@ void on_interrupt(int number, siginfo_t* info, void* context) {
 InterruptWatch::InterruptWatch(Context& ctx, bool wanted) : ctx_(ctx) {
   if (!wanted || !host_hooks.main_thread()) return;
   previous_ = ctx.cancel;
-  interrupted = 0;
+  interrupted = false;
   ctx.cancel = &interrupted;
   if (watchers++ > 0) return;
   struct sigaction action = {};

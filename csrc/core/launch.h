@@ -67,7 +67,7 @@ class InterruptWatch {
 
  private:
   Context& ctx_;
-  const volatile int* previous_ = nullptr;
+  const std::atomic<bool>* previous_ = nullptr;
 };
 
 [[noreturn]] void fail_launch(const char* op, Status status, Device device);

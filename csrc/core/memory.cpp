@@ -134,7 +134,7 @@ const Backend& backend_of(Device device) {
 
 void* small_alloc(size_t bytes) {
   const size_t cls = (bytes + kStep - 1) / kStep;
-  if (cls > kSmallClasses) {
+  if (kExactMemory || cls > kSmallClasses) {
     system_calls.fetch_add(1, std::memory_order_relaxed);
     void* p = malloc(bytes);
     if (!p) fail(ErrorKind::memory, "out of memory: ", bytes, " bytes of bookkeeping could not be had");
@@ -160,7 +160,7 @@ void* small_alloc(size_t bytes) {
 
 void small_free(void* p, size_t bytes) {
   const size_t cls = (bytes + kStep - 1) / kStep;
-  if (cls > kSmallClasses) return free(p);
+  if (kExactMemory || cls > kSmallClasses) return free(p);
   SmallPool& pool = small_pool();
   std::lock_guard guard(pool.lock);
   FreeObject* object = static_cast<FreeObject*>(p);
@@ -226,7 +226,7 @@ void tensor_free(Block block, size_t bytes, Device device, uint32_t others) {
 
 void empty_cache(Device device) {
   // Where nothing is kept no backend is asked for, lest the question alone loads one.
-  if (tensor_pool(device).cached > 0) empty_cache_of(device, *find_backend(device.type));
+  if (memory_stats(device).cached > 0) empty_cache_of(device, *find_backend(device.type));
 }
 void empty_cache() {
   for (const DeviceType type : {DeviceType::cpu, DeviceType::cuda})

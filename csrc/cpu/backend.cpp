@@ -16,6 +16,10 @@ constexpr size_t kAlign = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 void* allocate(size_t bytes, int) {
+  if (kExactMemory) {
+    void* exact = nullptr;
+    return posix_memalign(&exact, kAlign, bytes) == 0 ? exact : nullptr;
+  }
   const size_t align = bytes >= 2 * kHugePage ? kHugePage : kAlign;
   void* p = aligned_alloc(align, (bytes + align - 1) / align * align);
   if (p && align == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
@@ -28,7 +32,7 @@ Status copy(void* dst, int, const void* src, int, size_t bytes, bool) {
 }
 Status synchronize(int) { return Status::ok; }
 
-const volatile int never = 0;
+const std::atomic<bool> never{false};
 
 struct ThreadContext : Context {
   ~ThreadContext() { free(scratch); }
@@ -44,7 +48,7 @@ Context& context(int) {
 
 bool reserve(Context& ctx, size_t bytes) {
   free(ctx.scratch);
-  const size_t grown = bytes + bytes / 4;
+  const size_t grown = kExactMemory ? bytes : bytes + bytes / 4;
   ctx.scratch = static_cast<char*>(allocate(grown, 0));
   ctx.scratch_bytes = ctx.scratch ? grown : 0;
   return ctx.scratch != nullptr;
@@ -61,7 +65,7 @@ const Backend& cpu_backend() {
   static const Backend backend{.version = kBackendVersion,
                                .name = "cpu",
                                .kernels = &kernels,
-                               .exact_memory = false,
+                               .exact_memory = kExactMemory,
                                .device_count = [] { return 1; },
                                .allocate = allocate,
                                .release = release,

@@ -40,7 +40,7 @@ void* handle(int device, int stream) {
                                  16u * static_cast<unsigned>(stream));
 }
 
-const volatile int never = 0;
+const std::atomic<bool> never{false};
 
 Context& context(int device) {
   thread_local Context contexts[kMaxDevices];
