@@ -8,6 +8,8 @@
 //
 // The polynomials are minimax fits of this project (Remez exchange in 50 digits); each states its interval.
 #pragma once
+#include <type_traits>
+
 #include "simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -160,7 +162,8 @@ FASTNN_INLINE Vec<T> tanh(Vec<T> x) {
   return with_sign(m / (m + Vec<T>(T(2))), sign_bit(x));
 }
 
-// x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for positive normal x.
+// x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for positive normal x. Of others the result is not
+// used, but the difference must be free to wrap.
 template <class T>
 struct Split {
   Vec<T> e, f;
@@ -168,7 +171,8 @@ struct Split {
 template <class T>
 FASTNN_INLINE Split<T> split_log(Vec<T> x) {
   using I = Int<T>;
-  const Vec<I> above = bit_cast<I>(x) - Vec<I>(Format<T>::sqrt_half);
+  using U = std::make_unsigned_t<I>;
+  const Vec<I> above = bit_cast<I>(bit_cast<U>(x) - Vec<U>(static_cast<U>(Format<T>::sqrt_half)));
   const Vec<I> m = (above & Vec<I>(Format<T>::mantissa_mask)) + Vec<I>(Format<T>::sqrt_half);
   return {convert_small(above >> Format<T>::mantissa), bit_cast<T>(m) - Vec<T>(T(1))};
 }
