@@ -26,7 +26,7 @@ help:
 	@echo 'make lint       clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format     apply clang-format and ruff'
 	@echo 'make stubs      write the types of the extension module'
-	@echo 'make bench      measure everything against NumPy, PyTorch and ONNX Runtime, rewrite the tables (about 5 minutes)'
+	@echo 'make bench      measure everything against NumPy, PyTorch and ONNX Runtime, rewrite the tables (about 6 minutes)'
 	@echo 'make docs       build the documentation into docs/_build/html'
 	@echo 'make nvcc       install a CUDA compiler into .venv, for a machine that has none'
 	@echo 'make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA backend (at most 10 minutes)'
