@@ -8,17 +8,6 @@
 
 namespace fastnn::FASTNN_ISA {
 
-template <class T>
-struct same_size;  // the unsigned integer of T's size
-template <>
-struct same_size<float> {
-  using type = uint32_t;
-};
-template <>
-struct same_size<double> {
-  using type = uint64_t;
-};
-
 using Words = Vec<uint64_t>;
 
 // The product of the low halves.

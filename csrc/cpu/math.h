@@ -8,8 +8,6 @@
 //
 // The polynomials are minimax fits of this project (Remez exchange in 50 digits); each states its interval.
 #pragma once
-#include <type_traits>
-
 #include "simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -171,7 +169,7 @@ struct Split {
 template <class T>
 FASTNN_INLINE Split<T> split_log(Vec<T> x) {
   using I = Int<T>;
-  using U = std::make_unsigned_t<I>;
+  using U = Unsigned<T>;
   const Vec<I> above = bit_cast<I>(bit_cast<U>(x) - Vec<U>(static_cast<U>(Format<T>::sqrt_half)));
   const Vec<I> m = (above & Vec<I>(Format<T>::mantissa_mask)) + Vec<I>(Format<T>::sqrt_half);
   return {convert_small(above >> Format<T>::mantissa), bit_cast<T>(m) - Vec<T>(T(1))};

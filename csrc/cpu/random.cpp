@@ -98,13 +98,13 @@ Both<T> box_muller(Vec<T> u, Vec<T> turns) {
 template <class T>
 Status uniform(Context& ctx, const RandomParams& p) {
   using V = Vec<T>;
-  using Draw = Vec<typename same_size<T>::type>;
+  using Draw = Vec<Unsigned<T>>;
   const V a(static_cast<T>(p.a)), width(static_cast<T>(p.b - p.a)),
       top(below(static_cast<T>(p.a), static_cast<T>(p.b)));
   T* y = static_cast<T*>(p.y);
   return for_spans<kWords<T>>(ctx, p.numel, p.seed, p.op, [&](int64_t first, int n, const uint32_t* words) {
     for (int i = 0; i < n; i += V::N) {
-      const auto draw = Draw::load(reinterpret_cast<const typename same_size<T>::type*>(words) + i);
+      const auto draw = Draw::load(reinterpret_cast<const Unsigned<T>*>(words) + i);
       min(fma(unit(draw, T()), width, a), top).store_n(y + first + i, n - i < V::N ? n - i : V::N);
     }
   });
@@ -113,7 +113,7 @@ Status uniform(Context& ctx, const RandomParams& p) {
 template <class T>
 Status normal(Context& ctx, const RandomParams& p) {
   using V = Vec<T>;
-  using U = typename same_size<T>::type;
+  using U = Unsigned<T>;
   using Draw = Vec<U>;
   const V mean(static_cast<T>(p.a)), deviation(static_cast<T>(p.b));
   T* y = static_cast<T*>(p.y);

@@ -8,6 +8,7 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -70,6 +71,8 @@ struct int_of<int8_t> {
 };
 template <class T>
 using Int = typename int_of<T>::type;
+template <class T>
+using Unsigned = std::make_unsigned_t<Int<T>>;
 
 // The compiler's vectors of each T (gcc drops the attribute from dependent types, so they are listed).
 template <class T>
