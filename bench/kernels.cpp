@@ -4,7 +4,7 @@
 #include <string>
 
 #include "backend/backend.h"
-#include "cpu/thread_pool.h"
+#include "cpu/host/thread_pool.h"
 
 namespace {
 using namespace fastnn;

@@ -58,9 +58,9 @@ foreach(kind STANDARD EXTENSION)
     set(CMAKE_CUDA20_${kind}_COMPILE_OPTION -std=c++20)
   endif()
 endforeach()
-file(GLOB FASTNN_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu)
+file(GLOB_RECURSE FASTNN_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu)
 add_library(fastnn_cuda SHARED ${FASTNN_CUDA_SOURCES})
-target_include_directories(fastnn_cuda PRIVATE csrc cuda)
+target_include_directories(fastnn_cuda PRIVATE . csrc)
 target_compile_definitions(fastnn_cuda PRIVATE FASTNN_DEVICE=CUDA)
 # 445 is about the pickers of FASTNN_FILL: a lambda whose template parameter only its body uses.
 # As on the CPU, a * b + c is rounded twice unless a kernel asks for fma: results do not hang on the compiler's mood.

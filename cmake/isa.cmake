@@ -4,6 +4,7 @@
 function(add_isa name)
   set(target fastnn_cpu_${name})
   add_library(${target} OBJECT ${FASTNN_CPU_KERNELS})
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
   target_compile_definitions(${target} PRIVATE FASTNN_ISA=${name} FASTNN_DEVICE=CPU)
   target_compile_options(
     ${target}

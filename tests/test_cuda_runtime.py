@@ -1,4 +1,4 @@
-"""What cuda/backend.cu asks of the CUDA runtime, on a twin of the runtime that has no device."""
+"""What cuda/host/backend.cu asks of the CUDA runtime, on a twin of the runtime that has no device."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def asked(tmp_path_factory) -> dict[str, list[str]]:
     if include is None or compiler is None:
         pytest.skip("there is no cuda_runtime.h or no compiler")
     program = tmp_path_factory.mktemp("cudart") / "twin"
-    folders = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'cuda'}", f"-I{include}"]
-    sources = ["-xc++", str(ROOT / "cuda" / "backend.cu"), str(ROOT / "tests" / "cpp" / "cudart_twin.cpp")]
+    folders = [f"-I{ROOT}", f"-I{ROOT / 'csrc'}", f"-I{include}"]
+    sources = ["-xc++", str(ROOT / "cuda" / "host" / "backend.cu"), str(ROOT / "tests" / "cpp" / "cudart_twin.cpp")]
     flags = ["-std=c++20", "-DFASTNN_DEVICE=CUDA", "-pthread"]
     subprocess.run([compiler, *flags, *folders, *sources, "-o", program], check=True)
     steps: dict[str, list[str]] = {}

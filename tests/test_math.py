@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fastnn import _C
 
-# Allowed errors in ulp against the exact value; csrc/cpu/math.h states what is reached.
+# Allowed errors in ulp against the exact value; csrc/cpu/simd/math.h states what is reached.
 BOUND = {"exp": 1.0, "log": 1.0, "sqrt": 0.501, "sigmoid": 2.0, "tanh": 3.0, "pow": 1.0, "erf": 3.0}
 WIDER = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38, np.inf, -np.inf, np.nan]

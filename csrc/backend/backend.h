@@ -1,7 +1,7 @@
 // A backend is one kind of device: its memory, streams, contexts and kernels behind a table of functions. The
 // CPU's is linked in; CUDA's comes from a library of its own, opened at the first question about it.
 #pragma once
-#include "kernel_table.h"
+#include "backend/kernel_table.h"
 
 namespace fastnn {
 

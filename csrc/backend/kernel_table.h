@@ -1,8 +1,8 @@
 // The table of kernels that a backend offers, expanded from the registry's rows.
 #pragma once
-#include "context.h"
-#include "kernels.def"
-#include "params.h"
+#include "backend/context.h"
+#include "backend/kernels.def"
+#include "backend/params.h"
 
 namespace fastnn {
 

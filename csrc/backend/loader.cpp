@@ -1,4 +1,4 @@
-#include "loader.h"
+#include "backend/loader.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

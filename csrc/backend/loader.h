@@ -1,7 +1,7 @@
 // Which backends there are: the CPU's always; CUDA's is a library that is opened at the first question about
 // it.
 #pragma once
-#include "backend.h"
+#include "backend/backend.h"
 
 namespace fastnn {
 

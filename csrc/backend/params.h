@@ -1,7 +1,7 @@
 // What the kernels of each family are told: plain structs, filled and validated by the op, read by every
 // backend. Strides and leading dimensions count elements, not bytes. Pointers are to the first element.
 #pragma once
-#include "dtype.h"
+#include "backend/dtype.h"
 
 namespace fastnn {
 

@@ -1,4 +1,4 @@
-#include "autograd.h"
+#include "core/autograd.h"
 
 namespace fastnn {
 namespace {

@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "tensor.h"
+#include "core/tensor.h"
 
 namespace fastnn {
 

@@ -4,8 +4,8 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "autograd.h"
-#include "hooks.h"
+#include "core/autograd.h"
+#include "core/hooks.h"
 
 namespace fastnn {
 namespace {

@@ -1,4 +1,4 @@
-#include "launch.h"
+#include "core/launch.h"
 
 #include <signal.h>
 #include <stdlib.h>

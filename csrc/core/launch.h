@@ -1,9 +1,9 @@
 // The one way from an op to a kernel: pick it by device and dtype, give it scratch, let other Python threads
 // run while it takes long, turn its Status into an error.
 #pragma once
-#include "../backend/backend.h"
-#include "hooks.h"
-#include "tensor.h"
+#include "backend/backend.h"
+#include "core/hooks.h"
+#include "core/tensor.h"
 
 namespace fastnn {
 

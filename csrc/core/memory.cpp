@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "core/memory.h"
 
 #include <stdlib.h>
 #include <atomic>
@@ -7,8 +7,8 @@
 #include <new>
 #include <ostream>
 
-#include "../backend/loader.h"
-#include "check.h"
+#include "backend/loader.h"
+#include "core/check.h"
 
 namespace fastnn {
 namespace {

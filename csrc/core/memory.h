@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <iosfwd>
 
-#include "../backend/dtype.h"
+#include "backend/dtype.h"
 
 namespace fastnn {
 

@@ -5,8 +5,8 @@
 #include <initializer_list>
 #include <ostream>
 
-#include "../backend/params.h"
-#include "check.h"
+#include "backend/params.h"
+#include "core/check.h"
 
 namespace fastnn {
 

@@ -1,6 +1,6 @@
-#include "tensor.h"
+#include "core/tensor.h"
 
-#include "autograd.h"
+#include "core/autograd.h"
 
 namespace fastnn {
 

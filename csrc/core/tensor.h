@@ -3,9 +3,9 @@
 #pragma once
 #include <atomic>
 
-#include "memory.h"
-#include "ref.h"
-#include "shape.h"
+#include "core/memory.h"
+#include "core/ref.h"
+#include "core/shape.h"
 
 namespace fastnn {
 

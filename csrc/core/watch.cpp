@@ -1,7 +1,7 @@
 // Hooks on gradients, and gradients kept for tensors that are not leaves.
 #include <algorithm>
 
-#include "autograd.h"
+#include "core/autograd.h"
 
 namespace fastnn {
 

@@ -1,5 +1,5 @@
 // The kernel table of one instruction set: the only symbol of this build that the rest of the library sees.
-#include "../backend/kernel_table.h"
+#include "backend/kernel_table.h"
 
 namespace fastnn::FASTNN_ISA {
 #define FASTNN_DECLARE(family) __attribute__((weak)) void export_##family(KernelTable& table);

@@ -2,8 +2,8 @@
 #pragma once
 #include <optional>
 
-#include "../core/autograd.h"
-#include "../core/launch.h"
+#include "core/autograd.h"
+#include "core/launch.h"
 
 namespace fastnn {
 

@@ -3,7 +3,7 @@
 
 #include <pybind11/stl.h>
 
-#include "tensor.h"
+#include "python/tensor.h"
 
 namespace fastnn {
 namespace {

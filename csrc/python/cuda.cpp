@@ -8,8 +8,8 @@
 
 #include "backend/loader.h"
 #include "core/launch.h"
-#include "ops/device.h"
-#include "types.h"
+#include "ops/view/device.h"
+#include "python/types.h"
 
 namespace fastnn {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "core/autograd.h"
 #include "core/launch.h"
-#include "ops/copy.h"
-#include "ops/device.h"
-#include "types.h"
+#include "ops/elementwise/copy.h"
+#include "ops/view/device.h"
+#include "python/types.h"
 
 namespace fastnn {
 namespace {

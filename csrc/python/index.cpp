@@ -1,11 +1,11 @@
 // x[key]: integers, slices, ... and None are views; integer and bool arrays gather.
 #include <vector>
 
-#include "ops/copy.h"
-#include "ops/elementwise.h"
-#include "ops/index.h"
-#include "ops/view.h"
-#include "tensor.h"
+#include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/index/index.h"
+#include "ops/view/view.h"
+#include "python/tensor.h"
 
 namespace fastnn {
 namespace {

@@ -5,9 +5,9 @@
 #include "backend/backend.h"
 #include "core/hooks.h"
 #include "core/memory.h"
-#include "cpu/dispatch.h"
-#include "cpu/thread_pool.h"
-#include "types.h"
+#include "cpu/host/dispatch.h"
+#include "cpu/host/thread_pool.h"
+#include "python/types.h"
 
 namespace fastnn {
 namespace {

@@ -2,20 +2,20 @@
 // conversion happens here; the ops themselves are in csrc/ops.
 #include <pybind11/stl.h>
 
-#include "ops/activation.h"
-#include "ops/conv.h"
-#include "ops/copy.h"
-#include "ops/elementwise.h"
-#include "ops/index.h"
-#include "ops/matmul.h"
-#include "ops/norm.h"
-#include "ops/optim.h"
-#include "ops/pool.h"
-#include "ops/random.h"
-#include "ops/reduce.h"
-#include "ops/softmax.h"
-#include "ops/view.h"
-#include "tensor.h"
+#include "ops/conv/conv.h"
+#include "ops/elementwise/activation.h"
+#include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/gemm/matmul.h"
+#include "ops/index/index.h"
+#include "ops/norm/norm.h"
+#include "ops/optim/optim.h"
+#include "ops/pool/pool.h"
+#include "ops/random/random.h"
+#include "ops/reduce/reduce.h"
+#include "ops/softmax/softmax.h"
+#include "ops/view/view.h"
+#include "python/tensor.h"
 
 namespace fastnn {
 namespace {

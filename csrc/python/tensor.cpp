@@ -1,13 +1,13 @@
-#include "tensor.h"
+#include "python/tensor.h"
 
 #include <structmember.h>
 
 #include "core/autograd.h"
-#include "ops/copy.h"
-#include "ops/elementwise.h"
-#include "ops/matmul.h"
-#include "ops/view.h"
-#include "types.h"
+#include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/gemm/matmul.h"
+#include "ops/view/view.h"
+#include "python/types.h"
 
 namespace fastnn {
 

@@ -1,4 +1,4 @@
-#include "types.h"
+#include "python/types.h"
 
 #include <charconv>
 #include <string>

@@ -1,6 +1,6 @@
 // The Python classes fastnn.dtype and fastnn.device.
 #pragma once
-#include "tensor.h"
+#include "python/tensor.h"
 
 namespace fastnn {
 

@@ -1,8 +1,8 @@
 // Views, and the methods that take dimensions.
 #include <pybind11/stl.h>
 
-#include "ops/view.h"
-#include "tensor.h"
+#include "ops/view/view.h"
+#include "python/tensor.h"
 
 namespace fastnn {
 namespace {

@@ -1,6 +1,6 @@
 // Every access of a kernel to memory: whose is it, is it there, is it ordered with the others? The compiler
 // calls the functions at the end.
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 #define CODE reinterpret_cast<uintptr_t>(__builtin_return_address(0))
 

@@ -3,8 +3,8 @@
 // written by that thread, so that others need a barrier.
 #include <vector>
 
-#include "ptx.h"
-#include "runtime.h"
+#include "cuda/emulator/ptx.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

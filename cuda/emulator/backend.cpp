@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::cuda {
 const KernelTable& kernel_table();

@@ -6,7 +6,7 @@
 #include <bit>
 #include <type_traits>
 
-#include "vectors.h"
+#include "cuda/emulator/vectors.h"
 
 namespace fastnn::emulator {
 

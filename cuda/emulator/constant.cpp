@@ -1,7 +1,7 @@
 // What kernels may read of the host's memory: the constants of the library that they are in.
 #include <link.h>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

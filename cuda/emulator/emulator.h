@@ -33,9 +33,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "arithmetic.h"
-#include "builtins.h"
-#include "vectors.h"
+#include "cuda/emulator/arithmetic.h"
+#include "cuda/emulator/builtins.h"
+#include "cuda/emulator/vectors.h"
 
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"  // unroll
 

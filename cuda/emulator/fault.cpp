@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

@@ -1,7 +1,7 @@
 // Stacks and the switch between them: callee-saved registers go onto the old stack and come off the new one.
 #include <sys/mman.h>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 #if defined(__x86_64__)
 __asm__(R"(

@@ -4,7 +4,7 @@
 #include <mutex>
 #include <numeric>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 

@@ -7,7 +7,7 @@
 #include <map>
 #include <mutex>
 
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 

@@ -1,8 +1,8 @@
 // Tensor cores, ldmatrix and the roundings that go with them. Fragments are laid out as ptx.cuh says.
 #include <math.h>
 
-#include "ptx.h"
-#include "runtime.h"
+#include "cuda/emulator/ptx.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

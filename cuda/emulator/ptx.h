@@ -1,6 +1,6 @@
 // The twins of what ptx.cuh does in PTX.
 #pragma once
-#include "builtins.h"
+#include "cuda/emulator/builtins.h"
 
 namespace fastnn::emulator {
 

@@ -3,7 +3,7 @@
 #define FASTNN_EMULATOR_RUNTIME
 #include <stdio.h>
 
-#include "emulator.h"
+#include "cuda/emulator/emulator.h"
 
 namespace fastnn::emulator {
 

@@ -1,5 +1,5 @@
 // A block's shared memory: the pieces that its threads have taken, apart by red zones.
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 

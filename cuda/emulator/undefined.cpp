@@ -1,7 +1,7 @@
 // What code compiled with -fsanitize=alignment,bounds,shift,integer-divide-by-zero calls where it goes wrong:
 // an address that is not fit for its type, an index beyond a local array, a shift by too much, a division by
 // zero. The structures are those of the compilers' interface to their run-time library.
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

@@ -1,5 +1,5 @@
 // What the lanes of a warp do together: shuffles, votes, warp barriers.
-#include "runtime.h"
+#include "cuda/emulator/runtime.h"
 
 namespace fastnn::emulator {
 namespace {

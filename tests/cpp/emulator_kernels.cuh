@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "ptx.cuh"
+#include "cuda/common/ptx.cuh"
 
 namespace fastnn::cuda {
 

@@ -1,6 +1,6 @@
 // Kernels that show how the emulator works inside: fragments of tensor cores, the order in which threads run,
 // and small programs of accesses and barriers, whose races tests/test_emulator.py finds in its own way.
-#include "ptx.cuh"
+#include "cuda/common/ptx.cuh"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 

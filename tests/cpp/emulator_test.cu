@@ -1,6 +1,6 @@
 // Every mistake of emulator_kernels.cuh as a case: what to run, and the words by which the emulator must name
 // it. tests/test_emulator.py runs them.
-#include "emulator_kernels.cuh"
+#include "tests/cpp/emulator_kernels.cuh"
 
 namespace fastnn::cuda {
 namespace {

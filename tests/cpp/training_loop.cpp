@@ -9,17 +9,17 @@
 #include <vector>
 
 #include "core/autograd.h"
-#include "cpu/thread_pool.h"
-#include "ops/activation.h"
-#include "ops/conv.h"
-#include "ops/copy.h"
-#include "ops/elementwise.h"
-#include "ops/matmul.h"
-#include "ops/optim.h"
-#include "ops/pool.h"
-#include "ops/random.h"
-#include "ops/softmax.h"
-#include "ops/view.h"
+#include "cpu/host/thread_pool.h"
+#include "ops/conv/conv.h"
+#include "ops/elementwise/activation.h"
+#include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/gemm/matmul.h"
+#include "ops/optim/optim.h"
+#include "ops/pool/pool.h"
+#include "ops/random/random.h"
+#include "ops/softmax/softmax.h"
+#include "ops/view/view.h"
 
 static std::atomic<long> allocations{0};
 

@@ -1,0 +1,60 @@
+// Tile and block sizes of the matrix product per instruction set: data, with the reason for each number.
+// Where a reason says "measured", products of 64 to 2048 on a side and the shapes of small nets were timed on
+// Zen 5, single-threaded.
+#pragma once
+#include "cpu/simd/simd.h"
+
+namespace fastnn::FASTNN_ISA {
+
+constexpr int kMaxVectors = kVectorBytes == 64 ? 4 : 2;  // NV of the widest tile
+
+// MR by NV: the rows of a tile of C in registers, for each number of vectors of columns. MR * NV accumulators
+// need NV more registers for a row of B and one for an element of A; 8 accumulators hide the latency of two
+// multiply-add units (4 cycles each), and the nearer MR elements and NV vectors come to each other, the fewer
+// loads per multiply-add. AVX-512, 32 registers: 6x4, 8x3 and 12x2 are 24 accumulators, all measured at the
+// units' peak; 12x1 for few columns. AVX2, 16 registers: 6x2 is 12 accumulators, 2 of B, 1 of A. SSE
+// multiplies into a temporary and destroys an operand: 4x2 leaves it room. Narrow tiles are taller, so that
+// there are still 8 accumulators or more.
+constexpr int max_rows(int vectors) {
+  constexpr int wide[] = {12, 12, 8, 6}, avx2[] = {12, 6}, sse[] = {8, 4};
+  return kVectorBytes == 64 ? wide[vectors - 1] : kVectorBytes == 32 ? avx2[vectors - 1] : sse[vectors - 1];
+}
+
+// Rows of a tile whose B is transposed in registers: the block of B takes N of them, its rows the others. For
+// so few rows packing B would cost as much as the product.
+constexpr int kTransposedRows = kVectorBytes == 64 ? 12 : kVectorBytes == 32 ? 6 : 4;
+
+template <class T>
+struct Blocking {
+  static constexpr int NV = kMaxVectors;
+  static constexpr int NR = NV * Vec<T>::N;
+  static constexpr int MR = max_rows(NV);
+
+  // Depth of a block. A panel of B, KC x NR, is at most 128 KB and streams from L2 at a quarter of its rate
+  // while KC rows' worth of A stays in L1. 256 floats read and write C twice as often: 2 to 5% slower,
+  // measured; 768 is no faster.
+  static constexpr int KC = 2048 / sizeof(T);
+  // Rows of a task at most: its A, MC x KC, keeps to L2; a panel's packing is repeated by every MC rows.
+  static constexpr int64_t MC = 512;
+
+  // B with rows along memory is read where it lies, unless there are enough rows of A to earn back a copy
+  // (measured), it is too large for L1, and it has more columns than a panel. Narrow vectors use a smaller
+  // part of each page they touch.
+  static constexpr int64_t kUnpackedRows = kVectorBytes == 64 ? 640 : 192;
+  static constexpr int64_t kUnpackedElements = 1 << 14;
+  // A is read where it lies. Only where its columns run along memory and a narrow tile reads few bytes of
+  // each of many far lines are those packed, if enough columns of B use them. With AVX-512 packing loses,
+  // measured.
+  static constexpr bool kPackColumnsOfA = kVectorBytes < 64;
+  static constexpr int64_t kUnpackedColumns = 256;
+
+  // Tasks: enough for a handful of threads to share evenly, none shorter than about 5 us; nor so long (50 ms
+  // with SSE) that an interrupt would seem unheard.
+  static constexpr int64_t kTasks = 16;
+  static constexpr double kTaskFmas = 1 << 20;
+  static constexpr double kTaskMostFmas = 1 << 29;
+  static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
+  static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
+};
+
+}  // namespace fastnn::FASTNN_ISA

@@ -1,0 +1,169 @@
+// Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): gemm_plan.h says how it is cut, gemm_tile.h has
+// the tile in registers, gemm_pack.h the panels, gemm_vector.h products with a vector.
+//
+// A task owns a block of C and walks k in blocks of KC, columns in tiles of NR, rows in tiles of MR. It packs
+// the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
+// rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
+// time, and nothing waits for it: one region of tasks, no barrier.
+#include "backend/kernel_table.h"
+#include "cpu/gemm/plan.h"
+#include "cpu/gemm/vector.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+constexpr double kFmaNanoseconds = 0.01 * (64 / kVectorBytes) * sizeof(T) / 4;
+
+// One block of C. `work` is this worker's: the block's rows of A, then a panel of B.
+template <class T>
+void compute_task(const Product<T>& g, const Plan<T>& plan, T* work, T* parts, int64_t task) {
+  const Block<T> block = block_of(g, plan, parts, task);
+  T* const panel = work + plan.a_elements;
+  Tile<T> t;
+  t.rs_a = plan.pack_a ? 1 : g.rs_a;
+  t.cs_a = plan.pack_a ? plan.mr : g.cs_a;
+  t.packed_b = plan.pack_b;
+  t.ldb = plan.pack_b ? plan.nr : plan.transposed_b ? g.cs_b : g.rs_b;
+  t.ldc = block.ldc;
+  int64_t p = block.p0;
+  do {  // once for k = 0
+    t.k = min_of(plan.kc, block.p1 - p);
+    t.accumulate = p > block.p0;
+    const bool last = p + t.k == block.p1 && plan.splits == 1;
+    if (plan.pack_a)
+      pack_a(work, g.a + block.i0 * g.rs_a + p * g.cs_a, g.rs_a, g.cs_a, block.i1 - block.i0, t.k, plan.mr);
+    for (int64_t j = block.j0; j < block.j1; j += plan.nr) {
+      const int n = static_cast<int>(min_of(plan.nr, g.n - j));
+      const T* b = g.b + p * g.rs_b + j * g.cs_b;
+      if (plan.pack_b) pack_b_panel(panel, b, g.rs_b, g.cs_b, t.k, n, plan.nr);
+      t.b = plan.pack_b ? panel : b;
+      const Epilogue<T> epilogue{g.column_bias ? g.column_bias + j : nullptr, g.row_bias, g.relu};
+      t.epilogue = last ? &epilogue : nullptr;
+      for (int64_t i = block.i0; i < block.i1; i += plan.mr) {
+        t.a = plan.pack_a ? work + (i - block.i0) * t.k : g.a + i * g.rs_a + p * g.cs_a;
+        t.c = block.c + i * t.ldc + j;
+        const int m = static_cast<int>(min_of(plan.mr, block.i1 - i));
+        plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
+      }
+    }
+    p += t.k;
+  } while (p < block.p1);
+}
+
+// Row i of C from its parts, in order.
+template <class T>
+void combine_row(const Product<T>& g, const Plan<T>& plan, const T* parts, int64_t i) {
+  using V = Vec<T>;
+  for (int64_t j = 0; j < g.n; j += V::N) {
+    const int lanes = static_cast<int>(min_of(V::N, g.n - j));
+    V sum(T(0));
+    for (int64_t s = 0; s < plan.splits; ++s) sum = sum + V::load_n(parts + (s * g.m + i) * g.n + j, lanes);
+    if (g.column_bias) sum = sum + V::load_n(g.column_bias + j, lanes);
+    if (g.relu) sum = max(V(T(0)), sum);
+    sum.store_n(g.c + i * g.ldc + j, lanes);
+  }
+}
+
+template <class T>
+Status run_blocked(Context& ctx, const Product<T>& g) {
+  const Plan<T> plan = make_plan(g);
+  const int64_t share = plan.worker_elements(), part_elements = plan.splits > 1 ? plan.splits * g.m * g.n : 0;
+  const int64_t workers = plan.tasks() > 1 ? ctx.threads : 1;
+  T* work = nullptr;
+  if (share + part_elements > 0) {
+    work = workspace<T>(ctx, static_cast<size_t>(workers * share + part_elements));
+    if (!work) return Status::need_workspace;
+  }
+  T* parts = work + workers * share;
+  const Status s = parallel_for(
+      ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>,
+      [&](int64_t task, int worker) { compute_task(g, plan, work + worker * share, parts, task); });
+  if (s != Status::ok || plan.splits == 1) return s;
+  return parallel_for(ctx, divide_up(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
+    for (int64_t i = task * 16; i < min_of(g.m, task * 16 + 16); ++i) combine_row(g, plan, parts, i);
+  });
+}
+
+template <class T>
+void vector_part(const Product<T>& g, Path path, int64_t j0, int64_t j1) {
+  if (path == Path::stream) stream_rows(g, j0, j1);
+  if (path == Path::lanes) add_in_lanes(g, j0, j1);
+  if (path == Path::dots) dot_columns(g, j0, j1);
+}
+
+// One row of C: tasks share its elements. Rows are cut by the page: the hardware prefetches within pages.
+template <class T>
+Status run_vector(Context& ctx, const Product<T>& g, Path path) {
+  const int64_t unit = path == Path::dots ? Vec<T>::N : 4096 / sizeof(T);
+  const int64_t units = divide_up(g.n, unit), elements = g.n * g.k;
+  const int64_t tasks = elements < 65536 ? 1 : min_of(units, elements / 32768);
+  const double nanoseconds =
+      static_cast<double>(elements) * sizeof(T) / 16;  // memory's, not the multiply-adds'
+  return parallel_for(ctx, tasks, nanoseconds, [&](int64_t task, int) {
+    vector_part(g, path, part(units, tasks, task) * unit, min_of(g.n, part(units, tasks, task + 1) * unit));
+  });
+}
+
+template <class T>
+Status run_product(Context& ctx, const Product<T>& g) {
+  const Path path = choose_path(g);
+  if (path == Path::blocked) return run_blocked(ctx, g);
+  return run_vector(ctx, g, path);
+}
+
+// Many small products: each by one thread, several to a task.
+template <class T>
+Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
+  const Path path = choose_path(g);
+  Plan<T> plan = make_plan(g);
+  plan.splits = 1;
+  const int64_t share = path == Path::blocked ? plan.worker_elements() : 0;
+  T* work = nullptr;
+  if (share > 0) {
+    work = workspace<T>(ctx, static_cast<size_t>(share * ctx.threads));
+    if (!work) return Status::need_workspace;
+  }
+  const double fmas = (g.fmas() + 1024) * static_cast<double>(batch);
+  const int64_t tasks = min_of(batch, static_cast<int64_t>(fmas / Blocking<T>::kTaskFmas) + 1);
+  return parallel_for(ctx, tasks, fmas * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
+    for (int64_t i = part(batch, tasks, task); i < part(batch, tasks, task + 1); ++i) {
+      const Product<T> one = g.nth(i);
+      if (path != Path::blocked)
+        vector_part(one, path, 0, one.n);
+      else
+        for (int64_t t = 0; t < plan.tasks(); ++t) compute_task(one, plan, work + worker * share, work, t);
+    }
+  });
+}
+
+template <class T>
+Status gemm(Context& ctx, const GemmParams& p) {
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return Status::ok;
+  Product<T> g{p.m,
+               p.n,
+               p.k,
+               static_cast<const T*>(p.a),
+               p.rs_a,
+               p.cs_a,
+               static_cast<const T*>(p.b),
+               p.rs_b,
+               p.cs_b,
+               static_cast<T*>(p.c),
+               p.ldc,
+               static_cast<const T*>(p.bias),
+               nullptr,
+               p.activation == Activation::relu,
+               p.batch_a,
+               p.batch_b,
+               p.batch_c};
+  if (g.n == 1 && g.m > 1 && g.ldc == 1) g = transposed(g);
+  if (p.batch == 1) return run_product(ctx, g);
+  if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, p.batch);
+  for (int64_t i = 0; i < p.batch; ++i)
+    if (const Status s = run_product(ctx, g.nth(i)); s != Status::ok) return s;
+  return Status::ok;
+}
+
+FASTNN_EXPORT(GEMM)
+
+}  // namespace fastnn::FASTNN_ISA

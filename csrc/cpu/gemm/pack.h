@@ -1,0 +1,139 @@
+// Packing for the matrix product: strided operands into panels that the micro-kernel reads front to back.
+//
+// A panel holds `lanes` vectors of length k side by side: element (lane, p) of the source, at x[lane *
+// lane_stride + p * stride], goes to out[p * width + lane]. For A a lane is a row, for B a column. Where
+// lanes lie side by side in memory rows are copied; where p does (A row-major, B transposed) square blocks
+// are transposed in registers.
+#pragma once
+#include "cpu/gemm/blocking.h"
+
+namespace fastnn::FASTNN_ISA {
+
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Two rows of a block that is being transposed exchange the halves of each group of 2 * half lanes that lie
+// off the diagonal: lane l of the upper row takes lane l - half of the lower one where bit `half` of l is
+// set, and the reverse.
+template <int half, class T, int... l>
+FASTNN_INLINE void exchange(Vec<T>& upper, Vec<T>& lower, Lanes<l...>) {
+  constexpr int N = Vec<T>::N;
+  const auto a = upper.v, b = lower.v;
+#if defined(__clang__)
+  upper.v = __builtin_shufflevector(a, b, ((l & half) ? N + l - half : l)...);
+  lower.v = __builtin_shufflevector(a, b, ((l & half) ? N + l : l + half)...);
+#else
+  using Index = typename native<Int<T> >::type;
+  upper.v = __builtin_shuffle(a, b, Index{((l & half) ? N + l - half : l)...});
+  lower.v = __builtin_shuffle(a, b, Index{((l & half) ? N + l : l + half)...});
+#endif
+}
+
+template <class T, int half = Vec<T>::N / 2>
+FASTNN_INLINE void transpose(Vec<T> (&row)[Vec<T>::N]) {
+  constexpr int N = Vec<T>::N;
+#pragma GCC unroll 16
+  for (int i = 0; i < N; ++i)
+    if (!(i & half)) exchange<half>(row[i], row[i + half], typename LanesUpTo<N>::type{});
+  if constexpr (half > 1) transpose<T, half / 2>(row);
+}
+
+// Row p of the block holds lanes' elements p: `depth` elements of each of `lanes` vectors, which lie `stride`
+// apart.
+template <class T>
+FASTNN_INLINE void load_transposed(Vec<T> (&row)[Vec<T>::N], const T* x, int64_t stride, int lanes,
+                                   int depth) {
+  using V = Vec<T>;
+  if (lanes == V::N && depth == V::N) {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i] = V::load(x + i * stride);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i] = i < lanes ? V::load_n(x + i * stride, depth) : V(T(0));
+  }
+  transpose(row);
+}
+
+// The reverse, for `depth` elements of each of `lanes` vectors; nothing beyond them is written.
+template <class T>
+FASTNN_INLINE void store_transposed(Vec<T> (&row)[Vec<T>::N], T* x, int64_t stride, int lanes, int depth) {
+  using V = Vec<T>;
+  transpose(row);
+  if (lanes == V::N && depth == V::N) {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i) row[i].store(x + i * stride);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < V::N; ++i)
+      if (i < lanes) row[i].store_n(x + i * stride, depth);
+  }
+}
+
+template <class T>
+void pack_transposed(T* out, int width, const T* x, int64_t lane_stride, int lanes, int stored, int64_t k) {
+  using V = Vec<T>;
+  for (int64_t p = 0; p < k; p += V::N, x += V::N) {
+    const int depth = static_cast<int>(min_of(V::N, k - p));
+    V row[V::N];
+    load_transposed(row, x, lane_stride, lanes, depth);
+    if (stored == V::N && depth == V::N) {
+#pragma GCC unroll 16
+      for (int i = 0; i < V::N; ++i) row[i].store(out + (p + i) * width);
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < V::N; ++i)
+        if (i < depth) row[i].store_n(out + (p + i) * width, stored);
+    }
+  }
+}
+
+template <class T>
+void pack_rows(T* out, int width, const T* x, int64_t stride, int lanes, int stored, int64_t k) {
+  using V = Vec<T>;
+  if (lanes == V::N) {
+    for (int64_t p = 0; p < k; ++p) V::load(x + p * stride).store(out + p * width);
+  } else {
+    for (int64_t p = 0; p < k; ++p) V::load_n(x + p * stride, lanes).store_n(out + p * width, stored);
+  }
+}
+
+template <class T>
+void pack_strided(T* out, int width, const T* x, int64_t lane_stride, int64_t stride, int lanes, int stored,
+                  int64_t k) {
+  for (int64_t p = 0; p < k; ++p)
+    for (int i = 0; i < stored; ++i) out[p * width + i] = i < lanes ? x[i * lane_stride + p * stride] : T(0);
+}
+
+// One panel: lanes <= width. Rows are padded with zeros to whole vectors, but not beyond `width`.
+template <class T>
+void pack_panel(T* out, int width, const T* x, int64_t lane_stride, int64_t stride, int lanes, int64_t k) {
+  constexpr int N = Vec<T>::N;
+  for (int first = 0; first < lanes; first += N) {
+    const int here = static_cast<int>(min_of(N, lanes - first)),
+              stored = static_cast<int>(min_of(N, width - first));
+    const T* from = x + first * lane_stride;
+    if (lane_stride == 1)
+      pack_rows(out + first, width, from, stride, here, stored, k);
+    else if (stride == 1)
+      pack_transposed(out + first, width, from, lane_stride, here, stored, k);
+    else
+      pack_strided(out + first, width, from, lane_stride, stride, here, stored, k);
+  }
+}
+
+// Rows [0, m) and all k columns of A (strides rs, cs) for tiles of `rows` rows: panel after panel, k * rows
+// elements each.
+template <class T>
+void pack_a(T* out, const T* a, int64_t rs, int64_t cs, int64_t m, int64_t k, int rows) {
+  for (int64_t i = 0; i < m; i += rows, out += k * rows)
+    pack_panel(out, rows, a + i * rs, rs, cs, static_cast<int>(min_of(rows, m - i)), k);
+}
+
+// k rows of columns [0, n) of B (strides rs, cs), n <= width, as one panel: row p at out + p * width.
+template <class T>
+void pack_b_panel(T* out, const T* b, int64_t rs, int64_t cs, int64_t k, int n, int width) {
+  pack_panel(out, width, b, cs, rs, n, k);
+}
+
+}  // namespace fastnn::FASTNN_ISA

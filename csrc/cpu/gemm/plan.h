@@ -1,0 +1,145 @@
+// How a product is computed. What decides the order in which an element of C is summed (where k is cut,
+// whether the product is one of two vectors) depends on m, n and k alone; which operands are packed and how C
+// is cut into tasks depends on the strides too, never on the number of threads. So any number of threads and
+// any layout of the operands give the same bits.
+#pragma once
+#include "cpu/gemm/tile.h"
+
+namespace fastnn::FASTNN_ISA {
+
+template <class T>
+struct Product {
+  int64_t m, n, k;
+  const T* a;
+  int64_t rs_a, cs_a;
+  const T* b;
+  int64_t rs_b, cs_b;
+  T* c;
+  int64_t ldc;
+  const T* column_bias;  // one of the two, or neither
+  const T* row_bias;
+  bool relu;
+  int64_t batch_a, batch_b, batch_c;
+
+  double fmas() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+  Product nth(int64_t i) const {
+    Product one = *this;
+    one.a += i * batch_a, one.b += i * batch_b, one.c += i * batch_c;
+    return one;
+  }
+};
+
+// A column of C, its elements side by side, as the row of C^T = B^T A^T.
+template <class T>
+Product<T> transposed(const Product<T>& g) {
+  Product<T> t = g;
+  t.m = 1, t.n = g.m, t.ldc = g.m;
+  t.a = g.b, t.rs_a = g.cs_b, t.cs_a = g.rs_b, t.batch_a = g.batch_b;
+  t.b = g.a, t.rs_b = g.cs_a, t.cs_b = g.rs_a, t.batch_b = g.batch_a;
+  t.column_bias = nullptr, t.row_bias = g.column_bias;
+  return t;
+}
+
+enum class Path {
+  blocked,  // tiles, see compute_task
+  stream,   // one row of C, from a large B with rows along memory
+  lanes,    // one row of C, from a B that fits a cache, with rows along memory
+  dots,     // the same, for any other B; two vectors
+};
+
+// Of B: 4 MB of floats. Up to 1 MB at least L2 feeds the lanes' array too; beyond, 4096^2 takes half as long
+// again.
+constexpr int64_t kLaneElements = 1 << 20;
+template <class T>
+Path choose_path(const Product<T>& g) {
+  if (g.m > 1) return Path::blocked;
+  if (g.n == 1) return Path::dots;
+  if (g.k * g.n > kLaneElements) return g.cs_b == 1 ? Path::stream : Path::blocked;
+  return g.cs_b == 1 ? Path::lanes : Path::dots;
+}
+
+constexpr int64_t part(int64_t total, int64_t parts, int64_t i) { return total * i / parts; }
+
+// The blocked path: C in tiles of mr x nr, tiles in tasks_m x tasks_n blocks, k in `splits` parts.
+template <class T>
+struct Plan {
+  int mr, nr;
+  int64_t tiles_m, tiles_n, tasks_m, tasks_n;
+  int64_t kc, splits;  // depth of a block; parts of k that are computed apart and added in order
+  bool pack_a, pack_b;
+  bool transposed_b;               // read by tiles that transpose it in registers
+  int64_t a_elements, b_elements;  // packed by one worker at a time
+
+  int64_t tasks() const { return tasks_m * tasks_n * splits; }
+  int64_t worker_elements() const { return a_elements + b_elements; }
+};
+
+// Parts of k that are computed apart, each into a C of its own, and added in order: only where C is small
+// beside A and B. (Cutting the rows of C instead would read all of B once per task.)
+template <class T>
+int64_t splits_of(const Product<T>& g, int64_t wanted) {
+  using B = Blocking<T>;
+  if (g.m == 1 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
+  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (divide_up(g.m, B::MC) * divide_up(g.n, B::NR))));
+}
+
+template <class T>
+Plan<T> make_plan(const Product<T>& g) {
+  using B = Blocking<T>;
+  Plan<T> plan;
+  plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
+  const int nv = plan.transposed_b ? 1 : even_rows(divide_up(g.n, Vec<T>::N), kMaxVectors);
+  plan.nr = nv * Vec<T>::N;
+  plan.mr = even_rows(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
+  plan.tiles_m = divide_up(g.m, plan.mr);
+  plan.tiles_n = divide_up(g.n, plan.nr);
+  const bool worth = plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements;
+  plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || worth);
+  plan.pack_a =
+      B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
+  plan.kc =
+      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as stream_rows, which does not cut k
+  plan.splits = 1;
+  plan.tasks_m = divide_up(g.m, B::MC);
+  plan.tasks_n = 1;
+  const double most = g.fmas() / B::kTaskFmas;
+  if (most >= 2) {
+    const int64_t few = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
+    const int64_t wanted = max_of(few, static_cast<int64_t>(g.fmas() / B::kTaskMostFmas));
+    plan.splits = splits_of(g, wanted);
+    // Columns are cut first: a cut of the rows repeats the packing of B.
+    plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m * plan.splits));
+    const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
+    plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), divide_up(g.m, rows)));
+  }
+  const int64_t line = 64 / sizeof(T);
+  plan.a_elements =
+      plan.pack_a ? divide_up(divide_up(plan.tiles_m, plan.tasks_m) * plan.mr * plan.kc, line) * line : 0;
+  plan.b_elements = plan.pack_b ? plan.nr * plan.kc : 0;
+  return plan;
+}
+
+// Where a task works: rows [i0, i1), columns [j0, j1) and part [p0, p1) of k, into C or into a part's own C.
+template <class T>
+struct Block {
+  int64_t i0, i1, j0, j1, p0, p1;
+  T* c;
+  int64_t ldc;
+};
+template <class T>
+Block<T> block_of(const Product<T>& g, const Plan<T>& plan, T* parts, int64_t task) {
+  const int64_t m = task % plan.tasks_m, rest = task / plan.tasks_m, n = rest % plan.tasks_n,
+                split = rest / plan.tasks_n;
+  Block<T> block;
+  block.i0 = part(plan.tiles_m, plan.tasks_m, m) * plan.mr;
+  block.i1 = min_of(g.m, part(plan.tiles_m, plan.tasks_m, m + 1) * plan.mr);
+  block.j0 = part(plan.tiles_n, plan.tasks_n, n) * plan.nr;
+  block.j1 = min_of(g.n, part(plan.tiles_n, plan.tasks_n, n + 1) * plan.nr);
+  block.p0 = part(g.k, plan.splits, split);
+  block.p1 = part(g.k, plan.splits, split + 1);
+  block.c = plan.splits > 1 ? parts + split * g.m * g.n : g.c;
+  block.ldc = plan.splits > 1 ? g.n : g.ldc;
+  return block;
+}
+
+}  // namespace fastnn::FASTNN_ISA

@@ -1,0 +1,191 @@
+// Maxima and minima of a chunk or a tile (reduce_walk.h): the first NaN, else the first of the best, as NumPy
+// and PyTorch have it.
+//
+// A chunk is read once from memory, for its value alone: `pick` passes over NaN, and one comparison of two
+// vectors tells whether either holds one. The place is then looked up in the chunk, which lies in L1.
+#pragma once
+#include "cpu/reduce/walk.h"
+
+namespace fastnn::FASTNN_ISA {
+
+// Bytes are compared as int32, the other types as they are.
+template <class T>
+struct wide {
+  using type = T;
+};
+template <>
+struct wide<uint8_t> {
+  using type = int32_t;
+};
+template <>
+struct wide<bool> {
+  using type = int32_t;
+};
+
+template <bool largest>
+struct Best {
+  template <class C>
+  static FASTNN_INLINE auto better(C a, C b) {
+    if constexpr (largest)
+      return a > b;
+    else
+      return a < b;
+  }
+  template <class C>
+  static FASTNN_INLINE bool replaces(C x, C best) {
+    return better(x, best) || (x != x && best == best);
+  }
+  // The better lane by lane, `best` where they are equal or one is NaN.
+  template <class C>
+  static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
+    if constexpr (!is_float<C>)
+      return select(better(x, best), x, best);
+    else if constexpr (largest)
+      return FASTNN_ISA::max(x, best);
+    else
+      return FASTNN_ISA::min(x, best);
+  }
+};
+
+// The best of all lanes.
+template <class Op, int half, class C, int... lane>
+FASTNN_INLINE C best_lane(Vec<C> v, Lanes<lane...> all) {
+#if defined(__clang__)
+  const Vec<C> other(__builtin_shufflevector(v.v, v.v, (lane ^ half)...));
+#else
+  const Vec<C> other(__builtin_shuffle(v.v, typename native<Int<C>>::type{(lane ^ half)...}));
+#endif
+  const Vec<C> best = Op::pick(other, v);
+  if constexpr (half == 1)
+    return best[0];
+  else
+    return best_lane<Op, half / 2>(best, all);
+}
+
+// The first of n elements that equals `value`, or is NaN if it is; there is one.
+template <class C>
+FASTNN_INLINE int find(const C* x, int n, C value) {
+  using V = Vec<C>;
+  const V wanted(value);
+  int i = 0;
+  if (value == value) {
+    for (; i + 4 * V::N <= n; i += 4 * V::N) {
+      auto equal = [&](int j) { return V::load(x + i + j * V::N) == wanted; };
+      if (any((equal(0) | equal(1)) | (equal(2) | equal(3)))) break;
+    }
+    for (; i + V::N <= n; i += V::N)
+      if (const Mask<C> equal = V::load(x + i) == wanted; any(equal)) return i + first(equal);
+    while (x[i] != value) ++i;
+  } else {
+    while (x[i] == x[i]) ++i;
+  }
+  return i;
+}
+
+// Whether one of the elements that were seen is NaN: two vectors by one comparison.
+template <class T>
+struct NanSeen {
+  Mask<T> found = Mask<T>(Int<T>(0));
+  FASTNN_INLINE void see(Vec<T> a, Vec<T> b) {
+    if constexpr (is_float<T>) found = found | unordered(a, b);
+  }
+  FASTNN_INLINE bool any() const { return is_float<T> && FASTNN_ISA::any(found); }
+};
+
+// The best of a chunk and, where wanted, its place.
+template <class Op, bool indexed, class C>
+C best_of_chunk(const C* x, int n, int64_t* index) {
+  using V = Vec<C>;
+  if (n < V::N) {
+    int best = 0;
+    for (int i = 1; i < n; ++i) best = Op::replaces(x[i], x[best]) ? i : best;
+    *index = best;
+    return x[best];
+  }
+  constexpr int kPairs = 4;
+  V a[2 * kPairs];
+  for (V& v : a) v = V::load(x);
+  NanSeen<C> nan;
+  int i = 0;
+  for (; i + 2 * kPairs * V::N <= n; i += 2 * kPairs * V::N)
+#pragma GCC unroll 4
+    for (int j = 0; j < 2 * kPairs; j += 2) {
+      const V even = V::load(x + i + j * V::N), odd = V::load(x + i + (j + 1) * V::N);
+      prefetch_ahead(x + i + j * V::N), prefetch_ahead(x + i + (j + 1) * V::N);
+      nan.see(even, odd);
+      a[j] = Op::pick(even, a[j]);
+      a[j + 1] = Op::pick(odd, a[j + 1]);
+    }
+  const V last = V::load(x + n - V::N);  // seeing an element twice does no harm
+  nan.see(last, a[0]);                   // a[0] is NaN if the chunk's first vector is
+  for (; i + V::N <= n; i += V::N) {
+    const V v = V::load(x + i);
+    nan.see(v, v);
+    a[0] = Op::pick(v, a[0]);
+  }
+  a[1] = Op::pick(last, a[1]);
+#pragma GCC unroll 4
+  for (int step = kPairs; step > 0; step /= 2)
+    for (int j = 0; j < step; ++j) a[j] = Op::pick(a[j + step], a[j]);
+  C best = best_lane<Op, V::N / 2>(a[0], typename LanesUpTo<V::N>::type{});
+  if constexpr (is_float<C>)
+    if (nan.any()) best = static_cast<C>(__builtin_nanf(""));
+  // Of 0 and -0, which are equal, the first is the best.
+  if (indexed || best != best || best == C(0)) {
+    *index = find(x, n, best);
+    best = x[*index];
+  }
+  return best;
+}
+
+// One vector of neighbouring outputs: best value and, where wanted, its row. Rows come in order, so the first
+// best stays.
+template <class Op, class C, bool indexed>
+struct Columns {
+  using V = Vec<C>;
+  V best;
+  Mask<C> row;
+  FASTNN_INLINE void first(V x) { best = x, row = Mask<C>(Int<C>(0)); }
+  FASTNN_INLINE void next(V x, int r) {
+    if constexpr (!indexed) {
+      best = Op::pick(x, best);
+      if constexpr (is_float<C>) best = select(x != x, x, best);
+    } else {
+      auto better = Op::better(x, best);
+      if constexpr (is_float<C>) better = better | ((x != x) & (best == best));
+      best = select(better, x, best);
+      row = select(better, Mask<C>(static_cast<Int<C>>(r)), row);
+    }
+  }
+};
+
+template <class Op, bool indexed, class C, class T>
+void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* value, int64_t* index) {
+  using V = Vec<C>;
+  constexpr int kVectors = kTile / V::N;
+  Columns<Op, C, indexed> column[kVectors];
+  alignas(64) C row[kTile] = {};
+  for (int r = 0; r < rows; ++r) {
+    prefetch_row(x, offset, r);
+    const C* at = row;
+    if constexpr (same_type<C, T>)
+      if (width == kTile) at = x + offset[r];
+    if (at == row)
+      for (int j = 0; j < width; ++j) row[j] = static_cast<C>(x[offset[r] + j]);
+    for (int j = 0; j < kVectors; ++j) {
+      const V v = V::load(at + j * V::N);
+      r == 0 ? column[j].first(v) : column[j].next(v, r);
+    }
+  }
+  alignas(64) C best[kTile];
+  alignas(64) Int<C> place[kTile];
+  for (int j = 0; j < kVectors; ++j) {
+    column[j].best.store(best + j * V::N);
+    column[j].row.store(place + j * V::N);
+  }
+  for (int j = 0; j < width; ++j) value[j] = best[j];
+  if (indexed)
+    for (int j = 0; j < width; ++j) index[j] = place[j];
+}
+
+}  // namespace fastnn::FASTNN_ISA

@@ -1,0 +1,126 @@
+#include "ops/elementwise/copy.h"
+
+#include <cmath>
+#include <cstdlib>
+
+#include "ops/support.h"
+#include "ops/view/view.h"
+
+namespace fastnn {
+
+void copy_into(const Tensor& dst, const Tensor& source) {
+  const Tensor src = beside("copy", source, dst);
+  const Loop<2> loop = make_loop<2>(dst.shape(), {dst.strides(), broadcast_strides(src, dst.shape())});
+  launch<&KernelTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
+}
+
+Tensor cast(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  Tensor y = empty_like(x, dtype);
+  copy_into(y, x);
+  if (wants_grad(x) && is_floating(dtype))
+    record("to", y, {x}, [from = x.dtype()](Backward& g) { g.set(0, cast(g.dy(), from)); });
+  return y;
+}
+
+static Tensor copy_as(const char* op, const Tensor& x, Tensor y) {
+  copy_into(y, x);
+  if (wants_grad(x)) record(op, y, {x}, [](Backward& g) { g.set(0, g.dy()); });
+  return y;
+}
+
+Tensor contiguous(const Tensor& x) {
+  if (x.is_contiguous()) return x;
+  return copy_as("contiguous", x, empty("contiguous", x.shape(), x.dtype(), x.device()));
+}
+
+Tensor clone(const Tensor& x) { return copy_as("clone", x, empty_like(x)); }
+
+Tensor copy_(const Tensor& x, const Tensor& source) {
+  check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ",
+              source.shape(), " does not broadcast into a tensor of shape ", x.shape());
+  // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
+  const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
+  const Tensor src = cast(to_device(shared ? clone(source) : source, x.device()), x.dtype());
+  const bool recorded = wants_grad(x, src);
+  before_in_place("copy_", x, recorded);
+  copy_into(x, src);
+  x.bump_version();
+  if (recorded)
+    record("copy_", x, {src}, [shape = src.shape()](Backward& g) { g.set(0, sum_to(g.dy(), shape)); });
+  return x;
+}
+
+static void fill(const Tensor& x, double value, int64_t integer) {
+  launch<&KernelTable::fill>("fill", x,
+                             FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
+}
+
+Tensor fill_(const Tensor& x, const Tensor& value) {
+  check_value(value.numel() == 1, "fill_: the value must be a single element, got shape ", value.shape());
+  if (wants_grad(value)) return copy_(x, reshape(value, {}));
+  const bool recorded = wants_grad(x);
+  before_in_place("fill_", x, recorded);
+  const Tensor host = to_device(value, Device{});
+  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>());
+  x.bump_version();
+  if (recorded) forget_history(x);
+  return x;
+}
+
+Tensor as_layout(const Tensor& x, unsigned allowed) {
+  if ((allowed & kRowMajor) && x.is_contiguous()) return x;
+  const int n = x.dim();
+  if (n >= 2) {
+    Dims shape = x.shape(), strides = x.strides();
+    std::swap(shape[n - 1], shape[n - 2]);
+    std::swap(strides[n - 1], strides[n - 2]);
+    if ((allowed & kTransposed) && alias(x, shape, strides, x.impl()->offset).is_contiguous()) return x;
+    if (allowed & kLeadingStride) {
+      const bool rows = x.strides()[n - 1] == 1 && x.strides()[n - 2] >= x.size(n - 1);
+      const bool columns = x.strides()[n - 2] == 1 && x.strides()[n - 1] >= x.size(n - 2);
+      if (rows || columns) return x;
+    }
+    // Columns that are closer in memory than rows stay so: the kernel then sums in the order it has for them.
+    if ((allowed & kTransposed) && std::abs(x.strides()[n - 2]) < std::abs(x.strides()[n - 1]))
+      return transpose(contiguous(transpose(x, -2, -1)), -2, -1);
+  }
+  return contiguous(x);
+}
+
+Tensor zeros(const Dims& shape, DType dtype, Device device) {
+  Tensor y = empty("zeros", shape, dtype, device);
+  fill(y, 0, 0);
+  return y;
+}
+
+Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device) {
+  Tensor y = empty("full", shape, dtype, device);
+  fill_(y, value);
+  return y;
+}
+
+Tensor zeros_like(const Tensor& x) {
+  Tensor y = empty_like(x);
+  fill(y, 0, 0);
+  return y;
+}
+
+Tensor ones_like(const Tensor& x) {
+  Tensor y = empty_like(x);
+  fill(y, 1, 1);
+  return y;
+}
+
+Tensor arange(double start, double end, double step, DType dtype, Device device) {
+  check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
+              "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ",
+              step);
+  const double count = std::ceil((end - start) / step);
+  check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
+  Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
+  launch<&KernelTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
+  return y;
+}
+
+}  // namespace fastnn

@@ -1,0 +1,153 @@
+#include "ops/pool/pool.h"
+
+#include "ops/elementwise/copy.h"
+#include "ops/support.h"
+
+namespace fastnn {
+namespace {
+
+// Windows along one side: PyTorch's formula, in sums that cannot overflow.
+int64_t windows(const char* op, const char* side, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
+                int64_t dilation, bool ceil) {
+  int64_t reach, padded, rounded;
+  const bool fits = checked_mul(dilation, kernel - 1, &reach) && checked_mul(2, pad, &padded) &&
+                    checked_add(padded, size, &padded) && checked_add(padded, stride, &rounded);
+  const int64_t room = fits ? padded - reach - 1 : -1;
+  check_value(room >= 0, op, ": a kernel of ", kernel, " (dilation ", dilation, ") does not fit the ", side,
+              " of ", size, " with padding ", pad);
+  int64_t n = (room + (ceil ? stride - 1 : 0)) / stride + 1;
+  if (ceil && (n - 1) * stride >= size + pad)
+    --n;  // the last window must begin inside the image or its left padding
+  return n;
+}
+
+// Every window must hold a pixel: with dilation, taps can step over a small image.
+void check_covered(const char* op, int64_t n, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
+                   int64_t dilation) {
+  for (int64_t i = 0; dilation > 1 && i < n; ++i) {
+    const int64_t origin = i * stride - pad;
+    const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
+    check_value(first < kernel && origin + first * dilation < size, op, ": window ", i,
+                " holds nothing but padding (kernel ", kernel, ", dilation ", dilation, ", padding ", pad,
+                ", image side ", size, ")");
+  }
+}
+
+void check_options(const char* op, const PoolOptions& o) {
+  check_value(o.kernel.h > 0 && o.kernel.w > 0, op, ": kernel_size must be positive, got ", o.kernel);
+  check_value(o.stride.h > 0 && o.stride.w > 0, op, ": stride must be positive, got ", o.stride);
+  check_value(o.dilation.h > 0 && o.dilation.w > 0, op, ": dilation must be positive, got ", o.dilation);
+  check_value(
+      o.padding.h >= 0 && o.padding.w >= 0 && o.padding.h <= o.kernel.h / 2 && o.padding.w <= o.kernel.w / 2,
+      op, ": padding must be between 0 and half of kernel_size ", o.kernel, ", got ", o.padding);
+  int64_t taps;
+  check_value(checked_mul(o.kernel.h, o.kernel.w, &taps) && taps < (int64_t{1} << 31), op, ": kernel_size ",
+              o.kernel, " is too large");
+}
+
+// What a pooling does, without its tensors.
+struct Geometry {
+  PoolParams p{};
+  Dims x_shape, y_shape;
+};
+
+Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
+  check_defined(op, "input", x);
+  check_floating(op, "input", x);
+  check_value(x.dim() == 3 || x.dim() == 4, op, ": input must be (N, C, H, W) or (C, H, W), got shape ",
+              x.shape());
+  check_options(op, o);
+  Geometry g;
+  PoolParams& p = g.p;
+  p.h = x.size(x.dim() - 2), p.w = x.size(x.dim() - 1);
+  p.planes = x.size(0) * (x.dim() == 4 ? x.size(1) : 1);
+  p.kernel_h = o.kernel.h, p.kernel_w = o.kernel.w;
+  p.stride_h = o.stride.h, p.stride_w = o.stride.w;
+  p.pad_h = o.padding.h, p.pad_w = o.padding.w;
+  p.dilation_h = o.dilation.h, p.dilation_w = o.dilation.w;
+  p.count_include_pad = o.count_include_pad;
+  p.index_bytes = p.kernel_h * p.kernel_w <= 256 ? 1 : 4;
+  p.p = windows(op, "height", p.h, p.kernel_h, p.stride_h, p.pad_h, p.dilation_h, o.ceil_mode);
+  p.q = windows(op, "width", p.w, p.kernel_w, p.stride_w, p.pad_w, p.dilation_w, o.ceil_mode);
+  check_covered(op, p.p, p.h, p.kernel_h, p.stride_h, p.pad_h, p.dilation_h);
+  check_covered(op, p.q, p.w, p.kernel_w, p.stride_w, p.pad_w, p.dilation_w);
+  g.x_shape = g.y_shape = x.shape();
+  g.y_shape[x.dim() - 2] = p.p, g.y_shape[x.dim() - 1] = p.q;
+  return g;
+}
+
+template <auto Row>
+Tensor run(const char* op, const Tensor& x, const Dims& shape, const Geometry& g, const Tensor& index) {
+  const Tensor dense = contiguous(x);
+  Tensor y = empty(op, shape, x.dtype(), x.device());
+  PoolParams p = g.p;
+  p.x = dense.data(), p.y = y.data(), p.index = index.defined() ? index.data() : nullptr;
+  if (p.planes > 0) launch<Row>(op, x, p);
+  return y;
+}
+
+// For given positions of the maxima, taking them and putting gradients back are linear and adjoint to each
+// other.
+Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index);
+Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
+  Tensor dx;
+  {
+    GradMode off(false);
+    dx = run<&KernelTable::max_pool2d_backward>("max_pool2d", dy, g.x_shape, g, index);
+  }
+  if (wants_grad(dy))
+    record("max_unpool2d", dx, {dy}, [g, index](Backward& b) { b.set(0, take_maxima(b.dy(), g, index)); });
+  return dx;
+}
+Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
+  Tensor y;
+  {
+    GradMode off(false);
+    y = run<&KernelTable::max_pool2d_gather>("max_pool2d", x, g.y_shape, g, index);
+  }
+  if (wants_grad(x))
+    record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
+  return y;
+}
+
+Tensor average(const Tensor& x, const Geometry& g);
+Tensor spread(const Tensor& dy, const Geometry& g) {
+  Tensor dx;
+  {
+    GradMode off(false);
+    dx = run<&KernelTable::avg_pool2d_backward>("avg_pool2d", dy, g.x_shape, g, {});
+  }
+  if (wants_grad(dy)) record("avg_unpool2d", dx, {dy}, [g](Backward& b) { b.set(0, average(b.dy(), g)); });
+  return dx;
+}
+Tensor average(const Tensor& x, const Geometry& g) {
+  Tensor y;
+  {
+    GradMode off(false);
+    y = run<&KernelTable::avg_pool2d>("avg_pool2d", x, g.y_shape, g, {});
+  }
+  if (wants_grad(x)) record("avg_pool2d", y, {x}, [g](Backward& b) { b.set(0, spread(b.dy(), g)); });
+  return y;
+}
+
+}  // namespace
+
+Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
+  const Geometry g = geometry("max_pool2d", x, options);
+  const DType position = g.p.index_bytes == 1 ? DType::uint8 : DType::int32;
+  const Tensor index = wants_grad(x) ? empty("max_pool2d", g.y_shape, position, x.device()) : Tensor();
+  Tensor y;
+  {
+    GradMode off(false);
+    y = run<&KernelTable::max_pool2d>("max_pool2d", x, g.y_shape, g, index);
+  }
+  if (wants_grad(x))
+    record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
+  return y;
+}
+
+Tensor avg_pool2d(const Tensor& x, const PoolOptions& options) {
+  return average(x, geometry("avg_pool2d", x, options));
+}
+
+}  // namespace fastnn

@@ -1,0 +1,116 @@
+#include "ops/random/random.h"
+
+#include <cmath>
+#include <mutex>
+
+#include "ops/elementwise/copy.h"
+#include "ops/support.h"
+
+namespace fastnn {
+namespace {
+
+struct Generator {
+  std::mutex mutex;
+  GeneratorState state{0, 0};  // a program that sets no seed repeats too
+};
+Generator& generator() {
+  static Generator g;
+  return g;
+}
+
+GeneratorState next_draw() {
+  Generator& g = generator();
+  const std::lock_guard lock(g.mutex);
+  const GeneratorState now = g.state;
+  ++g.state.draws;
+  return now;
+}
+
+// The mask is a function of the draw, so backward repeats it instead of keeping it; dropout is its own
+// adjoint.
+Tensor dropout_with(const Tensor& x, double p, GeneratorState draw) {
+  Tensor y = empty("dropout", x.shape(), x.dtype(), x.device());
+  {
+    GradMode off(false);
+    const Tensor dense = contiguous(x);
+    launch<&KernelTable::dropout>("dropout", x,
+                                  DropoutParams{y.data(), dense.data(), x.numel(), draw.seed, draw.draws, p});
+  }
+  if (wants_grad(x))
+    record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_with(g.dy(), p, draw)); });
+  return y;
+}
+
+RandomParams params(const Tensor& y) {
+  const GeneratorState draw = next_draw();
+  RandomParams p{};
+  p.y = y.data(), p.numel = y.numel(), p.seed = draw.seed, p.op = draw.draws;
+  return p;
+}
+
+// Draws into x, through a dense tensor where x is strided: element i is the i-th of its row-major order.
+template <auto Row>
+Tensor redraw(const char* op, const Tensor& x, double a, double b) {
+  const bool recorded = wants_grad(x);
+  before_in_place(op, x, recorded);
+  const Tensor dense = x.is_contiguous() ? x : empty(op, x.shape(), x.dtype(), x.device());
+  RandomParams p = params(dense);
+  p.a = a, p.b = b;
+  launch<Row>(op, x, p);
+  if (!x.is_contiguous()) copy_into(x, dense);
+  x.bump_version();
+  if (recorded) forget_history(x);
+  return x;
+}
+
+}  // namespace
+
+void manual_seed(uint64_t seed) { set_generator_state({seed, 0}); }
+GeneratorState generator_state() {
+  Generator& g = generator();
+  const std::lock_guard lock(g.mutex);
+  return g.state;
+}
+void set_generator_state(const GeneratorState& state) {
+  Generator& g = generator();
+  const std::lock_guard lock(g.mutex);
+  g.state = state;
+}
+
+Tensor dropout(const Tensor& x, double p, bool training) {
+  check_defined("dropout", "input", x);
+  check_floating("dropout", "input", x);
+  check_value(p >= 0 && p <= 1, "dropout: p must be between 0 and 1, got ", p);
+  return training && p > 0 ? dropout_with(x, p, next_draw()) : x;
+}
+
+Tensor uniform_(const Tensor& x, double low, double high) {
+  check_defined("uniform_", "input", x);
+  check_floating("uniform_", "input", x);
+  check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
+              "uniform_: [", low, ", ", high, ") is not a finite interval");
+  return redraw<&KernelTable::uniform>("uniform_", x, low, high);
+}
+
+Tensor normal_(const Tensor& x, double mean, double deviation) {
+  check_defined("normal_", "input", x);
+  check_floating("normal_", "input", x);
+  check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
+  return redraw<&KernelTable::normal>("normal_", x, mean, deviation);
+}
+
+Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
+  check_value(low < high, "randint: low must be less than high, got ", low, " and ", high);
+  check_type(dtype == DType::int64 || dtype == DType::int32 || dtype == DType::uint8,
+             "randint: dtype must be int64, int32 or uint8, got ", dtype);
+  const int64_t least = dtype == DType::int64 ? INT64_MIN : dtype == DType::int32 ? INT32_MIN : 0;
+  const int64_t most = dtype == DType::int64 ? INT64_MAX : dtype == DType::int32 ? INT32_MAX : UINT8_MAX;
+  check_value(low >= least && high - 1 <= most, "randint: [", low, ", ", high, ") does not fit ", dtype);
+  Tensor y = empty("randint", shape, dtype, device);
+  RandomParams p = params(y);
+  p.low = low, p.high = high;
+  launch<&KernelTable::random_integers>("randint", y, p);
+  return y;
+}
+
+}  // namespace fastnn

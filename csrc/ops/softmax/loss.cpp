@@ -1,0 +1,228 @@
+#include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/index/index.h"
+#include "ops/reduce/reduce.h"
+#include "ops/softmax/softmax.h"
+#include "ops/support.h"
+#include "ops/view/view.h"
+
+namespace fastnn {
+namespace {
+
+// Logits as rows x classes, and the labels of the rows.
+struct Rows {
+  Tensor x;             // (rows, classes)
+  Tensor labels;        // int64 (rows), contiguous
+  int64_t counted = 0;  // rows that are not ignored
+};
+
+Tensor classes_last(const Tensor& x) {
+  if (x.dim() == 1) return unsqueeze(x, 0);
+  if (x.dim() == 2) return x;
+  Dims order;
+  for (int i = 0; i < x.dim(); ++i)
+    if (i != 1) order.push_back(i);
+  order.push_back(1);
+  return reshape(permute(x, order), {-1, x.size(1)});
+}
+
+Dims without_classes(const Tensor& x) {
+  Dims shape = x.shape();
+  shape.erase(x.dim() == 1 ? 0 : 1);
+  return shape;
+}
+
+void check_labels(const char* op, const Tensor& labels, int64_t classes, int64_t ignore_index,
+                  int64_t* counted) {
+  *counted = labels.numel();
+  IndexRange range = range_of(labels);
+  if (range.low > range.high) return;
+  if (ignore_index >= range.low && ignore_index <= range.high) {
+    const Tensor kept = ne(labels, scalar(ignore_index));
+    *counted = *to_device(sum(kept), Device{}).data<int64_t>();
+    if (*counted == 0) return;
+    if (range.low < 0 || range.high >= classes) range = range_of(index(labels, {kept}));
+  }
+  const int64_t bad = range.low < 0 ? range.low : range.high;
+  check_index(range.low >= 0 && range.high < classes, op, ": label ", bad, " is out of range for ", classes,
+              " classes (0 to ", classes - 1, ", or ignore_index ", ignore_index, ")");
+}
+
+void check_weight(const char* op, const Tensor& weight, const Tensor& x, int64_t classes) {
+  if (!weight.defined()) return;
+  check_same_dtype(op, "input", x, "weight", weight);
+  check_same_device(op, x, weight);
+  check_value(weight.dim() == 1 && weight.size(0) == classes, op, ": weight of shape ", weight.shape(),
+              " must have one element for each of ", classes, " classes");
+}
+
+void check_input(const char* op, const Tensor& x, const Tensor& target) {
+  check_defined(op, "input", x);
+  check_defined(op, "target", target);
+  check_floating(op, "input", x);
+  check_same_device(op, x, target);
+  check_value(x.dim() > 0 && x.size(x.dim() == 1 ? 0 : 1) > 0, op,
+              ": input must be (classes) or (N, classes, ...), with classes > 0, got ", x.shape());
+}
+
+Rows rows_of(const char* op, const Tensor& x, const Tensor& target, int64_t ignore_index) {
+  check_type(
+      target.dtype() == DType::int64 || target.dtype() == DType::int32 || target.dtype() == DType::uint8, op,
+      ": target must hold classes as integers, got ", target.dtype());
+  check_value(target.shape() == without_classes(x), op, ": target of shape ", target.shape(),
+              " does not match an input of shape ", x.shape(), ": it must be ", without_classes(x));
+  Rows rows;
+  rows.x = classes_last(x);
+  {
+    GradMode off(false);
+    rows.labels = contiguous(reshape(cast(target, DType::int64), {rows.x.size(0)}));
+    check_labels(op, rows.labels, rows.x.size(1), ignore_index, &rows.counted);
+  }
+  return rows;
+}
+
+// What multiplies each row's gradient: dy per row, or dy * scale for all.
+Tensor row_factors(const Tensor& dy, int64_t rows, double scale) {
+  if (dy.dim() == 0 || dy.numel() != rows)
+    return expand(reshape(scale == 1 ? dy : mul(dy, scalar(scale)), {1}), {rows});
+  return scale == 1 ? reshape(dy, {rows}) : mul(reshape(dy, {rows}), scalar(scale));
+}
+
+// The usual case in one kernel each way. y is the rows' losses, or scale times their sum.
+Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduction) {
+  const char* op = "cross_entropy";
+  const int64_t n = r.x.size(0), classes = r.x.size(1);
+  const double scale = reduction == Reduction::mean ? 1 / static_cast<double>(r.counted) : 1;
+  Tensor logits, losses = empty(op, {n}, r.x.dtype(), r.x.device()),
+                 sums = empty(op, {n, 2}, r.x.dtype(), r.x.device());
+  Tensor y = losses;
+  {
+    GradMode off(false);
+    logits = contiguous(r.x);
+    CrossEntropyParams p{
+        n,           classes, logits.data(), r.labels.data<int64_t>(), ignore_index, losses.data(),
+        sums.data(), nullptr, nullptr};
+    if (n > 0) launch<&KernelTable::cross_entropy>(op, logits, p);
+    if (reduction != Reduction::none) y = sum(losses);
+    if (reduction == Reduction::mean) y = mul(y, scalar(scale));
+  }
+  if (!wants_grad(r.x)) return y;
+  record(op, y, {r.x}, [x = save(r.x), labels = r.labels, sums, ignore_index, scale](Backward& g) {
+    const Tensor x_ = g.get(x);
+    const int64_t n = x_.size(0), classes = x_.size(1);
+    const Tensor factors = row_factors(g.dy(), n, scale);
+    if (grad_enabled()) {  // (softmax(x) - one_hot) dloss, 0 in ignored rows
+      const Tensor kept = ne(labels, scalar(ignore_index)), safe = where(kept, labels, scalar(int64_t{0}));
+      const Tensor hot =
+          scatter_along({n, classes}, 1, unsqueeze(safe, 1), ones_like(unsqueeze(cast(kept, x_.dtype()), 1)));
+      const Tensor dloss = where(kept, factors, scalar(0.0));
+      return g.set(0, mul(sub(softmax(x_, 1), hot), unsqueeze(dloss, 1)));
+    }
+    const Tensor logits = contiguous(x_), dloss = contiguous(factors);
+    Tensor dx = empty("cross_entropy", {n, classes}, x_.dtype(), x_.device());
+    CrossEntropyParams p{
+        n,           classes,      logits.data(), labels.data<int64_t>(), ignore_index, nullptr,
+        sums.data(), dloss.data(), dx.data()};
+    if (n > 0) launch<&KernelTable::cross_entropy_backward>("cross_entropy", logits, p);
+    g.set(0, dx);
+  });
+  return y;
+}
+
+// Losses that are 0 where rows do not count, brought together; `weights` is what each counts in the mean.
+Tensor reduced(const Tensor& losses, const Tensor& weights, Reduction reduction, const Dims& shape) {
+  if (reduction == Reduction::none) return reshape(losses, shape);
+  const Tensor total = sum(losses);
+  return reduction == Reduction::sum ? total : div(total, sum(weights));
+}
+
+// From differentiable ops: log-probabilities (rows, classes), class weights, smoothing.
+Tensor composed_nll(const Rows& r, const Tensor& log_p, const Tensor& weight, int64_t ignore_index,
+                    double smoothing, Reduction reduction, const Dims& shape) {
+  const Tensor kept = ne(r.labels, scalar(ignore_index)), safe = where(kept, r.labels, scalar(int64_t{0}));
+  Tensor counts = cast(kept, log_p.dtype());
+  if (weight.defined()) counts = mul(index(weight, {safe}), counts);
+  const Tensor picked = squeeze(gather(log_p, 1, unsqueeze(safe, 1)), 1),
+               nothing = cast(scalar(0.0), log_p.dtype());
+  // where() rather than a product with 0: an infinite loss of an ignored row must not become NaN.
+  Tensor losses = where(kept, neg(mul(picked, counts)), nothing);
+  if (smoothing > 0) {
+    const Tensor spread = neg(sum(weight.defined() ? mul(log_p, weight) : log_p, Dims{1}));
+    const double share = smoothing / static_cast<double>(log_p.size(1));
+    losses = add(mul(losses, scalar(1 - smoothing)), where(kept, mul(spread, scalar(share)), nothing));
+  }
+  return reduced(losses, counts, reduction, shape);
+}
+
+// target is a distribution over the classes.
+Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight,
+                          const CrossEntropyOptions& o) {
+  check_same_dtype("cross_entropy", "input", x, "target", target);
+  const Tensor log_p = log_softmax(classes_last(x), 1);
+  const int64_t classes = log_p.size(1);
+  Tensor q = classes_last(target);
+  if (o.label_smoothing > 0)
+    q = add(mul(q, scalar(1 - o.label_smoothing)), scalar(o.label_smoothing / static_cast<double>(classes)));
+  const Tensor terms = mul(q, weight.defined() ? mul(log_p, weight) : log_p);
+  const Tensor losses = neg(sum(terms, Dims{1}));
+  if (o.reduction == Reduction::none) return reshape(losses, without_classes(x));
+  return o.reduction == Reduction::sum ? sum(losses) : mean(losses);
+}
+
+}  // namespace
+
+Tensor cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight,
+                     const CrossEntropyOptions& o) {
+  const char* op = "cross_entropy";
+  check_input(op, x, target);
+  check_weight(op, weight, x, x.size(x.dim() == 1 ? 0 : 1));
+  check_value(o.label_smoothing >= 0 && o.label_smoothing <= 1, op,
+              ": label_smoothing must be between 0 and 1, got ", o.label_smoothing);
+  if (is_floating(target.dtype()) && target.shape() == x.shape())
+    return soft_cross_entropy(x, target, weight, o);
+  const Rows rows = rows_of(op, x, target, o.ignore_index);
+  if (weight.defined() || o.label_smoothing > 0)
+    return composed_nll(rows, log_softmax(rows.x, 1), weight, o.ignore_index, o.label_smoothing, o.reduction,
+                        target.shape());
+  const Tensor y = fused_cross_entropy(rows, o.ignore_index, o.reduction);
+  return o.reduction == Reduction::none ? reshape(y, target.shape()) : y;
+}
+
+Tensor nll_loss(const Tensor& x, const Tensor& target, const Tensor& weight, int64_t ignore_index,
+                Reduction reduction) {
+  check_input("nll_loss", x, target);
+  check_weight("nll_loss", weight, x, x.size(x.dim() == 1 ? 0 : 1));
+  const Rows rows = rows_of("nll_loss", x, target, ignore_index);
+  return composed_nll(rows, rows.x, weight, ignore_index, 0, reduction, target.shape());
+}
+
+// y = scale * sum of (x - target)^2, or the squares; dx = 2 scale (x - target) dy
+Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
+  const char* op = "mse_loss";
+  check_defined(op, "input", x);
+  check_defined(op, "target", target);
+  check_floating(op, "input", x);
+  check_same_dtype(op, "input", x, "target", target);
+  check_same_device(op, x, target);
+  check_value(x.shape() == target.shape(), op, ": input ", x.shape(), " and target ", target.shape(),
+              " must have equal shapes");
+  Tensor difference, y;
+  {
+    GradMode off(false);
+    difference = sub(x, target);
+    y = mul(difference, difference);
+    if (reduction == Reduction::sum) y = sum(y);
+    if (reduction == Reduction::mean) y = mean(y);
+  }
+  if (!wants_grad(x, target)) return y;
+  const double scale = reduction == Reduction::mean ? 2 / static_cast<double>(x.numel()) : 2;
+  record(op, y, {x, target}, [x = save(x), t = save(target), difference, scale](Backward& g) {
+    const Tensor d = grad_enabled() ? sub(g.get(x), g.get(t)) : difference;
+    const Tensor dx = mul(d, mul(g.dy(), scalar(scale)));
+    if (g.needs(0)) g.set(0, dx);
+    if (g.needs(1)) g.set(1, neg(dx));
+  });
+  return y;
+}
+
+}  // namespace fastnn
