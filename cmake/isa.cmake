@@ -20,3 +20,26 @@ function(add_isa name)
   set_source_files_properties(${merged} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   set(FASTNN_ISA_OBJECTS ${FASTNN_ISA_OBJECTS} ${merged} PARENT_SCOPE)
 endfunction()
+
+# best_isa(OUT NAMES...): the first of NAMES, best first, that this machine's processor and system support.
+function(best_isa out)
+  set(macros_baseline "")
+  set(macros_avx2 __AVX2__ __FMA__ __BMI2__)
+  set(macros_avx512 ${macros_avx2} __AVX512F__ __AVX512BW__ __AVX512CD__ __AVX512DQ__ __AVX512VL__)
+  execute_process(
+    COMMAND ${CMAKE_CXX_COMPILER} -march=native -dM -E -x c++ /dev/null
+    OUTPUT_VARIABLE defined
+    ERROR_QUIET)
+  foreach(name IN LISTS ARGN)
+    set(missing FALSE)
+    foreach(macro IN LISTS macros_${name})
+      if(NOT defined MATCHES "#define ${macro} ")
+        set(missing TRUE)
+      endif()
+    endforeach()
+    if(NOT missing)
+      set(${out} ${name} PARENT_SCOPE)
+      return()
+    endif()
+  endforeach()
+endfunction()

@@ -4,10 +4,9 @@
 #include <stdexcept>
 #include <string>
 
-#if defined(__x86_64__)
+// Those that are built, as CMake says by FASTNN_HAS_<name>.
 extern "C" void fastnn_cpu_kernels_avx512(fastnn::KernelTable&);
 extern "C" void fastnn_cpu_kernels_avx2(fastnn::KernelTable&);
-#endif
 extern "C" void fastnn_cpu_kernels_baseline(fastnn::KernelTable&);
 
 namespace fastnn {
@@ -16,10 +15,10 @@ namespace {
 #if defined(__x86_64__)
 // The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers. Every
 // processor with these has the smaller members of x86-64-v3 and -v4 too.
-bool has_avx2() {
+[[maybe_unused]] bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
-bool has_avx512() {
+[[maybe_unused]] bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
@@ -30,11 +29,15 @@ bool has_avx512() {
 
 const Isa* isas(int* count) {
   static const Isa all[] = {
-#if defined(__x86_64__)
+#ifdef FASTNN_HAS_avx512
       {"avx512", has_avx512(), fastnn_cpu_kernels_avx512},
+#endif
+#ifdef FASTNN_HAS_avx2
       {"avx2", has_avx2(), fastnn_cpu_kernels_avx2},
 #endif
+#ifdef FASTNN_HAS_baseline
       {"baseline", true, fastnn_cpu_kernels_baseline},
+#endif
   };
   *count = sizeof(all) / sizeof(all[0]);
   return all;
@@ -51,6 +54,9 @@ const Isa& current_isa() {
         return all[i];
       if (all[i].supported) names += (names.empty() ? "" : ", ") + std::string(all[i].name);
     }
+    if (names.empty())
+      throw std::invalid_argument(
+          "fastnn was built for another processor (FASTNN_ISAS=native); build it here");
     throw std::invalid_argument("FASTNN_ISA=" + std::string(wanted) +
                                 " cannot be used here; this machine runs " + names);
   }();
