@@ -2,6 +2,10 @@
 // once. `bench/kernels.py` drives it and times the same computation through Python.
 #include <functional>
 #include <string>
+#include "backend/conv.h"
+#include "backend/elementwise.h"
+#include "backend/gemm.h"
+#include "backend/softmax.h"
 
 #include "backend/backend.h"
 #include "cpu/host/thread_pool.h"
@@ -22,7 +26,7 @@ float* floats(size_t count) {
 
 template <auto Row, class P>
 std::function<void()> call(const P& params) {
-  const auto kernel = (cpu_backend().kernels->*Row).fn[static_cast<int>(DType::float32)];
+  const auto kernel = cpu_backend().kernels->row<Row>().fn[static_cast<int>(DType::float32)];
   return [=] {
     Context& ctx = cpu_backend().context(0);
     while (kernel(ctx, params) == Status::need_workspace) cpu_backend().reserve(ctx, ctx.scratch_needed);
@@ -37,7 +41,7 @@ std::function<void()> product(int64_t m, int64_t n, int64_t k, bool layer) {
   p.b = floats(k * n), p.rs_b = layer ? 1 : n, p.cs_b = layer ? k : 1;
   p.c = floats(m * n), p.ldc = n;
   if (layer) p.bias = floats(n), p.activation = Activation::relu;
-  return call<&KernelTable::gemm>(p);
+  return call<&GemmTable::gemm>(p);
 }
 
 std::function<void()> convolution(int64_t n, int64_t channels, int64_t size) {  // 3 x 3, padded by 1
@@ -45,7 +49,7 @@ std::function<void()> convolution(int64_t n, int64_t channels, int64_t size) {  
   p.shape = {n, channels, size, size, channels, 3, 3, size, size, 1, 1, 1, 1, 1, 1, 1};
   p.x = floats(n * channels * size * size), p.w = floats(channels * channels * 9);
   p.out = floats(n * channels * size * size);
-  return call<&KernelTable::conv2d>(p);
+  return call<&ConvTable::conv2d>(p);
 }
 
 std::function<void()> row_named(const std::string& name) {
@@ -54,12 +58,12 @@ std::function<void()> row_named(const std::string& name) {
   if (name == "linear and relu, 1x800 to 500") return product(1, 500, 800, true);
   if (name == "convolution N32 64->64 3x3 @32") return convolution(32, 64, 32);
   if (name == "softmax 128x10")
-    return call<&KernelTable::softmax>(SoftmaxParams{128, 10, 1, floats(1280), floats(1280), nullptr});
+    return call<&SoftmaxTable::softmax>(SoftmaxParams{128, 10, 1, floats(1280), floats(1280), nullptr});
   if (name == "add, 4096 elements") {
     BinaryParams p{floats(4096), floats(4096), floats(4096), {}};
     p.loop.ndim = 1, p.loop.numel = p.loop.shape[0] = 4096;
     for (int i = 0; i < 3; ++i) p.loop.stride[i][0] = 1;
-    return call<&KernelTable::add>(p);
+    return call<&ElementwiseTable::add>(p);
   }
   return {};
 }

@@ -73,4 +73,5 @@ set_target_properties(
              CUDA_VISIBILITY_PRESET hidden
              POSITION_INDEPENDENT_CODE ON)
 target_link_options(fastnn_cuda PRIVATE LINKER:--exclude-libs,ALL LINKER:--no-undefined)
+set_property(SOURCE cuda/host/backend.cu APPEND PROPERTY COMPILE_DEFINITIONS ${FASTNN_ABI})
 install(TARGETS fastnn_cuda DESTINATION fastnn)

@@ -1,11 +1,10 @@
 // A backend is one kind of device: its memory, streams, contexts and kernels behind a table of functions. The
 // CPU's is linked in; CUDA's comes from a library of its own, opened at the first question about it.
 #pragma once
-#include "backend/kernel_table.h"
+#include "backend/kernel.h"
 
 namespace fastnn {
 
-constexpr int kBackendVersion = 4;  // of this header, the parameters and the registry's layout
 constexpr int kMaxDevices = 8;
 constexpr int kHost = -1;        // in place of a device's index: the host's memory
 constexpr int kMaxStreams = 32;  // per device; stream 0 is the default one
@@ -50,9 +49,11 @@ constexpr bool kExactMemory = false;
 #endif
 
 struct Backend {
-  int version;
+  // A hash of the headers in csrc/backend, FASTNN_ABI: a library whose own differs is another build's and its
+  // structs may be too.
+  uint64_t abi;
   const char* name;
-  const KernelTable* kernels;
+  const Kernels* kernels;
   // Memory is asked for and given back one tensor at a time, in its exact size, instead of being kept for
   // reuse: for a backend that checks bounds.
   bool exact_memory;

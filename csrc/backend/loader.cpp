@@ -50,8 +50,8 @@ struct Cuda {
     const Backend* found = entry(&reason);
     if (!found)
       why_not = reason;
-    else if (found->version != kBackendVersion)
-      why_not = path + " belongs to another version of fastnn";
+    else if (found->abi != FASTNN_ABI)
+      why_not = path + " belongs to another build of fastnn";
     else
       backend = found;
     // A driver that was started before fork() does not work in the child.

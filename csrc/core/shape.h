@@ -5,7 +5,8 @@
 #include <initializer_list>
 #include <ostream>
 
-#include "backend/params.h"
+#include "backend/dtype.h"
+#include "backend/loop.h"
 #include "core/check.h"
 
 namespace fastnn {

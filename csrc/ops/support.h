@@ -2,6 +2,8 @@
 #pragma once
 #include <optional>
 
+#include "backend/elementwise.h"
+
 #include "core/autograd.h"
 #include "core/launch.h"
 

@@ -69,6 +69,6 @@ Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
   return run_first(ctx, params, s, kGradWeight<T>);
 }
 
-FASTNN_EXPORT(CONV)
+FASTNN_EXPORT(ConvTable, conv, FASTNN_CONV)
 
 }  // namespace fastnn::cuda

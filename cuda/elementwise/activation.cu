@@ -126,6 +126,6 @@ Status gelu_tanh_backward(Context& ctx, const UnaryGradParams& p) {
 
 }  // namespace
 
-FASTNN_EXPORT(ACTIVATION)
+FASTNN_EXPORT_PART(ElementwiseTable, activation, FASTNN_ACTIVATION)
 
 }  // namespace fastnn::cuda

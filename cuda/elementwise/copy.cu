@@ -204,6 +204,6 @@ Status arange(Context& ctx, const ArangeParams& p) {
 
 }  // namespace
 
-FASTNN_EXPORT(COPY)
+FASTNN_EXPORT_PART(ElementwiseTable, copy, FASTNN_COPY)
 
 }  // namespace fastnn::cuda

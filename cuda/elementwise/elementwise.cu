@@ -256,6 +256,6 @@ Status where(Context& ctx, const WhereParams& p) {
 
 }  // namespace
 
-FASTNN_EXPORT(ELEMENTWISE)
+FASTNN_EXPORT_PART(ElementwiseTable, elementwise, FASTNN_ELEMENTWISE)
 
 }  // namespace fastnn::cuda

@@ -10,7 +10,7 @@
 #include "cuda/emulator/runtime.h"
 
 namespace fastnn::cuda {
-const KernelTable& kernel_table();
+const Kernels& kernel_table();
 }
 
 namespace fastnn::emulator {
@@ -118,7 +118,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
     return nullptr;
   }
   static const Backend backend{
-      .version = kBackendVersion,
+      .abi = FASTNN_ABI,
       .name = "cuda",
       .kernels = &cuda::kernel_table(),
       .exact_memory = true,

@@ -91,6 +91,6 @@ Status gemm(Context& ctx, const GemmParams& p) {
   return algorithm->run(ctx, p);
 }
 
-FASTNN_EXPORT(GEMM)
+FASTNN_EXPORT(GemmTable, gemm, FASTNN_GEMM)
 
 }  // namespace fastnn::cuda

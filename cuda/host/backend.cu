@@ -13,7 +13,7 @@
 
 namespace fastnn::cuda {
 
-const KernelTable& kernel_table();
+const Kernels& kernel_table();
 
 namespace {
 
@@ -343,7 +343,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
     *why_not = reason.c_str();
     return nullptr;
   }
-  static const Backend backend{.version = kBackendVersion,
+  static const Backend backend{.abi = FASTNN_ABI,
                                .name = "cuda",
                                .kernels = &cuda::kernel_table(),
                                .exact_memory = false,

@@ -1,19 +1,15 @@
-// The kernel table of the CUDA backend: every family's file enters its own kernels.
+// The CUDA backend's kernels, family by family.
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
 
-#define FASTNN_DECLARE(family) void export_##family(KernelTable& table);
-FASTNN_FAMILIES(FASTNN_DECLARE)
-#undef FASTNN_DECLARE
+FASTNN_FAMILIES(FASTNN_DECLARE_FAMILY)
 
-const KernelTable& kernel_table() {
-  static const KernelTable table = [] {
-    KernelTable t{};
-#define FASTNN_ENTER(family) export_##family(t);
-    FASTNN_FAMILIES(FASTNN_ENTER)
-#undef FASTNN_ENTER
-    return t;
+const Kernels& kernel_table() {
+  static const Kernels table = [] {
+    Kernels kernels{};
+    FASTNN_FAMILIES(FASTNN_ENTER_FAMILY)
+    return kernels;
   }();
   return table;
 }

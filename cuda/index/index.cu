@@ -34,6 +34,6 @@ Status index_range(Context& ctx, const IndexRangeParams& p) {
   return find_range(ctx, p.index, p.count, 1, part, nullptr, p.range);
 }
 
-FASTNN_EXPORT(INDEX)
+FASTNN_EXPORT(IndexTable, index, FASTNN_INDEX)
 
 }  // namespace fastnn::cuda

@@ -98,6 +98,6 @@ Status batch_norm_backward(Context& ctx, const BatchNormParams& p) {
   return batch_backward<T>(ctx, p);
 }
 
-FASTNN_EXPORT(NORM)
+FASTNN_EXPORT(NormTable, norm, FASTNN_NORM)
 
 }  // namespace fastnn::cuda

@@ -175,6 +175,6 @@ Status adam(Context& ctx, const AdamParams& p) {
 
 }  // namespace
 
-FASTNN_EXPORT(OPTIM)
+FASTNN_EXPORT(OptimTable, optim, FASTNN_OPTIM)
 
 }  // namespace fastnn::cuda

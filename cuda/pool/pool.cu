@@ -36,6 +36,6 @@ Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
   return pool(p, [&] { return launch_avg_pool_backward<T>(ctx, p); });
 }
 
-FASTNN_EXPORT(POOL)
+FASTNN_EXPORT(PoolTable, pool, FASTNN_POOL)
 
 }  // namespace fastnn::cuda

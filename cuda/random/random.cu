@@ -281,6 +281,6 @@ Status dropout(Context& ctx, const DropoutParams& p) {
 
 }  // namespace
 
-FASTNN_EXPORT(RANDOM)
+FASTNN_EXPORT(RandomTable, random, FASTNN_RANDOM)
 
 }  // namespace fastnn::cuda

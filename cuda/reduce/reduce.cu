@@ -268,6 +268,6 @@ Status argmin(Context& ctx, const ReduceParams& p) {
   return reduce<BestOf<T, false>>(ctx, p, nullptr, p.index);
 }
 
-FASTNN_EXPORT(REDUCE)
+FASTNN_EXPORT(ReduceTable, reduce, FASTNN_REDUCE)
 
 }  // namespace fastnn::cuda

@@ -48,6 +48,6 @@ Status cross_entropy_backward(Context& ctx, const CrossEntropyParams& p) {
   return cross_entropy_gradient<T>(ctx, p);
 }
 
-FASTNN_EXPORT(SOFTMAX)
+FASTNN_EXPORT(SoftmaxTable, softmax, FASTNN_SOFTMAX)
 
 }  // namespace fastnn::cuda

@@ -78,8 +78,8 @@ const fastnn::Backend* fastnn_cuda_backend(const char** why_not);
 }
 
 namespace fastnn::cuda {
-const KernelTable& kernel_table() {
-  static const KernelTable table{};
+const Kernels& kernel_table() {
+  static const Kernels table{};
   return table;
 }
 }  // namespace fastnn::cuda

@@ -265,6 +265,6 @@ Status conv2d_grad_weight(Context& ctx, const ConvParams& params) {
   return run_first("grad weight", kGradWeight<T>, ctx, params, s);
 }
 
-FASTNN_EXPORT(CONV)
+FASTNN_EXPORT(ConvTable, conv, FASTNN_CONV)
 
 }  // namespace fastnn::FASTNN_ISA

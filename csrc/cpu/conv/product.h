@@ -3,7 +3,7 @@
 // micro-kernel's broadcasts; each task packs its own panels of pixels, a block of depth KC at a time, and
 // runs all its filters over them while they are in cache. No image ever exists unfolded.
 #pragma once
-#include "backend/kernel_table.h"
+#include "backend/conv.h"
 #include "cpu/conv/panel.h"
 
 namespace fastnn::FASTNN_ISA {

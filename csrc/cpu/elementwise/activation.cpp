@@ -1,6 +1,6 @@
 // Activations. The backward kernels of most take the forward's output as `saved`: it is all they need, and
 // the input can be freed.
-#include "backend/kernel_table.h"
+#include "backend/elementwise.h"
 #include "cpu/elementwise/loops.h"
 #include "cpu/simd/math_normal.h"
 
@@ -52,6 +52,6 @@ Status gelu_tanh_backward(Context& ctx, const UnaryGradParams& p) {
   return map<T>(ctx, p, [](Vec<T> dy, Vec<T> x) { return dy * gelu_tanh_derivative(x); }, kCostly<T>);
 }
 
-FASTNN_EXPORT(ACTIVATION)
+FASTNN_EXPORT_PART(ElementwiseTable, activation, FASTNN_ACTIVATION)
 
 }  // namespace fastnn::FASTNN_ISA

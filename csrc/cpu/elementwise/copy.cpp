@@ -1,7 +1,7 @@
 // Copies, casts, fills and ranges. A copy between layouts is cut into tiles; where the two sides are
 // contiguous along different dimensions (a transpose), a tile goes through a buffer, so that both sides are
 // touched in whole cache lines.
-#include "backend/kernel_table.h"
+#include "backend/elementwise.h"
 #include "cpu/elementwise/loops.h"
 #include "cpu/simd/convert.h"
 
@@ -135,6 +135,6 @@ Status arange(Context& ctx, const ArangeParams& p) {
       });
 }
 
-FASTNN_EXPORT(COPY)
+FASTNN_EXPORT_PART(ElementwiseTable, copy, FASTNN_COPY)
 
 }  // namespace fastnn::FASTNN_ISA

@@ -1,6 +1,6 @@
 // Arithmetic, comparisons and elementary functions. Integers wrap around; comparisons and logical operations
 // write bools.
-#include "backend/kernel_table.h"
+#include "backend/elementwise.h"
 #include "cpu/elementwise/loops.h"
 #include "cpu/simd/math_normal.h"
 
@@ -142,6 +142,6 @@ Status where(Context& ctx, const WhereParams& p) {
   return map<Bits<T>>(ctx, p, [](auto condition, auto a, auto b) { return select(condition, a, b); });
 }
 
-FASTNN_EXPORT(ELEMENTWISE)
+FASTNN_EXPORT_PART(ElementwiseTable, elementwise, FASTNN_ELEMENTWISE)
 
 }  // namespace fastnn::FASTNN_ISA

@@ -8,7 +8,7 @@
 //   transpose  dst[i * di + j]      = src[i + j * sj]        contiguous along i here, along j there
 //   strided    dst[i * di + j * dj] = src[i * si + j * sj]   anything else; j is the longer dimension
 #pragma once
-#include "backend/params.h"
+#include "backend/elementwise.h"
 #include "cpu/simd/cache.h"
 
 namespace fastnn::FASTNN_ISA {

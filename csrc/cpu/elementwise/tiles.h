@@ -1,7 +1,7 @@
 // Cuts a Loop<N> into tiles and walks them: what elementwise kernels and copies do where a nest is not dense.
 #pragma once
 #include "backend/context.h"
-#include "backend/params.h"
+#include "backend/elementwise.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {

@@ -5,7 +5,7 @@
 // the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
 // rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
 // time, and nothing waits for it: one region of tasks, no barrier.
-#include "backend/kernel_table.h"
+#include "backend/gemm.h"
 #include "cpu/gemm/plan.h"
 #include "cpu/gemm/vector.h"
 
@@ -164,6 +164,6 @@ Status gemm(Context& ctx, const GemmParams& p) {
   return Status::ok;
 }
 
-FASTNN_EXPORT(GEMM)
+FASTNN_EXPORT(GemmTable, gemm, FASTNN_GEMM)
 
 }  // namespace fastnn::FASTNN_ISA

@@ -12,7 +12,7 @@
 // change its bits; only where k is cut into blocks does. Convolution packs its own panels of B, straight from
 // the image.
 #pragma once
-#include "backend/params.h"
+#include "backend/gemm.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/simd/cache.h"

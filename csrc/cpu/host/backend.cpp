@@ -57,12 +57,12 @@ bool reserve(Context& ctx, size_t bytes) {
 }  // namespace
 
 const Backend& cpu_backend() {
-  static const KernelTable& kernels = []() -> const KernelTable& {
-    static KernelTable table{};
+  static const Kernels& kernels = []() -> const Kernels& {
+    static Kernels table{};
     current_isa().fill(table);
     return table;
   }();
-  static const Backend backend{.version = kBackendVersion,
+  static const Backend backend{.abi = FASTNN_ABI,
                                .name = "cpu",
                                .kernels = &kernels,
                                .exact_memory = kExactMemory,

@@ -5,9 +5,9 @@
 #include <string>
 
 // Those that are built, as CMake says by FASTNN_HAS_<name>.
-extern "C" void fastnn_cpu_kernels_avx512(fastnn::KernelTable&);
-extern "C" void fastnn_cpu_kernels_avx2(fastnn::KernelTable&);
-extern "C" void fastnn_cpu_kernels_baseline(fastnn::KernelTable&);
+extern "C" void fastnn_cpu_kernels_avx512(fastnn::Kernels&);
+extern "C" void fastnn_cpu_kernels_avx2(fastnn::Kernels&);
+extern "C" void fastnn_cpu_kernels_baseline(fastnn::Kernels&);
 
 namespace fastnn {
 namespace {

@@ -1,13 +1,13 @@
 // Chooses the instruction set the kernels run with.
 #pragma once
-#include "backend/kernel_table.h"
+#include "backend/kernel.h"
 
 namespace fastnn {
 
 struct Isa {
   const char* name;
   bool supported;  // by this processor and operating system
-  void (*fill)(KernelTable&);
+  void (*fill)(Kernels&);
 };
 
 // Every set built into this library, best first; the last is the baseline.

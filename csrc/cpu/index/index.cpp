@@ -3,7 +3,7 @@
 // gather's outputs are independent and are shared out by range. scatter_add and put may meet one place
 // several times and promise the order of the list, so they are shared out by column: every task walks the
 // whole list, over its own columns.
-#include "backend/kernel_table.h"
+#include "backend/index.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -110,6 +110,6 @@ Status index_range(Context&, const IndexRangeParams& p) {
   return Status::ok;
 }
 
-FASTNN_EXPORT(INDEX)
+FASTNN_EXPORT(IndexTable, index, FASTNN_INDEX)
 
 }  // namespace fastnn::FASTNN_ISA

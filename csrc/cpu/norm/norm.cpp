@@ -1,5 +1,5 @@
 // Layer and batch normalisation. Sums are formed over chunks and blocks that depend on shapes alone.
-#include "backend/kernel_table.h"
+#include "backend/norm.h"
 #include "cpu/norm/columns.h"
 #include "cpu/norm/layer.h"
 
@@ -31,6 +31,6 @@ Status batch_norm_backward(Context& ctx, const BatchNormParams& p) {
   return masked ? batch_backward<T, true>(ctx, p) : batch_backward<T, false>(ctx, p);
 }
 
-FASTNN_EXPORT(NORM)
+FASTNN_EXPORT(NormTable, norm, FASTNN_NORM)
 
 }  // namespace fastnn::FASTNN_ISA

@@ -6,7 +6,7 @@
 // much memory (huge kernels), the outputs whose taps all fall inside a row (the interior) are computed so,
 // and those at either side alone, with the same operations in the same order. 2 x 2 windows with stride 2,
 // the usual case, have paths of their own. Tasks are whole planes.
-#include "backend/kernel_table.h"
+#include "backend/pool.h"
 #include "cpu/pool/window.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -389,6 +389,6 @@ Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
   });
 }
 
-FASTNN_EXPORT(POOL)
+FASTNN_EXPORT(PoolTable, pool, FASTNN_POOL)
 
 }  // namespace fastnn::FASTNN_ISA

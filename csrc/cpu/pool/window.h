@@ -1,7 +1,7 @@
 // The geometry of pooling windows, and loads of the pixels under one tap of neighbouring windows.
 #pragma once
 #include "backend/context.h"
-#include "backend/params.h"
+#include "backend/pool.h"
 #include "cpu/simd/cache.h"
 #include "cpu/simd/interleave.h"
 

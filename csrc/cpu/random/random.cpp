@@ -4,7 +4,7 @@
 //   double, integers                       words 2 (i mod 2) and the next of block i / 2, as 64 bits
 // Work is cut into spans of kSpan elements, whose words are drawn into L1 and then turned into values by
 // vectors.
-#include "backend/kernel_table.h"
+#include "backend/random.h"
 #include "cpu/random/draws.h"
 #include "cpu/simd/math.h"
 
@@ -181,6 +181,6 @@ Status dropout(Context& ctx, const DropoutParams& p) {
   });
 }
 
-FASTNN_EXPORT(RANDOM)
+FASTNN_EXPORT(RandomTable, random, FASTNN_RANDOM)
 
 }  // namespace fastnn::FASTNN_ISA

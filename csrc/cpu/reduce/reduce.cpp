@@ -5,7 +5,7 @@
 // vectors: four accumulators hide the latency of the adder, and the error grows with kBlock / L. Lanes are
 // combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima keep the first NaN, else the first
 // of the best, as NumPy and PyTorch do.
-#include "backend/kernel_table.h"
+#include "backend/reduce.h"
 #include "cpu/reduce/best.h"
 #include "cpu/reduce/walk.h"
 
@@ -258,6 +258,6 @@ Status argmin(Context& ctx, const ReduceParams& p) {
   return best<Best<false>, T>(ctx, p, nullptr, p.index);
 }
 
-FASTNN_EXPORT(REDUCE)
+FASTNN_EXPORT(ReduceTable, reduce, FASTNN_REDUCE)
 
 }  // namespace fastnn::FASTNN_ISA

@@ -7,7 +7,7 @@
 // gives the same bits as its copy.
 #pragma once
 #include "backend/context.h"
-#include "backend/params.h"
+#include "backend/reduce.h"
 #include "cpu/simd/cache.h"
 
 namespace fastnn::FASTNN_ISA {

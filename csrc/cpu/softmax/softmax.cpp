@@ -6,7 +6,7 @@
 // neighbouring rows fills the vectors, and the same passes run down its columns.
 //
 // A row with NaN, with +inf, or of -inf only, gives NaN, as x - max(x) does. Sums follow a fixed tree.
-#include "backend/kernel_table.h"
+#include "backend/softmax.h"
 #include "cpu/simd/math.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -287,6 +287,6 @@ Status cross_entropy_backward(Context& ctx, const CrossEntropyParams& p) {
   });
 }
 
-FASTNN_EXPORT(SOFTMAX)
+FASTNN_EXPORT(SoftmaxTable, softmax, FASTNN_SOFTMAX)
 
 }  // namespace fastnn::FASTNN_ISA

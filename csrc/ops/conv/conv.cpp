@@ -8,6 +8,8 @@
 // All three are linear in each operand, and the derivative of each is made of the other two. So each is
 // recorded with the other two as its backward, and gradients of any order need nothing more.
 #include "ops/conv/conv.h"
+#include "backend/conv.h"
+#include "backend/elementwise.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -128,7 +130,7 @@ Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const T
                    Activation activation) {
   const Tensor x_ = dense(x), w_ = dense(w), b_ = bias.defined() ? dense(bias) : bias;
   Tensor y = empty("conv2d", {s.n, s.k, s.p, s.q}, x.dtype(), x.device());
-  launch<&KernelTable::conv2d>(
+  launch<&ConvTable::conv2d>(
       "conv2d", y,
       ConvParams{s, x_.data(), w_.data(), nullptr, y.data(), b_.defined() ? b_.data() : nullptr, activation});
   return y;
@@ -148,7 +150,7 @@ Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
 Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
   const Tensor dy_ = dense(dy), w_ = dense(w);
   Tensor dx = empty("conv2d", {s.n, s.c, s.h, s.w}, dy.dtype(), dy.device());
-  launch<&KernelTable::conv2d_grad_input>(
+  launch<&ConvTable::conv2d_grad_input>(
       "conv2d", dx, ConvParams{s, nullptr, w_.data(), dy_.data(), dx.data(), nullptr, Activation::none});
   if (wants_grad(dy, w))
     record("conv2d_grad_input", dx, {dy, w},
@@ -162,7 +164,7 @@ Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
 Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
   const Tensor x_ = dense(x), dy_ = dense(dy);
   Tensor dw = empty("conv2d", {s.k, s.c / s.groups, s.r, s.s}, x.dtype(), x.device());
-  launch<&KernelTable::conv2d_grad_weight>(
+  launch<&ConvTable::conv2d_grad_weight>(
       "conv2d", dw, ConvParams{s, x_.data(), nullptr, dy_.data(), dw.data(), nullptr, Activation::none});
   if (wants_grad(x, dy))
     record("conv2d_grad_weight", dw, {x, dy},
@@ -176,7 +178,7 @@ Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
 // dy through the activation: dz = dy where y > 0 (relu) or dy.
 Tensor grad_activation(const Tensor& dy, const Tensor& y) {
   if (grad_enabled()) return mul(dy, cast(gt(y, scalar(0.0)), dy.dtype()));
-  return run_unary_grad<&KernelTable::relu_backward>("conv2d", dy, y);
+  return run_unary_grad<&ElementwiseTable::relu_backward>("conv2d", dy, y);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Convolution.
 #pragma once
-#include "backend/params.h"
+#include "backend/gemm.h"
 #include "core/tensor.h"
 
 namespace fastnn {

@@ -1,4 +1,5 @@
 #include "ops/elementwise/activation.h"
+#include "backend/elementwise.h"
 
 #include "ops/elementwise/elementwise.h"
 #include "ops/support.h"
@@ -50,18 +51,18 @@ Tensor gelu_tanh_gradient(const Tensor& dy, const Tensor& x) {
 }  // namespace
 
 Tensor relu(const Tensor& x) {
-  return activation<&KernelTable::relu, &KernelTable::relu_backward>(
+  return activation<&ElementwiseTable::relu, &ElementwiseTable::relu_backward>(
       "relu", x,
       [](const Tensor& dy, const Tensor& y) { return where(le(y, scalar(0.0)), scalar(0.0), dy); });
 }
 
 Tensor sigmoid(const Tensor& x) {
-  return activation<&KernelTable::sigmoid, &KernelTable::sigmoid_backward>(
+  return activation<&ElementwiseTable::sigmoid, &ElementwiseTable::sigmoid_backward>(
       "sigmoid", x, [](const Tensor& dy, const Tensor& y) { return mul(dy, mul(y, sub(scalar(1.0), y))); });
 }
 
 Tensor tanh(const Tensor& x) {
-  return activation<&KernelTable::tanh, &KernelTable::tanh_backward>(
+  return activation<&ElementwiseTable::tanh, &ElementwiseTable::tanh_backward>(
       "tanh", x, [](const Tensor& dy, const Tensor& y) { return mul(dy, sub(scalar(1.0), mul(y, y))); });
 }
 
@@ -69,9 +70,10 @@ Tensor gelu(const Tensor& x, bool approximate) {
   check_defined("gelu", "input", x);
   check_floating("gelu", "input", x);
   return approximate
-             ? activation_of_input<&KernelTable::gelu_tanh, &KernelTable::gelu_tanh_backward>(
+             ? activation_of_input<&ElementwiseTable::gelu_tanh, &ElementwiseTable::gelu_tanh_backward>(
                    "gelu", x, gelu_tanh_gradient)
-             : activation_of_input<&KernelTable::gelu, &KernelTable::gelu_backward>("gelu", x, gelu_gradient);
+             : activation_of_input<&ElementwiseTable::gelu, &ElementwiseTable::gelu_backward>("gelu", x,
+                                                                                              gelu_gradient);
 }
 
 }  // namespace fastnn

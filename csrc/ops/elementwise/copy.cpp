@@ -1,4 +1,5 @@
 #include "ops/elementwise/copy.h"
+#include "backend/elementwise.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -11,7 +12,7 @@ namespace fastnn {
 void copy_into(const Tensor& dst, const Tensor& source) {
   const Tensor src = beside("copy", source, dst);
   const Loop<2> loop = make_loop<2>(dst.shape(), {dst.strides(), broadcast_strides(src, dst.shape())});
-  launch<&KernelTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
+  launch<&ElementwiseTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
@@ -52,8 +53,8 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
 }
 
 static void fill(const Tensor& x, double value, int64_t integer) {
-  launch<&KernelTable::fill>("fill", x,
-                             FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
+  launch<&ElementwiseTable::fill>(
+      "fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
 }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
@@ -119,7 +120,7 @@ Tensor arange(double start, double end, double step, DType dtype, Device device)
   const double count = std::ceil((end - start) / step);
   check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
   Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
-  launch<&KernelTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
+  launch<&ElementwiseTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
   return y;
 }
 

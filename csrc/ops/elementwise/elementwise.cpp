@@ -1,4 +1,5 @@
 #include "ops/elementwise/elementwise.h"
+#include "backend/elementwise.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/support.h"
@@ -121,28 +122,28 @@ Tensor in_place(const char* op, const Tensor& x, const Tensor& given) {
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  return arithmetic<&KernelTable::add, record_add>("add", promoted("add", a, b));
+  return arithmetic<&ElementwiseTable::add, record_add>("add", promoted("add", a, b));
 }
 Tensor sub(const Tensor& a, const Tensor& b) {
-  return arithmetic<&KernelTable::sub, record_sub>("sub", promoted("sub", a, b));
+  return arithmetic<&ElementwiseTable::sub, record_sub>("sub", promoted("sub", a, b));
 }
 Tensor mul(const Tensor& a, const Tensor& b) {
-  return arithmetic<&KernelTable::mul, record_mul>("mul", promoted("mul", a, b));
+  return arithmetic<&ElementwiseTable::mul, record_mul>("mul", promoted("mul", a, b));
 }
 Tensor div(const Tensor& a, const Tensor& b) {
-  return arithmetic<&KernelTable::div, record_div>("div", promoted_to_float("div", a, b));
+  return arithmetic<&ElementwiseTable::div, record_div>("div", promoted_to_float("div", a, b));
 }
 Tensor add_(const Tensor& x, const Tensor& other) {
-  return in_place<&KernelTable::add, record_add>("add_", x, other);
+  return in_place<&ElementwiseTable::add, record_add>("add_", x, other);
 }
 Tensor sub_(const Tensor& x, const Tensor& other) {
-  return in_place<&KernelTable::sub, record_sub>("sub_", x, other);
+  return in_place<&ElementwiseTable::sub, record_sub>("sub_", x, other);
 }
 Tensor mul_(const Tensor& x, const Tensor& other) {
-  return in_place<&KernelTable::mul, record_mul>("mul_", x, other);
+  return in_place<&ElementwiseTable::mul, record_mul>("mul_", x, other);
 }
 Tensor div_(const Tensor& x, const Tensor& other) {
-  return in_place<&KernelTable::div, record_div>("div_", x, other);
+  return in_place<&ElementwiseTable::div, record_div>("div_", x, other);
 }
 
 void add_into(const Tensor& sum, const Tensor& term) {
@@ -166,7 +167,7 @@ Tensor pow(const Tensor& base, const Tensor& exponent) {
     if (e == 0.5) return sqrt(x.a);
     if (e == -1) return div(scalar(1.0), x.a);
   }
-  Tensor y = binary<&KernelTable::pow>("pow", x);
+  Tensor y = binary<&ElementwiseTable::pow>("pow", x);
   if (wants_grad(x.a, x.b))
     record("pow", y, {x.a, x.b},
            [a = save(x.a), b = save(x.b), sa = x.a.shape(), sb = x.b.shape()](Backward& g) {
@@ -205,36 +206,36 @@ Tensor extremum(const char* op, const Tensor& a, const Tensor& b, bool larger) {
 }  // namespace
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
-  return extremum<&KernelTable::maximum>("maximum", a, b, true);
+  return extremum<&ElementwiseTable::maximum>("maximum", a, b, true);
 }
 Tensor minimum(const Tensor& a, const Tensor& b) {
-  return extremum<&KernelTable::minimum>("minimum", a, b, false);
+  return extremum<&ElementwiseTable::minimum>("minimum", a, b, false);
 }
 
 // ---- functions of one operand
 // -----------------------------------------------------------------------------------------
 Tensor neg(const Tensor& x) {
-  Tensor y = run_unary<&KernelTable::neg>("neg", x);
+  Tensor y = run_unary<&ElementwiseTable::neg>("neg", x);
   if (wants_grad(x)) record("neg", y, {x}, [](Backward& g) { g.set(0, neg(g.dy())); });
   return y;
 }
 
 Tensor abs(const Tensor& x) {
-  Tensor y = run_unary<&KernelTable::abs>("abs", x);
+  Tensor y = run_unary<&ElementwiseTable::abs>("abs", x);
   if (wants_grad(x))
     record("abs", y, {x}, [x = save(x)](Backward& g) { g.set(0, mul(g.dy(), sign(g.get(x)))); });
   return y;
 }
 
 Tensor sign(const Tensor& x) {
-  Tensor y = run_unary<&KernelTable::sign>("sign", x);
+  Tensor y = run_unary<&ElementwiseTable::sign>("sign", x);
   if (wants_grad(x)) record("sign", y, {x}, [](Backward& g) { g.set(0, mul(g.dy(), scalar(0.0))); });
   return y;
 }
 
 Tensor exp(const Tensor& x) {
   check_floating("exp", "input", x);
-  Tensor y = run_unary<&KernelTable::exp>("exp", x);
+  Tensor y = run_unary<&ElementwiseTable::exp>("exp", x);
   if (wants_grad(x))
     record("exp", y, {x}, [y = save_output(y)](Backward& g) { g.set(0, mul(g.dy(), g.get(y))); });
   return y;
@@ -242,14 +243,14 @@ Tensor exp(const Tensor& x) {
 
 Tensor log(const Tensor& x) {
   check_floating("log", "input", x);
-  Tensor y = run_unary<&KernelTable::log>("log", x);
+  Tensor y = run_unary<&ElementwiseTable::log>("log", x);
   if (wants_grad(x)) record("log", y, {x}, [x = save(x)](Backward& g) { g.set(0, div(g.dy(), g.get(x))); });
   return y;
 }
 
 Tensor sqrt(const Tensor& x) {
   check_floating("sqrt", "input", x);
-  Tensor y = run_unary<&KernelTable::sqrt>("sqrt", x);
+  Tensor y = run_unary<&ElementwiseTable::sqrt>("sqrt", x);
   if (wants_grad(x))
     record("sqrt", y, {x},
            [y = save_output(y)](Backward& g) { g.set(0, div(g.dy(), mul(g.get(y), scalar(2.0)))); });
@@ -257,7 +258,7 @@ Tensor sqrt(const Tensor& x) {
 }
 Tensor erf(const Tensor& x) {
   check_floating("erf", "input", x);
-  Tensor y = run_unary<&KernelTable::erf>("erf", x);
+  Tensor y = run_unary<&ElementwiseTable::erf>("erf", x);
   if (wants_grad(x))
     record("erf", y, {x}, [x = save(x)](Backward& g) {
       const Tensor x_ = g.get(x), slope = mul(exp(neg(mul(x_, x_))), scalar(1.1283791670955126));
@@ -268,20 +269,20 @@ Tensor erf(const Tensor& x) {
 
 // ---- comparisons, logic, choice
 // ---------------------------------------------------------------------------------------
-Tensor eq(const Tensor& a, const Tensor& b) { return compare<&KernelTable::eq>("eq", a, b); }
-Tensor ne(const Tensor& a, const Tensor& b) { return compare<&KernelTable::ne>("ne", a, b); }
-Tensor lt(const Tensor& a, const Tensor& b) { return compare<&KernelTable::lt>("lt", a, b); }
-Tensor le(const Tensor& a, const Tensor& b) { return compare<&KernelTable::le>("le", a, b); }
-Tensor gt(const Tensor& a, const Tensor& b) { return compare<&KernelTable::lt>("gt", b, a); }
-Tensor ge(const Tensor& a, const Tensor& b) { return compare<&KernelTable::le>("ge", b, a); }
+Tensor eq(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::eq>("eq", a, b); }
+Tensor ne(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::ne>("ne", a, b); }
+Tensor lt(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::lt>("lt", a, b); }
+Tensor le(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::le>("le", a, b); }
+Tensor gt(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::lt>("gt", b, a); }
+Tensor ge(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::le>("ge", b, a); }
 
 Tensor logical_and(const Tensor& a, const Tensor& b) {
-  return compare<&KernelTable::logical_and>("logical_and", a, b);
+  return compare<&ElementwiseTable::logical_and>("logical_and", a, b);
 }
 Tensor logical_or(const Tensor& a, const Tensor& b) {
-  return compare<&KernelTable::logical_or>("logical_or", a, b);
+  return compare<&ElementwiseTable::logical_or>("logical_or", a, b);
 }
-Tensor logical_not(const Tensor& x) { return run_unary<&KernelTable::logical_not>("logical_not", x); }
+Tensor logical_not(const Tensor& x) { return run_unary<&ElementwiseTable::logical_not>("logical_not", x); }
 
 Tensor where(const Tensor& given, const Tensor& first, const Tensor& second) {
   check_defined("where", "condition", given);
@@ -292,7 +293,7 @@ Tensor where(const Tensor& given, const Tensor& first, const Tensor& second) {
   const Dims shape =
       broadcast_shapes("where", condition.shape(), broadcast_shapes("where", x.a.shape(), x.b.shape()));
   Tensor y = empty("where", shape, x.a.dtype(), x.a.device());
-  launch<&KernelTable::where>(
+  launch<&ElementwiseTable::where>(
       "where", y,
       WhereParams{y.data(), condition.data<bool>(), x.a.data(), x.b.data(),
                   make_loop<4>(shape, {y.strides(), broadcast_strides(condition, shape),

@@ -1,4 +1,6 @@
 #include "ops/gemm/matmul.h"
+#include "backend/elementwise.h"
+#include "backend/gemm.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -50,7 +52,7 @@ void launch_batch(const Tensor& y, const Batch& batch, int dim, GemmParams p) {
   if (dim >= batch.n - 1) {
     if (batch.n > 0)
       p.batch = batch.size[dim], p.batch_a = batch.a[dim], p.batch_b = batch.b[dim], p.batch_c = p.m * p.n;
-    launch<&KernelTable::gemm>("matmul", y, p);
+    launch<&GemmTable::gemm>("matmul", y, p);
     return;
   }
   const int64_t bytes = static_cast<int64_t>(size_of(y.dtype()));
@@ -107,7 +109,7 @@ Tensor matmul_matrices(const Tensor& a, const Tensor& b) {
   Tensor y = empty("matmul", shape, a.dtype(), a.device());
   const Tensor left = as_matrices(a), right = as_matrices(b);
   if (shape.size() == 2)
-    launch<&KernelTable::gemm>("matmul", y, product(y, left, right));
+    launch<&GemmTable::gemm>("matmul", y, product(y, left, right));
   else if (y.numel() > 0)
     launch_batch(y, merge_batch(shape, batch_strides(left, shape), batch_strides(right, shape)), 0,
                  product(y, left, right));
@@ -175,7 +177,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
     std::swap(p.rs_b, p.cs_b), p.n = w.size(0);  // w^T
     p.bias = b.defined() ? b.data() : nullptr;
     p.activation = activation;
-    launch<&KernelTable::gemm>("linear", y, p);
+    launch<&GemmTable::gemm>("linear", y, p);
   }
   if (!wants_grad(x, w, bias)) return y;
   const bool relu = activation == Activation::relu;
@@ -186,7 +188,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
            if (relu && grad_enabled())
              dz = mul(dz, cast(gt(g.get(y), scalar(0.0)), dz.dtype()));
            else if (relu)
-             dz = run_unary_grad<&KernelTable::relu_backward>("linear", dz, g.get(y));
+             dz = run_unary_grad<&ElementwiseTable::relu_backward>("linear", dz, g.get(y));
            if (g.needs(0)) {
              const Tensor w_ = g.get(w);
              Dims shape = dz.shape();

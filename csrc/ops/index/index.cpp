@@ -1,4 +1,5 @@
 #include "ops/index/index.h"
+#include "backend/index.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -41,7 +42,9 @@ Tensor true_offsets(const Tensor& mask, const Dims& strides, int64_t count) {
     loop.stride[1][i] = mask.strides()[i];
   }
   if (mask.dim() == 0) loop.ndim = 1, loop.shape[0] = 1, loop.stride[0][0] = loop.stride[1][0] = 0;
-  launch<&KernelTable::nonzero>("nonzero", mask, NonzeroParams{y.data<int64_t>(), mask.data<bool>(), loop});
+  launch<&IndexTable::nonzero>(
+      "nonzero", mask,
+      NonzeroParams{.y = y.data<int64_t>(), .x = mask.data<bool>(), .loop = loop, .count = count});
   return y;
 }
 int64_t count_true(const Tensor& mask) { return *to_device(sum(mask), Device{}).data<int64_t>(); }
@@ -131,8 +134,16 @@ Selection select_elements(const Tensor& x, const std::vector<Tensor>& indices) {
   return s;
 }
 
-IndexParams params(void* y, const void* x, const Selection& s) {
-  return {y, x, s.offsets.data<int64_t>(), s.offsets.numel(), s.inner};
+// Moves between `indexed`, whose memory the offsets were made for, and `slices`, which are dense.
+IndexParams params(const Tensor& indexed, const Tensor& slices, const Selection& s, Access access) {
+  const bool reads = access == Access::read;
+  const Storage& memory = *indexed.impl()->storage;
+  return {.y = reads ? slices.data() : indexed.data(),
+          .x = reads ? indexed.data() : slices.data(),
+          .offset = s.offsets.data<int64_t>(),
+          .count = s.offsets.numel(),
+          .inner = s.inner,
+          .indexed = dense(memory.data, static_cast<int64_t>(memory.bytes), access)};
 }
 
 Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape);
@@ -140,7 +151,7 @@ Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape);
 // The selected elements of x, whose memory the offsets were made for.
 Tensor take(const Tensor& x, const Selection& s) {
   Tensor y = empty("index", s.shape, x.dtype(), x.device());
-  if (y.numel() > 0) launch<&KernelTable::gather>("index", x, params(y.data(), x.data(), s));
+  if (y.numel() > 0) launch<&IndexTable::gather>("index", x, params(x, y, s, Access::read));
   return y;
 }
 // ... of a contiguous x, differentiable.
@@ -156,7 +167,7 @@ Tensor take_contiguous(const Tensor& x, const Selection& s) {
 Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape) {
   Tensor x = zeros(shape, y.dtype(), y.device());
   const Tensor dense = contiguous(y);
-  if (dense.numel() > 0) launch<&KernelTable::scatter_add>("scatter", y, params(x.data(), dense.data(), s));
+  if (dense.numel() > 0) launch<&IndexTable::scatter_add>("scatter", y, params(x, dense, s, Access::update));
   if (wants_grad(dense))
     record("scatter", x, {dense}, [s](Backward& g) { g.set(0, take_contiguous(g.dy(), s)); });
   return x;
@@ -165,7 +176,7 @@ Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape) {
 Tensor blank(const Tensor& x, const Selection& s) {
   Tensor y = clone(contiguous(detach(x)));
   const Tensor nothing = zeros(s.shape, x.dtype(), x.device());
-  if (nothing.numel() > 0) launch<&KernelTable::put>("blank", y, params(y.data(), nothing.data(), s));
+  if (nothing.numel() > 0) launch<&IndexTable::put>("blank", y, params(y, nothing, s, Access::write));
   if (wants_grad(x)) record("blank", y, {x}, [s](Backward& g) { g.set(0, blank(g.dy(), s)); });
   return y;
 }
@@ -199,8 +210,10 @@ IndexRange range_of(const Tensor& index) {
   GradMode off(false);
   const Tensor dense = contiguous(index);
   Tensor range = empty("index", {2}, DType::int64, index.device());
-  launch<&KernelTable::index_range>(
-      "index", dense, IndexRangeParams{dense.data<int64_t>(), dense.numel(), range.data<int64_t>()});
+  launch<&IndexTable::index_range>(
+      "index", dense,
+      IndexRangeParams{
+          .index = dense.data<int64_t>(), .count = dense.numel(), .range = range.data<int64_t>()});
   const Tensor host = to_device(range, Device{});
   return {host.data<int64_t>()[0], host.data<int64_t>()[1]};
 }
@@ -222,7 +235,7 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
     GradMode off(false);
     const bool shared = src.impl()->storage.get() == x.impl()->storage.get();
     const Tensor dense = contiguous(expand(shared ? clone(src) : src, s.shape));
-    if (dense.numel() > 0) launch<&KernelTable::put>("index_put", x, params(x.data(), dense.data(), s));
+    if (dense.numel() > 0) launch<&IndexTable::put>("index_put", x, params(x, dense, s, Access::update));
   }
   x.bump_version();
   if (!recorded) return;

@@ -2,6 +2,7 @@
 // fused backward computes h again from them. A gradient that is to be differentiated itself is built from
 // differentiable ops instead, from x on.
 #include "ops/norm/norm.h"
+#include "backend/norm.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -85,7 +86,7 @@ void layer_backward(Backward& g, const Layer& l, const Tensor& x, const Tensor& 
   LayerNormParams p = l.p;
   p.x = x_.data(), p.weight = memory(w_), p.mean = mean.data(), p.rstd = rstd.data(), p.dy = dy.data();
   p.dx = memory(dx), p.dweight = memory(dweight), p.dbias = memory(dbias);
-  if (x.numel() > 0) launch<&KernelTable::layer_norm_backward>(op, x_, p);
+  if (x.numel() > 0) launch<&NormTable::layer_norm_backward>(op, x_, p);
   if (g.needs(0)) g.set(0, dx);
   if (g.needs(1)) g.set(1, dweight);
   if (g.needs(2)) g.set(2, dbias);
@@ -111,7 +112,7 @@ Tensor layer_norm(const Tensor& x, const Dims& shape, const Tensor& weight, cons
   LayerNormParams p = l.p;
   p.x = x_.data(), p.weight = memory(w_), p.bias = memory(b_);
   p.mean = mean.data(), p.rstd = rstd.data(), p.y = y.data();
-  if (x.numel() > 0) launch<&KernelTable::layer_norm>(op, x_, p);
+  if (x.numel() > 0) launch<&NormTable::layer_norm>(op, x_, p);
   if (wants_grad(x, weight, bias))
     record(op, y, {x, weight, bias}, [l, x = save(x), weight = save(weight), mean, rstd](Backward& g) {
       if (grad_enabled()) return layer_backward_again(g, l, g.get(x), g.get(weight));
@@ -172,7 +173,7 @@ BatchTensors run_batch(const Batch& b, const Tensor& x, const Tensor& weight, co
   p.x = x_.data(), p.weight = memory(w_), p.bias = memory(b_);
   p.running_mean = memory(running_mean), p.running_var = memory(running_var);
   p.mean = t.mean.data(), p.rstd = t.rstd.data(), p.y = t.y.data();
-  if (x.numel() > 0) launch<&KernelTable::batch_norm>(op, x_, p);
+  if (x.numel() > 0) launch<&NormTable::batch_norm>(op, x_, p);
   return t;
 }
 
@@ -206,7 +207,7 @@ void batch_backward(Backward& g, const Batch& b, const BatchSaved& s) {
   p.x = x_.data(), p.weight = memory(w_), p.bias = memory(b_), p.dy = dy.data();
   p.mean = s.mean.data(), p.rstd = s.rstd.data();
   p.dx = memory(dx), p.dweight = memory(dweight), p.dbias = memory(dbias);
-  if (x.numel() > 0) launch<&KernelTable::batch_norm_backward>(op, x_, p);
+  if (x.numel() > 0) launch<&NormTable::batch_norm_backward>(op, x_, p);
   if (g.needs(0)) g.set(0, dx);
   if (g.needs(1)) g.set(1, dweight);
   if (g.needs(2)) g.set(2, dbias);

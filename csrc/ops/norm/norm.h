@@ -1,7 +1,7 @@
 // Normalisation by mean and variance: (x - mean) / sqrt(variance + eps) weight + bias, of float32 or float64.
 // Weight and bias may be undefined (1 and 0).
 #pragma once
-#include "backend/params.h"
+#include "backend/gemm.h"
 #include "core/tensor.h"
 
 namespace fastnn {

@@ -1,4 +1,5 @@
 #include "ops/optim/optim.h"
+#include "backend/optim.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/support.h"
@@ -99,7 +100,7 @@ void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& buffer
   SgdParams p{};
   p.lr = o.lr, p.momentum = o.momentum, p.dampening = o.dampening, p.weight_decay = o.weight_decay;
   p.nesterov = o.nesterov, p.maximize = o.maximize, p.first_step = o.first_step;
-  step<&KernelTable::sgd>("sgd_step", params, grads, momentum ? &buffers : nullptr, nullptr, p);
+  step<&OptimTable::sgd>("sgd_step", params, grads, momentum ? &buffers : nullptr, nullptr, p);
 }
 
 void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq,
@@ -112,7 +113,7 @@ void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_a
   AdamParams p{};
   p.lr = o.lr, p.beta1 = o.beta1, p.beta2 = o.beta2, p.eps = o.eps, p.weight_decay = o.weight_decay;
   p.decoupled = o.decoupled, p.maximize = o.maximize, p.step = o.step;
-  step<&KernelTable::adam>("adam_step", params, grads, &exp_avg, &exp_avg_sq, p);
+  step<&OptimTable::adam>("adam_step", params, grads, &exp_avg, &exp_avg_sq, p);
 }
 
 }  // namespace fastnn

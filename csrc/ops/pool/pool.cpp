@@ -1,4 +1,5 @@
 #include "ops/pool/pool.h"
+#include "backend/pool.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/support.h"
@@ -77,11 +78,12 @@ Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
 }
 
 template <auto Row>
-Tensor run(const char* op, const Tensor& x, const Dims& shape, const Geometry& g, const Tensor& index) {
+Tensor run(const char* op, PoolPass pass, const Tensor& x, const Dims& shape, const Geometry& g,
+           const Tensor& index) {
   const Tensor dense = contiguous(x);
   Tensor y = empty(op, shape, x.dtype(), x.device());
   PoolParams p = g.p;
-  p.x = dense.data(), p.y = y.data(), p.index = index.defined() ? index.data() : nullptr;
+  p.pass = pass, p.x = dense.data(), p.y = y.data(), p.index = index.defined() ? index.data() : nullptr;
   if (p.planes > 0) launch<Row>(op, x, p);
   return y;
 }
@@ -93,7 +95,7 @@ Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
   Tensor dx;
   {
     GradMode off(false);
-    dx = run<&KernelTable::max_pool2d_backward>("max_pool2d", dy, g.x_shape, g, index);
+    dx = run<&PoolTable::max_pool2d_backward>("max_pool2d", PoolPass::backward, dy, g.x_shape, g, index);
   }
   if (wants_grad(dy))
     record("max_unpool2d", dx, {dy}, [g, index](Backward& b) { b.set(0, take_maxima(b.dy(), g, index)); });
@@ -103,7 +105,7 @@ Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
   Tensor y;
   {
     GradMode off(false);
-    y = run<&KernelTable::max_pool2d_gather>("max_pool2d", x, g.y_shape, g, index);
+    y = run<&PoolTable::max_pool2d_gather>("max_pool2d", PoolPass::gather, x, g.y_shape, g, index);
   }
   if (wants_grad(x))
     record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
@@ -115,7 +117,7 @@ Tensor spread(const Tensor& dy, const Geometry& g) {
   Tensor dx;
   {
     GradMode off(false);
-    dx = run<&KernelTable::avg_pool2d_backward>("avg_pool2d", dy, g.x_shape, g, {});
+    dx = run<&PoolTable::avg_pool2d_backward>("avg_pool2d", PoolPass::backward, dy, g.x_shape, g, {});
   }
   if (wants_grad(dy)) record("avg_unpool2d", dx, {dy}, [g](Backward& b) { b.set(0, average(b.dy(), g)); });
   return dx;
@@ -124,7 +126,7 @@ Tensor average(const Tensor& x, const Geometry& g) {
   Tensor y;
   {
     GradMode off(false);
-    y = run<&KernelTable::avg_pool2d>("avg_pool2d", x, g.y_shape, g, {});
+    y = run<&PoolTable::avg_pool2d>("avg_pool2d", PoolPass::forward, x, g.y_shape, g, {});
   }
   if (wants_grad(x)) record("avg_pool2d", y, {x}, [g](Backward& b) { b.set(0, spread(b.dy(), g)); });
   return y;
@@ -139,7 +141,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   Tensor y;
   {
     GradMode off(false);
-    y = run<&KernelTable::max_pool2d>("max_pool2d", x, g.y_shape, g, index);
+    y = run<&PoolTable::max_pool2d>("max_pool2d", PoolPass::forward, x, g.y_shape, g, index);
   }
   if (wants_grad(x))
     record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });

@@ -1,4 +1,5 @@
 #include "ops/random/random.h"
+#include "backend/random.h"
 
 #include <cmath>
 #include <mutex>
@@ -33,8 +34,13 @@ Tensor dropout_with(const Tensor& x, double p, GeneratorState draw) {
   {
     GradMode off(false);
     const Tensor dense = contiguous(x);
-    launch<&KernelTable::dropout>("dropout", x,
-                                  DropoutParams{y.data(), dense.data(), x.numel(), draw.seed, draw.draws, p});
+    launch<&RandomTable::dropout>("dropout", x,
+                                  DropoutParams{.y = y.data(),
+                                                .x = dense.data(),
+                                                .numel = x.numel(),
+                                                .seed = draw.seed,
+                                                .op = draw.draws,
+                                                .p = p});
   }
   if (wants_grad(x))
     record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_with(g.dy(), p, draw)); });
@@ -89,14 +95,14 @@ Tensor uniform_(const Tensor& x, double low, double high) {
   check_floating("uniform_", "input", x);
   check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
               "uniform_: [", low, ", ", high, ") is not a finite interval");
-  return redraw<&KernelTable::uniform>("uniform_", x, low, high);
+  return redraw<&RandomTable::uniform>("uniform_", x, low, high);
 }
 
 Tensor normal_(const Tensor& x, double mean, double deviation) {
   check_defined("normal_", "input", x);
   check_floating("normal_", "input", x);
   check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
-  return redraw<&KernelTable::normal>("normal_", x, mean, deviation);
+  return redraw<&RandomTable::normal>("normal_", x, mean, deviation);
 }
 
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
@@ -109,7 +115,7 @@ Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device
   Tensor y = empty("randint", shape, dtype, device);
   RandomParams p = params(y);
   p.low = low, p.high = high;
-  launch<&KernelTable::random_integers>("randint", y, p);
+  launch<&RandomTable::random_integers>("randint", y, p);
   return y;
 }
 

@@ -1,4 +1,5 @@
 #include "ops/reduce/reduce.h"
+#include "backend/reduce.h"
 
 #include <limits>
 
@@ -65,13 +66,14 @@ Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
   return loop;
 }
 
-ReduceParams params(const Tensor& x, const Split& s, void* y, int64_t* index, double scale = 1) {
-  return {y,
-          index,
-          x.data(),
-          nest_in_order<2>(s.kept, {row_major_strides(s.kept), s.kept_strides}),
-          nest_in_order<1>(s.reduced, {s.reduced_strides}),
-          scale};
+ReduceParams params(const Tensor& x, const Split& s, const Tensor& y, int64_t* index, double scale = 1) {
+  return {.y = y.defined() ? y.data() : nullptr,
+          .index = index,
+          .x = x.data(),
+          .kept = nest_in_order<2>(s.kept, {row_major_strides(s.kept), s.kept_strides}),
+          .reduced = nest_in_order<1>(s.reduced, {s.reduced_strides}),
+          .scale = scale,
+          .out_size = y.defined() ? static_cast<int64_t>(size_of(y.dtype())) : 0};
 }
 
 Tensor shaped(const Tensor& y, const Split& s, bool keepdim) { return keepdim ? reshape(y, s.with_ones) : y; }
@@ -87,7 +89,7 @@ Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, boo
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
                    x.device());
   if (x.numel() > 0)
-    launch<&KernelTable::sum>(op, x, params(x, s, y.data(), nullptr, scale));
+    launch<&ReduceTable::sum>(op, x, params(x, s, y, nullptr, scale));
   else if (y.numel() > 0)  // a sum of nothing is 0, a mean of nothing NaN
     fill_(y, scalar(is_mean ? std::numeric_limits<double>::quiet_NaN() : 0.0));
   if (wants_grad(x))
@@ -108,7 +110,7 @@ Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool 
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, DType::int64, x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, nullptr, y.data<int64_t>()));
+  if (y.numel() > 0) launch<Row>(op, x, params(x, s, {}, y.data<int64_t>()));
   return y;
 }
 
@@ -118,7 +120,7 @@ Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keep
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, x.dtype(), x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y.data(), nullptr));
+  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y, nullptr));
   return y;
 }
 
@@ -139,7 +141,7 @@ std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, s.kept, x.dtype(), x.device()), place = empty(op, s.kept, DType::int64, x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y.data(), place.data<int64_t>()));
+  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y, place.data<int64_t>()));
   if (wants_grad(x))
     record(op, y, {x}, [place, s, shape = x.shape()](Backward& g) {
       // Into the tensor with the reduced dimensions last and merged, and back to their places.
@@ -175,25 +177,25 @@ Tensor mean(const Tensor& x, const OptionalDims& dims, bool keepdim) {
   return scaled_sum("mean", x, dims, keepdim, true);
 }
 
-Tensor max(const Tensor& x) { return best_of_all<&KernelTable::max>("max", x); }
-Tensor min(const Tensor& x) { return best_of_all<&KernelTable::min>("min", x); }
+Tensor max(const Tensor& x) { return best_of_all<&ReduceTable::max>("max", x); }
+Tensor min(const Tensor& x) { return best_of_all<&ReduceTable::min>("min", x); }
 std::pair<Tensor, Tensor> max(const Tensor& x, const Dims& dims, bool keepdim) {
-  return best_along<&KernelTable::max>("max", x, dims, keepdim);
+  return best_along<&ReduceTable::max>("max", x, dims, keepdim);
 }
 std::pair<Tensor, Tensor> min(const Tensor& x, const Dims& dims, bool keepdim) {
-  return best_along<&KernelTable::min>("min", x, dims, keepdim);
+  return best_along<&ReduceTable::min>("min", x, dims, keepdim);
 }
 Tensor argmax(const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  return position<&KernelTable::argmax>("argmax", x, dims, keepdim);
+  return position<&ReduceTable::argmax>("argmax", x, dims, keepdim);
 }
 Tensor argmin(const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  return position<&KernelTable::argmin>("argmin", x, dims, keepdim);
+  return position<&ReduceTable::argmin>("argmin", x, dims, keepdim);
 }
 Tensor all(const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  return truth<&KernelTable::min>("all", x, dims, keepdim, true);
+  return truth<&ReduceTable::min>("all", x, dims, keepdim, true);
 }
 Tensor any(const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  return truth<&KernelTable::max>("any", x, dims, keepdim, false);
+  return truth<&ReduceTable::max>("any", x, dims, keepdim, false);
 }
 
 Tensor sum_to(const Tensor& dy, const Dims& shape) {

@@ -1,3 +1,4 @@
+#include "backend/softmax.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/index/index.h"
@@ -102,7 +103,7 @@ Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduct
     CrossEntropyParams p{
         n,           classes, logits.data(), r.labels.data<int64_t>(), ignore_index, losses.data(),
         sums.data(), nullptr, nullptr};
-    if (n > 0) launch<&KernelTable::cross_entropy>(op, logits, p);
+    if (n > 0) launch<&SoftmaxTable::cross_entropy>(op, logits, p);
     if (reduction != Reduction::none) y = sum(losses);
     if (reduction == Reduction::mean) y = mul(y, scalar(scale));
   }
@@ -123,7 +124,7 @@ Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduct
     CrossEntropyParams p{
         n,           classes,      logits.data(), labels.data<int64_t>(), ignore_index, nullptr,
         sums.data(), dloss.data(), dx.data()};
-    if (n > 0) launch<&KernelTable::cross_entropy_backward>("cross_entropy", logits, p);
+    if (n > 0) launch<&SoftmaxTable::cross_entropy_backward>("cross_entropy", logits, p);
     g.set(0, dx);
   });
   return y;

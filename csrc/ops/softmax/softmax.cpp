@@ -1,4 +1,5 @@
 #include "ops/softmax/softmax.h"
+#include "backend/softmax.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -50,13 +51,13 @@ Tensor softmax(const Tensor& x, int64_t along) {
   Tensor y;
   {
     GradMode off(false);
-    y = run<&KernelTable::softmax>("softmax", x, dim);
+    y = run<&SoftmaxTable::softmax>("softmax", x, dim);
   }
   if (wants_grad(x))
     record("softmax", y, {x}, [y = save_output(y), dim](Backward& g) {
       const Tensor y_ = g.get(y);
       if (!grad_enabled())
-        return g.set(0, run_grad<&KernelTable::softmax_backward>("softmax", y_, g.dy(), dim));
+        return g.set(0, run_grad<&SoftmaxTable::softmax_backward>("softmax", y_, g.dy(), dim));
       g.set(0, mul(y_, sub(g.dy(), sum(mul(g.dy(), y_), Dims{dim}, true))));
     });
   return y;
@@ -68,13 +69,13 @@ Tensor log_softmax(const Tensor& x, int64_t along) {
   Tensor y;
   {
     GradMode off(false);
-    y = run<&KernelTable::log_softmax>("log_softmax", x, dim);
+    y = run<&SoftmaxTable::log_softmax>("log_softmax", x, dim);
   }
   if (wants_grad(x))
     record("log_softmax", y, {x}, [y = save_output(y), dim](Backward& g) {
       const Tensor y_ = g.get(y);
       if (!grad_enabled())
-        return g.set(0, run_grad<&KernelTable::log_softmax_backward>("log_softmax", y_, g.dy(), dim));
+        return g.set(0, run_grad<&SoftmaxTable::log_softmax_backward>("log_softmax", y_, g.dy(), dim));
       g.set(0, sub(g.dy(), mul(exp(y_), sum(g.dy(), Dims{dim}, true))));
     });
   return y;

@@ -1,0 +1,62 @@
+// Softmax and cross-entropy.
+#pragma once
+#include "backend/kernel.h"
+
+namespace fastnn {
+
+struct SoftmaxParams {  // over `size` elements, `inner` apart, for each of outer * inner rows; dense
+  int64_t outer, size, inner;
+  void* y;
+  const void* x;   // forward
+  const void* dy;  // backward: y is dx, x is the forward's output
+
+  double flops() const { return (dy ? 4.0 : 5.0) * elements(); }
+  double nanoseconds() const { return elements(); }
+  template <class F>
+  void touches(int64_t bytes, F&& f) const {
+    const int64_t all = outer * size * inner * bytes;
+    f(read_of(x, all));
+    if (dy) f(read_of(dy, all));
+    f(write_of(y, all));
+  }
+
+ private:
+  double elements() const { return static_cast<double>(outer * size * inner); }
+};
+struct CrossEntropyParams {  // rows x classes, row-major
+  int64_t rows, classes;
+  const void* logits;
+  const int64_t* labels;
+  int64_t ignore_index;
+  void* loss;         // forward: rows losses (0 where ignored)
+  void* log_sum_exp;  // forward: written; backward: read; rows pairs {m, s}, log sum e^x = m + s (apart, for
+                      // large logits)
+  const void* dloss;  // backward: rows factors, the gradient of each row's loss
+  void* dlogits;      // backward: written whole
+
+  double flops() const { return 4.0 * nanoseconds(); }
+  double nanoseconds() const { return static_cast<double>(rows * classes); }
+  template <class F>
+  void touches(int64_t size, F&& f) const {
+    f(read_of(logits, rows * classes * size));
+    f(read_of(labels, rows * static_cast<int64_t>(sizeof(int64_t))));
+    f(dense(log_sum_exp, 2 * rows * size, dlogits ? Access::read : Access::write));
+    if (dlogits) {
+      f(read_of(dloss, rows * size));
+      f(write_of(dlogits, rows * classes * size));
+    } else {
+      f(write_of(loss, rows * size));
+    }
+  }
+};
+
+#define FASTNN_SOFTMAX(K)                                    \
+  K(softmax, SoftmaxParams, FLOATS, CPU | CUDA)              \
+  K(softmax_backward, SoftmaxParams, FLOATS, CPU | CUDA)     \
+  K(log_softmax, SoftmaxParams, FLOATS, CPU | CUDA)          \
+  K(log_softmax_backward, SoftmaxParams, FLOATS, CPU | CUDA) \
+  K(cross_entropy, CrossEntropyParams, FLOATS, CPU | CUDA)   \
+  K(cross_entropy_backward, CrossEntropyParams, FLOATS, CPU | CUDA)
+FASTNN_TABLE(SoftmaxTable, softmax, FASTNN_SOFTMAX)
+
+}  // namespace fastnn
