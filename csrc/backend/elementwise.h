@@ -1,70 +1,91 @@
-// Element by element: arithmetic, comparisons, functions, activations; copies, casts and fills.
+// Element by element: ops that are rows (elementwise/*.h), choice, copies, casts and fills.
 #pragma once
+#include "backend/elementwise/activation.h"
+#include "backend/elementwise/arithmetic.h"
+#include "backend/elementwise/comparison.h"
+#include "backend/elementwise/power.h"
 #include "backend/kernel.h"
 
 namespace fastnn {
 
-struct UnaryParams {
-  void* y;
-  const void* x;
-  Loop<2> loop;
+// ---- rows ----
 
-  double flops() const { return static_cast<double>(loop.numel); }
-  double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
+// At most eight rows to a group: it is a unit of csrc/cpu/elementwise and of cuda/elementwise.
+#define FASTNN_GROUPS(G)    \
+  G(arithmetic, ARITHMETIC) \
+  G(comparison, COMPARISON) \
+  G(logic, LOGIC)           \
+  G(power, POWER)           \
+  G(activation, ACTIVATION)
+#define FASTNN_ROWS(UNARY, BINARY) \
+  FASTNN_ARITHMETIC(UNARY, BINARY) \
+  FASTNN_COMPARISON(UNARY, BINARY) \
+  FASTNN_LOGIC(UNARY, BINARY)      \
+  FASTNN_POWER(UNARY, BINARY)      \
+  FASTNN_ACTIVATION(UNARY, BINARY)
+
+// A row's number: its place in the table of kernels and in the list of ops.
+enum class RowId : int {
+#define FASTNN_ID(Name, function) Name,
+  FASTNN_ROWS(FASTNN_ID, FASTNN_ID)
+#undef FASTNN_ID
+};
+#define FASTNN_COUNT(Name, function) +1
+constexpr int kRows = 0 FASTNN_ROWS(FASTNN_COUNT, FASTNN_COUNT);
+#undef FASTNN_COUNT
+template <class R>
+constexpr int kRowId = -1;
+#define FASTNN_ID(Name, function) \
+  template <>                     \
+  inline constexpr int kRowId<rows::Name> = static_cast<int>(RowId::Name);
+FASTNN_ROWS(FASTNN_ID, FASTNN_ID)
+#undef FASTNN_ID
+
+// The functions of formulas on a Probe.
+#define FASTNN_PROBE_UNARY(Name, function) \
+  constexpr Probe function(Probe x) { return probe(x); }
+#define FASTNN_PROBE_BINARY(Name, function) \
+  constexpr Probe function(Probe a, Probe b) { return probe(a, b); }
+FASTNN_ROWS(FASTNN_PROBE_UNARY, FASTNN_PROBE_BINARY)
+
+// Whether the gradient of operand k has a kernel of its own: one of a single operation is that op's kernel,
+// which runs as fast. Its inputs are those of {dy, operands, output} that the formula reads, in this order.
+template <class R, int k>
+constexpr bool kFused = [] {
+  if constexpr (kDifferentiable<R>) return R::row.fused && probe_gradient<R, k>().operations > 1;
+  return false;
+}();
+
+// ---- parameters ----
+
+constexpr int kMaxInputs = 4;  // dy, two operands, the output
+
+// operand[0] is the output, `inputs` others follow. Where a bit of `numbers` is set, that input is a number
+// instead: the bits of one element of the row's dtype stand in place of the pointer, and its strides are 0.
+struct ElementwiseParams {
+  int inputs;
+  unsigned numbers;
+  union {
+    void* pointer;
+    uint64_t bits;
+  } operand[1 + kMaxInputs];
+  int size[1 + kMaxInputs];  // bytes of an element
+  Loop<1 + kMaxInputs> loop;
+  double parameters[kMaxParameters];  // of the row, if it has any
+  double cost;                        // nanoseconds per vector, as the row says
+
+  double flops() const { return static_cast<double>(loop.numel) * (cost > 0 ? cost : 1); }
+  double nanoseconds() const { return static_cast<double>(loop.numel) * (0.5 + cost / 16); }
   template <class F>
-  void touches(int64_t size, F&& f) const {
-    f(strided(loop, 0, y, size, Access::write));
-    f(strided(loop, 1, x, size, Access::read));
+  void touches(int64_t, F&& f) const {
+    for (int k = 0; k <= inputs; ++k)
+      if (!(numbers >> k & 1))
+        f(strided(loop, k, operand[k].pointer, size[k], k == 0 ? Access::write : Access::read));
   }
 };
-struct UnaryGradParams {  // dx = f'(saved) * dy, where saved is the forward's input or output, as the
-                          // kernel's row says
-  void* dx;
-  const void* dy;
-  const void* saved;
-  Loop<3> loop;
 
-  double flops() const { return static_cast<double>(loop.numel); }
-  double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
-  template <class F>
-  void touches(int64_t size, F&& f) const {
-    f(strided(loop, 0, dx, size, Access::write));
-    f(strided(loop, 1, dy, size, Access::read));
-    f(strided(loop, 2, saved, size, Access::read));
-  }
-};
-struct BinaryParams {
-  void* out;
-  const void* a;
-  const void* b;
-  Loop<3> loop;
+using ElementwiseKernel = Status (*)(Context&, const ElementwiseParams&);
 
-  double flops() const { return static_cast<double>(loop.numel); }
-  double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
-  template <class F>
-  void touches(int64_t size, F&& f) const {
-    f(strided(loop, 0, out, size, Access::write));
-    f(strided(loop, 1, a, size, Access::read));
-    f(strided(loop, 2, b, size, Access::read));
-  }
-};
-struct WhereParams {  // out = condition ? a : b; condition is bool
-  void* out;
-  const bool* condition;
-  const void* a;
-  const void* b;
-  Loop<4> loop;
-
-  double flops() const { return static_cast<double>(loop.numel); }
-  double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
-  template <class F>
-  void touches(int64_t size, F&& f) const {
-    f(strided(loop, 0, out, size, Access::write));
-    f(strided(loop, 1, condition, 1, Access::read));
-    f(strided(loop, 2, a, size, Access::read));
-    f(strided(loop, 3, b, size, Access::read));
-  }
-};
 struct CastParams {  // y (dtype `to`) = x (the row's dtype); also the strided copy, with to == from
   void* y;
   const void* x;
@@ -105,48 +126,18 @@ struct ArangeParams {  // y[i] = start + i * step
   }
 };
 
-#define FASTNN_ELEMENTWISE(K)                      \
-  K(add, BinaryParams, NUMERIC, CPU | CUDA)        \
-  K(sub, BinaryParams, NUMERIC, CPU | CUDA)        \
-  K(mul, BinaryParams, NUMERIC, CPU | CUDA)        \
-  K(div, BinaryParams, FLOATS, CPU | CUDA)         \
-  K(pow, BinaryParams, FLOATS, CPU | CUDA)         \
-  K(maximum, BinaryParams, NUMERIC, CPU | CUDA)    \
-  K(minimum, BinaryParams, NUMERIC, CPU | CUDA)    \
-  K(neg, UnaryParams, NUMERIC, CPU | CUDA)         \
-  K(abs, UnaryParams, NUMERIC, CPU | CUDA)         \
-  K(sign, UnaryParams, NUMERIC, CPU | CUDA)        \
-  K(exp, UnaryParams, FLOATS, CPU | CUDA)          \
-  K(log, UnaryParams, FLOATS, CPU | CUDA)          \
-  K(sqrt, UnaryParams, FLOATS, CPU | CUDA)         \
-  K(erf, UnaryParams, FLOATS, CPU | CUDA)          \
-  K(eq, BinaryParams, NUMERIC | BOOLS, CPU | CUDA) \
-  K(ne, BinaryParams, NUMERIC | BOOLS, CPU | CUDA) \
-  K(lt, BinaryParams, NUMERIC | BOOLS, CPU | CUDA) \
-  K(le, BinaryParams, NUMERIC | BOOLS, CPU | CUDA) \
-  K(logical_and, BinaryParams, BOOLS, CPU | CUDA)  \
-  K(logical_or, BinaryParams, BOOLS, CPU | CUDA)   \
-  K(logical_not, UnaryParams, BOOLS, CPU | CUDA)   \
-  K(where, WhereParams, NUMERIC | BOOLS, CPU | CUDA)
-
-#define FASTNN_ACTIVATION(K)                               \
-  K(relu, UnaryParams, FLOATS, CPU | CUDA)                 \
-  K(relu_backward, UnaryGradParams, FLOATS, CPU | CUDA)    \
-  K(sigmoid, UnaryParams, FLOATS, CPU | CUDA)              \
-  K(sigmoid_backward, UnaryGradParams, FLOATS, CPU | CUDA) \
-  K(tanh, UnaryParams, FLOATS, CPU | CUDA)                 \
-  K(tanh_backward, UnaryGradParams, FLOATS, CPU | CUDA)    \
-  K(gelu, UnaryParams, FLOATS, CPU | CUDA)                 \
-  K(gelu_backward, UnaryGradParams, FLOATS, CPU | CUDA)    \
-  K(gelu_tanh, UnaryParams, FLOATS, CPU | CUDA)            \
-  K(gelu_tanh_backward, UnaryGradParams, FLOATS, CPU | CUDA)
-
-#define FASTNN_COPY(K)                 \
-  K(cast, CastParams, ALL, CPU | CUDA) \
-  K(fill, FillParams, ALL, CPU | CUDA) \
+// where: out = condition ? a : b, the condition being the first input, of bools.
+#define FASTNN_COPY(K)                                     \
+  K(where, ElementwiseParams, NUMERIC | BOOLS, CPU | CUDA) \
+  K(cast, CastParams, ALL, CPU | CUDA)                     \
+  K(fill, FillParams, ALL, CPU | CUDA)                     \
   K(arange, ArangeParams, NUMERIC, CPU | CUDA)
 
-#define FASTNN_ELEMENTWISE_ALL(K) FASTNN_ELEMENTWISE(K) FASTNN_ACTIVATION(K) FASTNN_COPY(K)
-FASTNN_TABLE(ElementwiseTable, elementwise, FASTNN_ELEMENTWISE_ALL)
+struct ElementwiseTable {
+  static constexpr Family family = Family::elementwise;
+  KernelRow<ElementwiseParams> forward[kRows];
+  KernelRow<ElementwiseParams> gradient[kRows][2];  // of each operand; null where not fused
+  FASTNN_COPY(FASTNN_MEMBER)
+};
 
 }  // namespace fastnn

@@ -32,10 +32,10 @@ void set_precision(Precision precision);
 // FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
 bool waits_for_kernels();
 
-template <auto Row, class P>
-void launch(const char* op, DType dtype, Device device, const P& params) {
+template <class P>
+void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device device, const P& params) {
   const Backend& backend = backend_of(device);
-  const auto kernel = backend.kernels->row<Row>().fn[static_cast<int>(dtype)];
+  const auto kernel = row.fn[static_cast<int>(dtype)];
   if (!kernel) [[unlikely]]
     fail_no_kernel(op, dtype, device);
   Context& ctx = backend.context(device.index);
@@ -63,6 +63,10 @@ void launch(const char* op, DType dtype, Device device, const P& params) {
       fail_launch(op, status, device);
     }
   }
+}
+template <auto Row, class P>
+void launch(const char* op, DType dtype, Device device, const P& params) {
+  launch_kernel(op, backend_of(device).kernels->row<Row>(), dtype, device, params);
 }
 template <auto Row, class P>
 void launch(const char* op, const Tensor& like, const P& params) {

@@ -1,6 +1,9 @@
 #include "core/tensor.h"
 
+#include <string.h>
+
 #include "core/autograd.h"
+#include "core/operand.h"
 
 namespace fastnn {
 
@@ -125,18 +128,52 @@ DType promote(DType a, DType b) {
   return DType::int32;  // int32 with uint8
 }
 
-// A weak number speaks with the default dtype of its kind: float32 for a Python float.
-static DType spoken(const Tensor& t) {
-  return t.impl()->weak && t.dtype() == DType::float64 ? DType::float32 : t.dtype();
+DType result_type(Spoken a, Spoken b) {
+  const bool a_first = a.rank >= b.rank;
+  const DType high = a_first ? a.dtype : b.dtype, low = a_first ? b.dtype : a.dtype;
+  if (a.rank == b.rank || category(low) > category(high)) return promote(high, low);
+  return high;
 }
-
 DType result_type(const Tensor& a, const Tensor& b) {
   if (a.dtype() == b.dtype() && !a.impl()->weak && !b.impl()->weak) return a.dtype();
-  auto rank = [](const Tensor& t) { return t.impl()->weak ? 0 : t.dim() == 0 ? 1 : 2; };
-  const bool a_first = rank(a) >= rank(b);
-  const DType high = spoken(a_first ? a : b), low = spoken(a_first ? b : a);
-  if (rank(a) == rank(b) || category(low) > category(high)) return promote(high, low);
-  return high;
+  return result_type(Operand(a).spoken(), Operand(b).spoken());
+}
+
+Number number_of(const Tensor& t) {
+  switch (t.dtype()) {
+    case DType::boolean:
+      return *t.data<bool>();
+    case DType::int64:
+      return *t.data<int64_t>();
+    default:
+      return *t.data<double>();
+  }
+}
+
+uint64_t Number::bits(DType dtype) const {
+  uint64_t word = 0;
+  auto put = [&](auto value) { memcpy(&word, &value, sizeof value); };
+  switch (dtype) {
+    case DType::float32:
+      put(kind == real ? static_cast<float>(value) : static_cast<float>(whole));
+      break;
+    case DType::float64:
+      put(as_double());
+      break;
+    case DType::int64:
+      put(as_integer());
+      break;
+    case DType::int32:
+      put(static_cast<int32_t>(as_integer()));
+      break;
+    case DType::uint8:
+      put(static_cast<uint8_t>(as_integer()));
+      break;
+    default:
+      put(static_cast<uint8_t>(kind == real ? value != 0 : whole != 0));
+      break;
+  }
+  return word;
 }
 
 // ---- loops
@@ -149,14 +186,13 @@ Dims broadcast_strides(const Tensor& x, const Dims& shape) {
   return strides;
 }
 
-template <int N>
-Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
-  Loop<N> loop;
-  loop.numel = 1;
-  for (int64_t d : shape) loop.numel *= d;
+void fill_loop(int operands, const Dims& shape, const Dims* strides, int* ndim, int64_t* numel,
+               int64_t* extent, int64_t (*stride)[kMaxDims]) {
+  *numel = 1;
+  for (int64_t d : shape) *numel *= d;
   // Largest stride outermost, by the first operand that tells two dimensions apart.
   auto outer = [&](int a, int b) {
-    for (int k = 0; k < N; ++k) {
+    for (int k = 0; k < operands; ++k) {
       const int64_t sa = std::abs(strides[k][a]), sb = std::abs(strides[k][b]);
       if (sa == 0 || sb == 0) continue;
       if (sa != sb) return sa > sb;
@@ -166,26 +202,30 @@ Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
   int order[kMaxDims];
   const int n = sort_dims(shape, order, outer);
 
-  loop.ndim = 0;
+  *ndim = 0;
   for (int i = 0; i < n; ++i) {
     const int d = order[i];
-    const int last = loop.ndim - 1;
+    const int last = *ndim - 1;
     bool merge = last >= 0;
-    for (int k = 0; merge && k < N; ++k) merge = loop.stride[k][last] == strides[k][d] * shape[d];
-    const int at = merge ? last : loop.ndim++;
-    loop.shape[at] = merge ? loop.shape[last] * shape[d] : shape[d];
-    for (int k = 0; k < N; ++k) loop.stride[k][at] = strides[k][d];
+    for (int k = 0; merge && k < operands; ++k) merge = stride[k][last] == strides[k][d] * shape[d];
+    const int at = merge ? last : (*ndim)++;
+    extent[at] = merge ? extent[last] * shape[d] : shape[d];
+    for (int k = 0; k < operands; ++k) stride[k][at] = strides[k][d];
   }
-  if (loop.ndim == 0) {
-    loop.ndim = 1;
-    loop.shape[0] = 1;
-    for (int k = 0; k < N; ++k) loop.stride[k][0] = 0;
+  if (*ndim == 0) {
+    *ndim = 1;
+    extent[0] = 1;
+    for (int k = 0; k < operands; ++k) stride[k][0] = 0;
   }
+}
+
+template <int N>
+Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]) {
+  Loop<N> loop;
+  fill_loop(N, shape, strides, &loop.ndim, &loop.numel, loop.shape, loop.stride);
   return loop;
 }
 template Loop<1> make_loop<1>(const Dims&, const Dims (&)[1]);
 template Loop<2> make_loop<2>(const Dims&, const Dims (&)[2]);
-template Loop<3> make_loop<3>(const Dims&, const Dims (&)[3]);
-template Loop<4> make_loop<4>(const Dims&, const Dims (&)[4]);
 
 }  // namespace fastnn

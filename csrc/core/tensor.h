@@ -140,7 +140,7 @@ Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dty
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
 inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }
 
-// A Python number as a 0-d tensor that gives way in promotion.
+// A Python number as a 0-d tensor that gives way in promotion, for ops that take tensors only.
 Tensor scalar(double value);
 Tensor scalar(int64_t value);
 Tensor scalar(bool value);
@@ -154,6 +154,8 @@ DType result_type(const Tensor& a, const Tensor& b);
 // the output's memory order and merged wherever every operand allows.
 template <int N>
 Loop<N> make_loop(const Dims& shape, const Dims (&strides)[N]);
+void fill_loop(int operands, const Dims& shape, const Dims* strides, int* ndim, int64_t* numel,
+               int64_t* extent, int64_t (*stride)[kMaxDims]);
 // The strides of x seen through `shape`, which x's shape broadcasts to: 0 where it repeats.
 Dims broadcast_strides(const Tensor& x, const Dims& shape);
 

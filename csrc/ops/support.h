@@ -2,8 +2,6 @@
 #pragma once
 #include <optional>
 
-#include "backend/elementwise.h"
-
 #include "core/autograd.h"
 #include "core/launch.h"
 
@@ -31,25 +29,5 @@ Tensor sum_to(const Tensor& dy, const Dims& shape);
 
 // Saved only where the gradient that needs it is wanted.
 inline Saved save_if(bool wanted, const Tensor& x) { return wanted ? save(x) : Saved{}; }
-
-inline Loop<2> unary_loop(const Tensor& y, const Tensor& x) {
-  return make_loop<2>(y.shape(), {y.strides(), x.strides()});
-}
-
-// y = f(x), element by element.
-template <auto Row>
-Tensor run_unary(const char* op, const Tensor& x) {
-  Tensor y = empty_like(x);
-  launch<Row>(op, x, UnaryParams{y.data(), x.data(), unary_loop(y, x)});
-  return y;
-}
-// dx = f'(saved) * dy by a fused kernel.
-template <auto Row>
-Tensor run_unary_grad(const char* op, const Tensor& dy, const Tensor& saved) {
-  Tensor dx = empty_like(saved);
-  const Loop<3> loop = make_loop<3>(dx.shape(), {dx.strides(), dy.strides(), saved.strides()});
-  launch<Row>(op, dy, UnaryGradParams{dx.data(), dy.data(), saved.data(), loop});
-  return dx;
-}
 
 }  // namespace fastnn

@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include "ops/conv/conv.h"
-#include "ops/elementwise/activation.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gemm/matmul.h"
@@ -80,6 +79,30 @@ py::object extremum(const Tensor& x, const OptionalDims& dims, bool keepdim) {
   return py::cast(along(x, *dims, keepdim));
 }
 
+// A row: a function, a method, and an in-place method where the dtype stays.
+void define_row(py::module_& m, const ElementwiseOp& op) {
+  const Row& row = *op.row;
+  if (!row.bound) return;
+  const std::string in_place = std::string(row.name) + "_";
+  if (op.arity == 1) {
+    both(m, row.name, [&op](const Tensor& x) { return unary(op, x, nullptr); }, row.doc);
+    if (row.result == Result::same)
+      method(in_place.c_str(), [&op](const Tensor& x) { return unary_(op, x, nullptr); }, row.doc);
+  } else {
+    const bool is_power = op.id == kRowId<rows::Pow>;
+    both(
+        m, row.name,
+        [&op, is_power](const Tensor& a, const Tensor& b) {
+          return is_power ? power(a, b) : binary(op, a, b, nullptr);
+        },
+        row.doc);
+    if (row.result == Result::same)
+      method(
+          in_place.c_str(),
+          [&op](const Tensor& x, const Tensor& other) { return binary_(op, x, other, nullptr); }, row.doc);
+  }
+}
+
 }  // namespace
 
 void define_ops(py::module_& m) {
@@ -87,39 +110,13 @@ void define_ops(py::module_& m) {
   const auto none = py::none();
 
   // ---- elementwise
-  both(m, "add", add, "a + b, broadcast.");
-  both(m, "sub", sub, "a - b, broadcast.");
-  both(m, "mul", mul, "a * b, broadcast.");
-  both(m, "div", div, "a / b, broadcast; integers become float32.");
-  both(m, "pow", pow, "a ** b, broadcast; integers become float32.");
-  both(m, "maximum", maximum, "The larger of a and b, broadcast; NaN wins.");
-  both(m, "minimum", minimum, "The smaller of a and b, broadcast; NaN wins.");
-  method("add_", add_, "x += other");
-  method("sub_", sub_, "x -= other");
-  method("mul_", mul_, "x *= other");
-  method("div_", div_, "x /= other");
-  both(m, "neg", neg, "-x");
-  both(m, "abs", abs, "|x|");
-  both(m, "sign", sign, "-1, 0 or 1 by the sign of x.");
-  both(m, "exp", exp, "e to the power of x.");
-  both(m, "log", log, "Natural logarithm of x.");
-  both(m, "sqrt", sqrt, "Square root of x.");
-  both(m, "erf", erf, "Error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.");
-  both(m, "eq", eq, "a == b, as bool.");
-  both(m, "ne", ne, "a != b, as bool.");
-  both(m, "lt", lt, "a < b, as bool.");
-  both(m, "le", le, "a <= b, as bool.");
-  both(m, "gt", gt, "a > b, as bool.");
-  both(m, "ge", ge, "a >= b, as bool.");
-  both(m, "logical_and", logical_and, "a and b, of bool tensors.");
-  both(m, "logical_or", logical_or, "a or b, of bool tensors.");
-  both(m, "logical_not", logical_not, "not x, of a bool tensor.");
-  m.def("where", where, arg("condition"), arg("a"), arg("b"), "a where condition holds, else b.");
+  for (const ElementwiseOp& op : elementwise_ops()) define_row(m, op);
+  method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
+  m.def(
+      "where",
+      [](const Tensor& condition, const Tensor& a, const Tensor& b) { return where(condition, a, b); },
+      arg("condition"), arg("a"), arg("b"), "a where condition holds, else b.");
 
-  // ---- activations
-  both(m, "relu", relu, "The larger of x and 0.");
-  both(m, "sigmoid", sigmoid, "1 / (1 + e^-x)");
-  both(m, "tanh", tanh, "Hyperbolic tangent of x.");
   m.def(
       "gelu",
       [](const Tensor& x, const std::string& approximate) {
@@ -285,10 +282,9 @@ void define_ops(py::module_& m) {
   both(m, "clone", clone, "A copy with memory of its own.");
   method("copy_", copy_, "Writes the elements of another tensor into this one.");
   method("fill_", fill_, "Writes one value everywhere.");
-  method("zero_", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
   m.def("_cast", cast, arg("x"), arg("dtype"));
   m.def("_to_device", to_device, arg("x"), arg("device"), arg("non_blocking") = false);
-  m.def("result_type", result_type, arg("a"), arg("b"),
+  m.def("result_type", py::overload_cast<const Tensor&, const Tensor&>(result_type), arg("a"), arg("b"),
         "The dtype in which two operands, tensors or numbers, meet.");
   m.def("_numel", [](const Tensor& x) { return x.numel(); });
   method(

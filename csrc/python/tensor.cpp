@@ -56,34 +56,47 @@ void tensor_dealloc(PyObject* self) {
 
 // ---- operators
 // ----------------------------------------------------------------------------------------------------------
-template <Tensor (*op)(const Tensor&, const Tensor&)>
+template <Tensor (*op)(const Operand&, const Operand&)>
 PyObject* binary_slot(PyObject* a, PyObject* b) {
   try {
     if (Py_TYPE(a) == tensor_type && Py_TYPE(b) == tensor_type) return wrap(op(unwrap(a), unwrap(b)));
     Tensor x, y;
-    if (!to_operand(a, &x) || !to_operand(b, &y)) Py_RETURN_NOTIMPLEMENTED;
-    return wrap(op(x, y));
+    Operand first(0), second(0);
+    if (!to_operand(a, &x, &first) || !to_operand(b, &y, &second)) Py_RETURN_NOTIMPLEMENTED;
+    return wrap(op(first, second));
   } catch (...) {
     set_python_error();
     return nullptr;
   }
 }
-template <Tensor (*op)(const Tensor&, const Tensor&)>
+template <class R>
+Tensor row_op(const Operand& a, const Operand& b) {
+  return binary(elementwise_ops()[kRowId<R>], a, b, nullptr);
+}
+template <class R>
+constexpr auto binary_row = binary_slot<row_op<R>>;
+template <class R>
 PyObject* in_place_slot(PyObject* a, PyObject* b) {
   try {
     Tensor y;
-    if (!to_operand(b, &y)) Py_RETURN_NOTIMPLEMENTED;
-    op(unwrap(a), y);
+    Operand second(0);
+    if (!to_operand(b, &y, &second)) Py_RETURN_NOTIMPLEMENTED;
+    binary_(elementwise_ops()[kRowId<R>], unwrap(a), second, nullptr);
     return Py_NewRef(a);
   } catch (...) {
     set_python_error();
     return nullptr;
   }
 }
-template <Tensor (*op)(const Tensor&)>
+Tensor matrix_product(const Operand& a, const Operand& b) {
+  const Tensor x = a.is_number() ? scalar(a.number().as_double()) : a.tensor();
+  const Tensor y = b.is_number() ? scalar(b.number().as_double()) : b.tensor();
+  return matmul(x, y);
+}
+template <class R>
 PyObject* unary_slot(PyObject* a) {
   try {
-    return wrap(op(unwrap(a)));
+    return wrap(unary(elementwise_ops()[kRowId<R>], unwrap(a), nullptr));
   } catch (...) {
     set_python_error();
     return nullptr;
@@ -91,24 +104,24 @@ PyObject* unary_slot(PyObject* a) {
 }
 PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
-  return binary_slot<pow>(a, b);
+  return binary_slot<power>(a, b);
 }
 PyObject* positive_slot(PyObject* a) { return Py_NewRef(a); }
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int which) {
   switch (which) {
     case Py_EQ:
-      return binary_slot<eq>(a, b);
+      return binary_row<rows::Eq>(a, b);
     case Py_NE:
-      return binary_slot<ne>(a, b);
+      return binary_row<rows::Ne>(a, b);
     case Py_LT:
-      return binary_slot<lt>(a, b);
+      return binary_row<rows::Lt>(a, b);
     case Py_LE:
-      return binary_slot<le>(a, b);
+      return binary_row<rows::Le>(a, b);
     case Py_GT:
-      return binary_slot<gt>(a, b);
+      return binary_row<rows::Gt>(a, b);
     default:
-      return binary_slot<ge>(a, b);
+      return binary_row<rows::Ge>(a, b);
   }
 }
 
@@ -299,23 +312,38 @@ PyObject* wrap(const Tensor& t) {
   return new_object(tensor_type, t);
 }
 
-bool to_operand(PyObject* o, Tensor* out) {
+bool to_operand(PyObject* o, Tensor* own, Operand* out) {
   if (is_tensor(o)) {
     *out = unwrap(o);
   } else if (PyFloat_Check(o)) {
-    *out = scalar(PyFloat_AS_DOUBLE(o));
+    *out = PyFloat_AS_DOUBLE(o);
   } else if (PyBool_Check(o)) {
-    *out = scalar(o == Py_True);
+    *out = o == Py_True;
   } else if (PyLong_Check(o)) {
     int overflow;
     const int64_t value = PyLong_AsLongLongAndOverflow(o, &overflow);
     check_value(overflow == 0, "an integer operand does not fit 64 bits");
-    *out = scalar(value);
+    *out = value;
   } else if (py::hasattr(o, "__array_interface__")) {
-    *out = tensor_from_numpy(o, true);
+    *own = tensor_from_numpy(o, true);
+    *out = *own;
   } else {
     return false;
   }
+  return true;
+}
+
+bool to_operand(PyObject* o, Tensor* out) {
+  Operand operand(0);
+  if (!to_operand(o, out, &operand)) return false;
+  if (!operand.is_number()) {
+    *out = operand.tensor();
+    return true;
+  }
+  const Number n = operand.number();
+  *out = n.kind == Number::real      ? scalar(n.value)
+         : n.kind == Number::integer ? scalar(n.whole)
+                                     : scalar(n.whole != 0);
   return true;
 }
 
@@ -332,22 +360,22 @@ void define_tensor_type(py::module_& m) {
       {Py_tp_hash, slot(hash_slot)},
       {Py_tp_richcompare, slot(compare_slot)},
       {Py_tp_iter, slot(iterate_slot)},
-      {Py_nb_add, slot(binary_slot<add>)},
-      {Py_nb_subtract, slot(binary_slot<sub>)},
-      {Py_nb_multiply, slot(binary_slot<mul>)},
-      {Py_nb_true_divide, slot(binary_slot<div>)},
-      {Py_nb_matrix_multiply, slot(binary_slot<matmul>)},
+      {Py_nb_add, slot(binary_row<rows::Add>)},
+      {Py_nb_subtract, slot(binary_row<rows::Sub>)},
+      {Py_nb_multiply, slot(binary_row<rows::Mul>)},
+      {Py_nb_true_divide, slot(binary_row<rows::Div>)},
+      {Py_nb_matrix_multiply, slot(binary_slot<matrix_product>)},
       {Py_nb_power, slot(pow_slot)},
-      {Py_nb_inplace_add, slot(in_place_slot<add_>)},
-      {Py_nb_inplace_subtract, slot(in_place_slot<sub_>)},
-      {Py_nb_inplace_multiply, slot(in_place_slot<mul_>)},
-      {Py_nb_inplace_true_divide, slot(in_place_slot<div_>)},
-      {Py_nb_negative, slot(unary_slot<neg>)},
+      {Py_nb_inplace_add, slot(in_place_slot<rows::Add>)},
+      {Py_nb_inplace_subtract, slot(in_place_slot<rows::Sub>)},
+      {Py_nb_inplace_multiply, slot(in_place_slot<rows::Mul>)},
+      {Py_nb_inplace_true_divide, slot(in_place_slot<rows::Div>)},
+      {Py_nb_negative, slot(unary_slot<rows::Neg>)},
       {Py_nb_positive, slot(positive_slot)},
-      {Py_nb_absolute, slot(unary_slot<abs>)},
-      {Py_nb_invert, slot(unary_slot<logical_not>)},
-      {Py_nb_and, slot(binary_slot<logical_and>)},
-      {Py_nb_or, slot(binary_slot<logical_or>)},
+      {Py_nb_absolute, slot(unary_slot<rows::Abs>)},
+      {Py_nb_invert, slot(unary_slot<rows::LogicalNot>)},
+      {Py_nb_and, slot(binary_row<rows::LogicalAnd>)},
+      {Py_nb_or, slot(binary_row<rows::LogicalOr>)},
       {Py_nb_bool, slot(bool_slot)},
       {Py_nb_float, slot(number_slot<true>)},
       {Py_nb_int, slot(number_slot<false>)},

@@ -8,7 +8,7 @@
 
 #include <optional>
 
-#include "core/tensor.h"
+#include "core/operand.h"
 
 namespace fastnn {
 
@@ -32,6 +32,9 @@ PyObject* wrap(const Tensor& t);
 // A Tensor, a number (as a 0-d tensor that gives way in promotion), or a NumPy array or scalar; false for
 // anything else.
 bool to_operand(PyObject* o, Tensor* out);
+
+// The same without a tensor for a number. An array is held by `own`, which must outlive the operand.
+bool to_operand(PyObject* o, Tensor* own, Operand* out);
 
 // Sets the Python error for the C++ exception being handled.
 void set_python_error();

@@ -2,7 +2,7 @@
 // contiguous along different dimensions (a transpose), a tile goes through a buffer, so that both sides are
 // touched in whole cache lines.
 #include "backend/elementwise.h"
-#include "cpu/elementwise/loops.h"
+#include "cpu/elementwise/rows.h"
 #include "cpu/simd/convert.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -74,11 +74,11 @@ Status cast_to(Context& ctx, const CastParams& p) {
   if constexpr (dtype_of<To> == dtype_of<From>)
     return copy(ctx, p.loop, static_cast<char*>(p.y), x, sizeof(To));
   else
-    return walk<2>(ctx, p.loop, {static_cast<char*>(p.y), x}, {sizeof(To), sizeof(From)},
-                   kCopyByte * (sizeof(To) + sizeof(From)), [](char* const* operand, int64_t n) {
-                     convert_run(reinterpret_cast<To*>(operand[0]), reinterpret_cast<const From*>(operand[1]),
-                                 n);
-                   });
+    return walk<2>(
+        ctx, p.loop, {static_cast<char*>(p.y), x}, {sizeof(To), sizeof(From)},
+        kCopyByte * (sizeof(To) + sizeof(From)), [](char* const* operand, int64_t n, const double*) {
+          convert_run(reinterpret_cast<To*>(operand[0]), reinterpret_cast<const From*>(operand[1]), n);
+        });
 }
 template <class From>
 Status cast(Context& ctx, const CastParams& p) {
@@ -133,6 +133,22 @@ Status arange(Context& ctx, const ArangeParams& p) {
                 static_cast<T>(static_cast<uint64_t>(static_cast<int64_t>(start)) +
                                static_cast<uint64_t>(i) * static_cast<uint64_t>(static_cast<int64_t>(step)));
       });
+}
+
+// out = condition ? a : b
+struct Where {
+  using Parameters = None;
+  static constexpr int inputs = 3;
+  template <int k, class T>
+  using Input = std::conditional_t<k == 0, bool, T>;
+  template <class M, class V>
+  static FASTNN_INLINE V call(None, M condition, V a, V b) {
+    return select(condition, a, b);
+  }
+};
+template <class T>
+Status where(Context& ctx, const ElementwiseParams& p) {
+  return map<Where, Lane<T>, Lane<T>>(ctx, p);
 }
 
 FASTNN_EXPORT_PART(ElementwiseTable, copy, FASTNN_COPY)

@@ -1,14 +1,14 @@
-// Elementwise kernels over a Loop<N>: map<T>(ctx, p, f) applies f, written on vectors, to every element.
+// Elementwise kernels over a Loop<N>: map<F, T, Out>(ctx, p) applies a formula F, written on vectors, to
+// every element.
 //
-// Every element goes through the same vector code whatever its layout, alignment or place: f only ever sees
-// dense runs. A nest that is dense in all operands is one such run. Any other is cut into tiles of about a
-// thousand elements; an operand that is not dense within a tile (broadcast, strided, transposed, or with rows
-// too short for vectors) is gathered into a buffer in the first-level cache first, and the result scattered
-// from one last. So short rows are joined until vectors are full, and a transposed operand is read in whole
-// cache lines.
+// Every element goes through the same vector code whatever its layout, alignment or place: a formula only
+// ever sees dense runs. A nest that is dense in all operands is one such run. Any other is cut into tiles of
+// about a thousand elements; an operand that is not dense within a tile (broadcast, strided, transposed, or
+// with rows too short for vectors) is gathered into a buffer in the first-level cache first, and the result
+// scattered from one last. So short rows are joined until vectors are full, and a transposed operand is read
+// in whole cache lines.
 //
-// f takes and returns Vec<T>; a bool operand of a kernel over another T appears as Mask<T>. f is a lambda
-// without captures.
+// A formula takes and returns Vec<T>; a bool operand of a kernel over another T appears as Mask<T>.
 #pragma once
 #include "cpu/elementwise/move.h"
 #include "cpu/elementwise/tiles.h"
@@ -117,60 +117,40 @@ struct Operand<T, bool> {
   }
 };
 
-// n elements; operand[0] is the output.
-using Run = void (*)(char* const* operand, int64_t n);
+// A formula on n elements; operand[0] is the output.
+using Run = void (*)(char* const* operand, int64_t n, const double* parameters);
 
-template <class T, class F, class Out, class A>
-void run1(char* const* operand, int64_t n) {
+// F is a formula: `using Parameters`, of doubles; `static constexpr int inputs`; `Input<k, T>`, the element
+// type of input k of a kernel over T; and call(parameters, x...), on vectors.
+template <class F, class T, class Out, int... k>
+void run_inputs(char* const* operand, int64_t n, const double* parameters, Lanes<k...>) {
   constexpr int W = Vec<T>::N;
-  Out* y = reinterpret_cast<Out*>(operand[0]);
-  const A* a = reinterpret_cast<const A*>(operand[1]);
+  typename F::Parameters p;
+  if constexpr (!__is_empty(typename F::Parameters)) memcpy(&p, parameters, sizeof p);
+  Out* const y = reinterpret_cast<Out*>(operand[0]);
+  const char* const x[] = {operand[1 + k]...};
+  auto at = [&](int64_t i) __attribute__((always_inline)) {
+    return F::call(p, Operand<T, typename F::template Input<k, T>>::load(
+                          reinterpret_cast<const typename F::template Input<k, T>*>(x[k]) + i)...);
+  };
   int64_t i = 0;
   for (; i + 2 * W <= n; i += 2 * W) {
-    const auto y0 = F()(Operand<T, A>::load(a + i)), y1 = F()(Operand<T, A>::load(a + i + W));
-    Operand<T, Out>::store(y + i, y0);
-    Operand<T, Out>::store(y + i + W, y1);
-  }
-  for (; i < n; i += W) {
-    const int rest = n - i < W ? static_cast<int>(n - i) : W;
-    Operand<T, Out>::store_n(y + i, F()(Operand<T, A>::load_n(a + i, rest)), rest);
-  }
-}
-template <class T, class F, class Out, class A, class B>
-void run2(char* const* operand, int64_t n) {
-  constexpr int W = Vec<T>::N;
-  Out* y = reinterpret_cast<Out*>(operand[0]);
-  const A* a = reinterpret_cast<const A*>(operand[1]);
-  const B* b = reinterpret_cast<const B*>(operand[2]);
-  int64_t i = 0;
-  for (; i + 2 * W <= n; i += 2 * W) {
-    const auto y0 = F()(Operand<T, A>::load(a + i), Operand<T, B>::load(b + i));
-    const auto y1 = F()(Operand<T, A>::load(a + i + W), Operand<T, B>::load(b + i + W));
+    const auto y0 = at(i), y1 = at(i + W);
     Operand<T, Out>::store(y + i, y0);
     Operand<T, Out>::store(y + i + W, y1);
   }
   for (; i < n; i += W) {
     const int rest = n - i < W ? static_cast<int>(n - i) : W;
     Operand<T, Out>::store_n(
-        y + i, F()(Operand<T, A>::load_n(a + i, rest), Operand<T, B>::load_n(b + i, rest)), rest);
+        y + i,
+        F::call(p, Operand<T, typename F::template Input<k, T>>::load_n(
+                       reinterpret_cast<const typename F::template Input<k, T>*>(x[k]) + i, rest)...),
+        rest);
   }
 }
-template <class T, class F, class Out, class A, class B, class C>
-void run3(char* const* operand, int64_t n) {
-  constexpr int W = Vec<T>::N;
-  Out* y = reinterpret_cast<Out*>(operand[0]);
-  const A* a = reinterpret_cast<const A*>(operand[1]);
-  const B* b = reinterpret_cast<const B*>(operand[2]);
-  const C* c = reinterpret_cast<const C*>(operand[3]);
-  int64_t i = 0;
-  for (; i + W <= n; i += W)
-    Operand<T, Out>::store(
-        y + i, F()(Operand<T, A>::load(a + i), Operand<T, B>::load(b + i), Operand<T, C>::load(c + i)));
-  if (const int rest = static_cast<int>(n - i); rest > 0)
-    Operand<T, Out>::store_n(y + i,
-                             F()(Operand<T, A>::load_n(a + i, rest), Operand<T, B>::load_n(b + i, rest),
-                                 Operand<T, C>::load_n(c + i, rest)),
-                             rest);
+template <class F, class T, class Out>
+void run(char* const* operand, int64_t n, const double* parameters) {
+  run_inputs<F, T, Out>(operand, n, parameters, typename LanesUpTo<F::inputs>::type{});
 }
 
 // ---- tiles ----
@@ -195,7 +175,7 @@ struct TilePlan {
 };
 
 template <int N>
-void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run) {
+void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run, const double* parameters) {
   alignas(64) char buffer[N][kTileBytes];
   const char* held[N];  // whose elements a buffer holds: a broadcast operand is gathered once for many tiles
   char* operand[N];
@@ -217,73 +197,91 @@ void run_tiles(TileWalk<N>& walk, int64_t tiles, int across, Run run) {
       move_box(buffer[k], walk.at[k], walk.size[k], plan.box[k], Move::gather);
       held[k] = walk.at[k];
     }
-    run(operand, walk.count);
+    run(operand, walk.count, parameters);
     if (plan.buffered[0]) move_box(walk.at[0], buffer[0], walk.size[0], plan.box[0], Move::scatter);
     if (--tiles == 0) return;
   }
 }
 
+// An operand that repeats one element everywhere is read from a buffer of copies that stays in the
+// first-level cache, as is each tile of a nest that is not dense.
+template <int N>
+Status run_dense(Context& ctx, int64_t numel, char* const (&base)[N], const int (&size)[N], unsigned repeated,
+                 double work, Run run, const double* parameters) {
+  const int64_t blocks = (numel + kBlock - 1) / kBlock;
+  return parallel_for(ctx, blocks, work, [&](int64_t block, int) {
+    const int64_t first = block * kBlock, last = block + 1 < blocks ? first + kBlock : numel;
+    char* operand[N];
+    if (repeated == 0) {
+      for (int k = 0; k < N; ++k) operand[k] = base[k] + first * size[k];
+      return run(operand, last - first, parameters);
+    }
+    alignas(64) char buffer[N - 1][kTileBytes];
+    int64_t step = last - first;
+    for (int k = 1; k < N; ++k) step = kTileBytes / size[k] < step ? kTileBytes / size[k] : step;
+    for (int k = 1; k < N; ++k)
+      if (repeated >> k & 1) splat(buffer[k - 1], base[k], step, size[k]);
+    for (int64_t i = first; i < last; i += step) {
+      for (int k = 0; k < N; ++k) operand[k] = repeated >> k & 1 ? buffer[k - 1] : base[k] + i * size[k];
+      run(operand, last - i < step ? last - i : step, parameters);
+    }
+  });
+}
+
 // `nanoseconds` is the estimated work per element on one core.
 template <int N>
 Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int (&size)[N],
-            double nanoseconds, Run run) {
+            double nanoseconds, Run run, const double* parameters = nullptr) {
   if (loop.numel == 0) return Status::ok;
+  unsigned repeated = 0;
   bool dense = true;
   int64_t largest = 1;
   for (int k = 0; k < N; ++k) {
-    dense &= is_dense(loop.ndim, loop.shape, loop.stride[k]);
+    if (k > 0 && repeats(loop.ndim, loop.stride[k]) && loop.numel > 1)
+      repeated |= 1u << k;
+    else
+      dense &= is_dense(loop.ndim, loop.shape, loop.stride[k]);
     if (size[k] > largest) largest = size[k];
   }
   const double work = nanoseconds * static_cast<double>(loop.numel);
-  if (dense) {
-    const int64_t blocks = (loop.numel + kBlock - 1) / kBlock;
-    return parallel_for(ctx, blocks, work, [&](int64_t block, int) {
-      char* operand[N];
-      for (int k = 0; k < N; ++k) operand[k] = base[k] + block * kBlock * size[k];
-      run(operand, block + 1 < blocks ? kBlock : loop.numel - block * kBlock);
-    });
-  }
+  if (dense)
+    return run_dense<N>(ctx, loop.numel, base, size, repeated, repeated ? 1.5 * work : work, run, parameters);
   int64_t tile[kMaxDims];
   const int across = choose_tile(loop.ndim, loop.shape, loop.stride, N, kTileBytes / largest, tile);
-  return for_tiles(ctx, loop, base, size, tile, 1.5 * work,
-                   [&](TileWalk<N>& tiles, int64_t count) { run_tiles(tiles, count, across, run); });
+  return for_tiles(ctx, loop, base, size, tile, 1.5 * work, [&](TileWalk<N>& tiles, int64_t count) {
+    run_tiles(tiles, count, across, run, parameters);
+  });
 }
 
-// ---- map ----
+// ---- kernels ----
 
 // Work per element of one vector operation's worth, in nanoseconds: moving the bytes is what most kernels do.
 template <class T>
 constexpr double kCheap = 0.06 * sizeof(T);
-// A transcendental function: a few dozen operations on each vector.
-template <class T>
-constexpr double kCostly = 10.0 / Vec<T>::N;
 
-template <class T, class Out = T, class F>
-Status map(Context& ctx, const UnaryParams& p, F, double nanoseconds = kCheap<T>) {
-  return walk<2>(ctx, p.loop, {static_cast<char*>(p.y), const_cast<char*>(static_cast<const char*>(p.x))},
-                 {sizeof(Out), sizeof(T)}, nanoseconds, run1<T, F, Out, T>);
+template <int N>
+Status walk_operands(Context& ctx, const ElementwiseParams& p, double nanoseconds, Run run) {
+  Loop<N> loop;
+  loop.ndim = p.loop.ndim, loop.numel = p.loop.numel;
+  for (int d = 0; d < loop.ndim; ++d) loop.shape[d] = p.loop.shape[d];
+  char* base[N];
+  int size[N];
+  for (int k = 0; k < N; ++k) {
+    const bool number = p.numbers >> k & 1;
+    base[k] = number ? const_cast<char*>(reinterpret_cast<const char*>(&p.operand[k].bits))
+                     : static_cast<char*>(p.operand[k].pointer);
+    size[k] = p.size[k];
+    for (int d = 0; d < loop.ndim; ++d) loop.stride[k][d] = p.loop.stride[k][d];
+  }
+  return walk<N>(ctx, loop, base, size, nanoseconds, run, p.parameters);
 }
-template <class T, class F>
-Status map(Context& ctx, const UnaryGradParams& p, F, double nanoseconds = kCheap<T>) {
-  return walk<3>(ctx, p.loop,
-                 {static_cast<char*>(p.dx), const_cast<char*>(static_cast<const char*>(p.dy)),
-                  const_cast<char*>(static_cast<const char*>(p.saved))},
-                 {sizeof(T), sizeof(T), sizeof(T)}, nanoseconds, run2<T, F, T, T, T>);
-}
-template <class T, class Out = T, class F>
-Status map(Context& ctx, const BinaryParams& p, F, double nanoseconds = kCheap<T>) {
-  return walk<3>(ctx, p.loop,
-                 {static_cast<char*>(p.out), const_cast<char*>(static_cast<const char*>(p.a)),
-                  const_cast<char*>(static_cast<const char*>(p.b))},
-                 {sizeof(Out), sizeof(T), sizeof(T)}, nanoseconds, run2<T, F, Out, T, T>);
-}
-template <class T, class F>
-Status map(Context& ctx, const WhereParams& p, F, double nanoseconds = kCheap<T>) {
-  return walk<4>(
-      ctx, p.loop,
-      {static_cast<char*>(p.out), reinterpret_cast<char*>(const_cast<bool*>(p.condition)),
-       const_cast<char*>(static_cast<const char*>(p.a)), const_cast<char*>(static_cast<const char*>(p.b))},
-      {sizeof(T), 1, sizeof(T), sizeof(T)}, nanoseconds, run3<T, F, T, bool, T, T>);
+
+// The kernel of a formula over elements T that writes Out.
+template <class F, class T, class Out>
+Status map(Context& ctx, const ElementwiseParams& p) {
+  const double arithmetic = p.cost / Vec<T>::N;
+  return walk_operands<1 + F::inputs>(ctx, p, arithmetic > kCheap<T> ? arithmetic : kCheap<T>,
+                                      run<F, T, Out>);
 }
 
 }  // namespace fastnn::FASTNN_ISA

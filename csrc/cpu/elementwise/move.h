@@ -145,6 +145,20 @@ FASTNN_INLINE void splat_row(char* dst, const char* src, int64_t n) {
   }
 }
 
+// n copies of the element at src.
+inline void splat(char* dst, const char* src, int64_t n, int size) {
+  switch (size) {
+    case 1:
+      return splat_row<uint8_t>(dst, src, n);
+    case 2:
+      return splat_row<uint16_t>(dst, src, n);
+    case 4:
+      return splat_row<uint32_t>(dst, src, n);
+    default:
+      return splat_row<uint64_t>(dst, src, n);
+  }
+}
+
 // dst[i * di + j] = src[i + j * sj] for a square of kSquare<U>, through registers; strides in bytes.
 template <class U>
 constexpr int kSquare = 1;

@@ -128,6 +128,13 @@ inline bool is_dense(int ndim, const int64_t* extent, const int64_t* stride) {
   return true;
 }
 
+// Whether an operand is one element, wherever the nest stands.
+inline bool repeats(int ndim, const int64_t* stride) {
+  for (int d = 0; d < ndim; ++d)
+    if (stride[d] != 0) return false;
+  return true;
+}
+
 // The processor does not foresee the many short streams of a tile with a transposed operand: ask for its
 // lines early.
 template <int N>

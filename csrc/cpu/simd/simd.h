@@ -112,32 +112,50 @@ struct Vec {
   static Vec load_n(const T* p, int n);
   void store_n(T* p, int n) const;
   FASTNN_INLINE T operator[](int i) const { return v[i]; }
+  static FASTNN_INLINE Vec constant(double c) { return Vec(static_cast<T>(c)); }
 };
 
-#define FASTNN_OPERATOR(op)                              \
-  template <class T>                                     \
-  FASTNN_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) { \
-    return Vec<T>(a.v op b.v);                           \
-  }                                                      \
-  template <class T>                                     \
-  FASTNN_INLINE Vec<T> operator op(Vec<T> a, T b) {      \
-    return a op Vec<T>(b);                               \
-  }                                                      \
-  template <class T>                                     \
-  FASTNN_INLINE Vec<T> operator op(T a, Vec<T> b) {      \
-    return Vec<T>(a) op b;                               \
+// Integers wrap: two's complement arithmetic is done on unsigned lanes, where overflow is defined.
+template <class T>
+struct wrapping {
+  using type = T;
+};
+template <>
+struct wrapping<int32_t> {
+  using type = uint32_t;
+};
+template <>
+struct wrapping<int64_t> {
+  using type = uint64_t;
+};
+template <class T>
+using Wrapping = typename native<typename wrapping<T>::type>::type;
+
+#define FASTNN_OPERATOR(op, Lanes)                                                                  \
+  template <class T>                                                                                \
+  FASTNN_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) {                                            \
+    return Vec<T>(reinterpret_cast<typename native<T>::type>(reinterpret_cast<Lanes>(a.v)           \
+                                                                 op reinterpret_cast<Lanes>(b.v))); \
+  }                                                                                                 \
+  template <class T>                                                                                \
+  FASTNN_INLINE Vec<T> operator op(Vec<T> a, T b) {                                                 \
+    return a op Vec<T>(b);                                                                          \
+  }                                                                                                 \
+  template <class T>                                                                                \
+  FASTNN_INLINE Vec<T> operator op(T a, Vec<T> b) {                                                 \
+    return Vec<T>(a) op b;                                                                          \
   }
-FASTNN_OPERATOR(+)
-FASTNN_OPERATOR(-)
-FASTNN_OPERATOR(*)
-FASTNN_OPERATOR(/)
-FASTNN_OPERATOR(&)
-FASTNN_OPERATOR(|)
-FASTNN_OPERATOR(^)
+FASTNN_OPERATOR(+, Wrapping<T>)
+FASTNN_OPERATOR(-, Wrapping<T>)
+FASTNN_OPERATOR(*, Wrapping<T>)
+FASTNN_OPERATOR(/, typename native<T>::type)
+FASTNN_OPERATOR(&, typename native<T>::type)
+FASTNN_OPERATOR(|, typename native<T>::type)
+FASTNN_OPERATOR(^, typename native<T>::type)
 #undef FASTNN_OPERATOR
 template <class T>
 FASTNN_INLINE Vec<T> operator-(Vec<T> a) {
-  return Vec<T>(-a.v);
+  return Vec<T>(reinterpret_cast<typename native<T>::type>(-reinterpret_cast<Wrapping<T>>(a.v)));
 }
 template <class T>
 FASTNN_INLINE Vec<T> operator~(Vec<T> a) {
@@ -155,18 +173,18 @@ FASTNN_INLINE Vec<T> operator>>(Vec<T> a, int bits) {
 // Comparisons give a mask: all bits set in the lanes that hold, none in the others.
 template <class T>
 using Mask = Vec<Int<T>>;
-#define FASTNN_COMPARISON(op)                             \
+#define FASTNN_COMPARE(op)                                \
   template <class T>                                      \
   FASTNN_INLINE Mask<T> operator op(Vec<T> a, Vec<T> b) { \
     return Mask<T>(a.v op b.v);                           \
   }
-FASTNN_COMPARISON(==)
-FASTNN_COMPARISON(!=)
-FASTNN_COMPARISON(<)
-FASTNN_COMPARISON(<=)
-FASTNN_COMPARISON(>)
-FASTNN_COMPARISON(>=)
-#undef FASTNN_COMPARISON
+FASTNN_COMPARE(==)
+FASTNN_COMPARE(!=)
+FASTNN_COMPARE(<)
+FASTNN_COMPARE(<=)
+FASTNN_COMPARE(>)
+FASTNN_COMPARE(>=)
+#undef FASTNN_COMPARE
 
 template <class T>
 FASTNN_INLINE Vec<T> select(Mask<T> mask, Vec<T> a, Vec<T> b) {
@@ -211,11 +229,20 @@ FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {
 }
 
 template <class T>
-FASTNN_INLINE Vec<T> abs(Vec<T> a) {
-  if constexpr (sizeof(T) == 4)
-    return bit_cast<T>(bit_cast<int32_t>(a) & Vec<int32_t>(0x7fffffff));
+FASTNN_INLINE Vec<T> abs(Vec<T> a) {  // the smallest integer stays itself
+  if constexpr (std::is_floating_point_v<T>)
+    return bit_cast<T>(bit_cast<Int<T>>(a) & Vec<Int<T>>(static_cast<Int<T>>(~Unsigned<T>(0) >> 1)));
+  else if constexpr (std::is_unsigned_v<T>)
+    return a;
   else
-    return bit_cast<T>(bit_cast<int64_t>(a) & Vec<int64_t>(0x7fffffffffffffff));
+    return select(a < Vec<T>(T(0)), -a, a);
+}
+
+// -1, 0 or 1; the sign of NaN is NaN, of a zero that zero.
+template <class T>
+FASTNN_INLINE Vec<T> sign(Vec<T> x) {
+  const Vec<T> zero(T(0)), one(T(1));
+  return select(x > zero, one, select(x < zero, zero - one, x));
 }
 
 // Keeps a loaded vector in its register. Where one is used several times, gcc likes to load it again as an

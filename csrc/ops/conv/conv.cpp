@@ -9,7 +9,6 @@
 // recorded with the other two as its backward, and gradients of any order need nothing more.
 #include "ops/conv/conv.h"
 #include "backend/conv.h"
-#include "backend/elementwise.h"
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -175,12 +174,6 @@ Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
   return dw;
 }
 
-// dy through the activation: dz = dy where y > 0 (relu) or dy.
-Tensor grad_activation(const Tensor& dy, const Tensor& y) {
-  if (grad_enabled()) return mul(dy, cast(gt(y, scalar(0.0)), dy.dtype()));
-  return run_unary_grad<&ElementwiseTable::relu_backward>("conv2d", dy, y);
-}
-
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
@@ -194,7 +187,7 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOp
   record("conv2d", y, {x, w, bias},
          [s, x = save_if(w.requires_grad(), x), w = save_if(x.requires_grad(), w),
           y = relu ? save_output(y) : Saved{}, relu](Backward& g) {
-           const Tensor dz = contiguous(relu ? grad_activation(g.dy(), g.get(y)) : g.dy());
+           const Tensor dz = contiguous(relu ? relu_gradient(g.dy(), g.get(y)) : g.dy());
            if (g.needs(0)) g.set(0, grad_input(s, dz, g.get(w)));
            if (g.needs(1)) g.set(1, grad_weight(s, g.get(x), dz));
            if (g.needs(2)) g.set(2, sum(dz, Dims{0, 2, 3}));

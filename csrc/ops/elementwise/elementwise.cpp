@@ -1,5 +1,6 @@
 #include "ops/elementwise/elementwise.h"
-#include "backend/elementwise.h"
+
+#include <string.h>
 
 #include "ops/elementwise/copy.h"
 #include "ops/support.h"
@@ -8,102 +9,282 @@ namespace fastnn {
 namespace {
 
 // out's strides: those of an operand that fills the output and is dense, so that memory order is kept.
-Tensor empty_result(const char* op, const Dims& shape, DType dtype, const Tensor& a, const Tensor& b) {
-  if (a.shape() == shape && a.dim() > 0) return empty_like(a, dtype);
-  if (b.shape() == shape && b.dim() > 0) return empty_like(b, dtype);
-  return empty(op, shape, dtype, a.device());
+Tensor empty_result(const char* op, const Dims& shape, DType dtype, Device device, const Operand* x, int n) {
+  for (int k = 0; k < n; ++k)
+    if (!x[k].is_number() && x[k].tensor().shape() == shape && x[k].tensor().dim() > 0)
+      return empty_like(x[k].tensor(), dtype);
+  return empty(op, shape, dtype, device);
 }
 
-template <auto Row>
-void run_binary(const char* op, const Tensor& out, const Tensor& a, const Tensor& b) {
-  const Loop<3> loop = make_loop<3>(
-      out.shape(), {out.strides(), broadcast_strides(a, out.shape()), broadcast_strides(b, out.shape())});
-  launch<Row>(op, a, BinaryParams{out.data(), a.data(), b.data(), loop});
+void copy_parameters(double* to, const double* from, const Row& row) {
+  for (int i = 0; i < kMaxParameters && row.parameters[i].name; ++i) to[i] = from[i];
 }
 
-struct Operands {  // promoted to one dtype
-  Tensor a, b;
+// Describes y = f(x[0], x[1], ...) over y's shape to a kernel whose elements are `dtype`.
+void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DType dtype, const Row* row,
+              const double* parameters) {
+  Dims strides[1 + kMaxInputs];
+  p.inputs = n;
+  p.numbers = 0;
+  p.operand[0].pointer = y.data();
+  p.size[0] = static_cast<int>(size_of(y.dtype()));
+  strides[0] = y.strides();
+  bool flat = y.is_contiguous();
+  for (int k = 0; k < n; ++k) {
+    if (x[k].is_number()) {
+      p.numbers |= 1u << (k + 1);
+      p.operand[k + 1].bits = x[k].number().bits(dtype);
+      p.size[k + 1] = static_cast<int>(size_of(dtype));
+      strides[k + 1] = Dims(y.dim(), 0);
+    } else {
+      const Tensor& t = x[k].tensor();
+      p.operand[k + 1].pointer = t.data();
+      p.size[k + 1] = static_cast<int>(size_of(t.dtype()));
+      strides[k + 1] = broadcast_strides(t, y.shape());
+      flat = flat && t.numel() == y.numel() && t.is_contiguous();
+    }
+  }
+  if (flat &&
+      y.numel() != 1) {  // the common case: one run, of as many steps in every operand that is no number
+    p.loop.ndim = 1;
+    p.loop.numel = p.loop.shape[0] = y.numel();
+    for (int k = 0; k <= n; ++k) p.loop.stride[k][0] = p.numbers >> k & 1 ? 0 : 1;
+  } else {
+    fill_loop(n + 1, y.shape(), strides, &p.loop.ndim, &p.loop.numel, p.loop.shape, p.loop.stride);
+  }
+  p.cost = row ? row->cost : 0;
+  if (row) copy_parameters(p.parameters, parameters, *row);
+}
+
+void check_operand(const ElementwiseOp& op, const char* argument, const Operand& x) {
+  if (!x.is_number()) check_defined(op.row->name, argument, x.tensor());
+}
+
+// Operands promoted to one dtype, beside each other on one device. Refers to the given tensors, or to its own
+// copies.
+struct Promoted {
+  Operand a, b;
+  DType dtype;
+  Tensor converted[2];
+
+  Promoted(const char* op, Promotion promotion, const Operand& first, const Operand& second)
+      : a(first), b(second), dtype(result_type(a.spoken(), b.spoken())) {
+    if (promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
+    if (a.is_number() && b.is_number()) {
+      Tensor& x = converted[0] = empty(op, {}, dtype);
+      const uint64_t bits = a.number().bits(dtype);
+      memcpy(x.data(), &bits, size_of(dtype));
+      a = x;
+    }
+    convert(a, converted[0]);
+    convert(b, converted[1]);
+    if (!a.is_number() && !b.is_number() && a.tensor().device() != b.tensor().device()) [[unlikely]] {
+      const bool a_moves = a.tensor().device().type == DeviceType::cpu;
+      Tensor& moved = converted[a_moves ? 0 : 1];
+      moved = beside(op, a_moves ? a.tensor() : b.tensor(), a_moves ? b.tensor() : a.tensor());
+      (a_moves ? a : b) = moved;
+    }
+  }
+  Promoted(const Promoted&) = delete;
+
+  Device device() const { return a.is_number() ? b.tensor().device() : a.tensor().device(); }
+  Dims shape(const char* op) const {
+    if (a.is_number()) return b.tensor().shape();
+    if (b.is_number()) return a.tensor().shape();
+    return broadcast_shapes(op, a.tensor().shape(), b.tensor().shape());
+  }
+
+ private:
+  void convert(Operand& x, Tensor& own) const {
+    if (x.is_number() || x.tensor().dtype() == dtype) return;
+    own = cast(x.tensor(), dtype);
+    x = own;
+  }
 };
-Operands promoted(const char* op, const Tensor& a, const Tensor& b) {
-  check_defined(op, "the first operand", a);
-  check_defined(op, "the second operand", b);
-  const DType dtype = result_type(a, b);
-  if (a.device() == b.device()) [[likely]]
-    return {cast(a, dtype), cast(b, dtype)};
-  return {beside(op, cast(a, dtype), b.device().type == DeviceType::cpu ? a : b),
-          beside(op, cast(b, dtype), a.device().type == DeviceType::cpu ? b : a)};
-}
-Operands promoted_to_float(const char* op, const Tensor& a, const Tensor& b) {
-  Operands x = promoted(op, a, b);
-  if (is_floating(x.a.dtype())) return x;
-  return {cast(x.a, DType::float32), cast(x.b, DType::float32)};
+
+bool wants_grad(const Operand& x) { return !x.is_number() && wants_grad(x.tensor()); }
+
+void launch_row(const ElementwiseOp& op, const Tensor& y, const Operand* x, DType dtype,
+                const double* parameters) {
+  ElementwiseParams p;
+  describe(p, y, x, op.arity, dtype, op.row, parameters);
+  launch_kernel(op.row->name, backend_of(y.device()).kernels->of<ElementwiseTable>().forward[op.id], dtype,
+                y.device(), p);
 }
 
-template <auto Row>
-Tensor binary(const char* op, const Operands& x) {
-  Tensor out = empty_result(op, broadcast_shapes(op, x.a.shape(), x.b.shape()), x.a.dtype(), x.a, x.b);
-  run_binary<Row>(op, out, x.a, x.b);
-  return out;
-}
+// ---- the tape ----
 
-template <auto Row>
-Tensor compare(const char* op, const Tensor& a, const Tensor& b) {
-  const Operands x = promoted(op, a, b);
-  Tensor out = empty_result(op, broadcast_shapes(op, x.a.shape(), x.b.shape()), DType::boolean, x.a, x.b);
-  run_binary<Row>(op, out, x.a, x.b);
-  return out;
-}
+class ElementwiseNode final : public Node {
+ public:
+  ElementwiseNode(const char* name, const ElementwiseOp& op, const double* parameters)
+      : Node(name, static_cast<size_t>(op.arity), 1), op_(op) {
+    copy_parameters(parameters_, parameters, *op.row);
+  }
 
-// ---- gradients of the arithmetic, shared by the in-place forms
-// --------------------------------------------------------
-void record_add(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
-  record(op, y, {a, b}, [sa = a.shape(), sb = b.shape()](Backward& g) {
-    if (g.needs(0)) g.set(0, sum_to(g.dy(), sa));
-    if (g.needs(1)) g.set(1, sum_to(g.dy(), sb));
-  });
-}
-void record_sub(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
-  record(op, y, {a, b}, [sa = a.shape(), sb = b.shape()](Backward& g) {
-    if (g.needs(0)) g.set(0, sum_to(g.dy(), sa));
-    if (g.needs(1)) g.set(1, neg(sum_to(g.dy(), sb)));
-  });
-}
-void record_mul(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
-  record(op, y, {a, b},
-         [sa = a.shape(), sb = b.shape(), a = save_if(b.requires_grad(), a),
-          b = save_if(a.requires_grad(), b)](Backward& g) {
-           if (g.needs(0)) g.set(0, sum_to(mul(g.dy(), g.get(b)), sa));
-           if (g.needs(1)) g.set(1, sum_to(mul(g.dy(), g.get(a)), sb));
-         });
-}
-// d(a/b) = da / b - db a / b^2
-void record_div(const char* op, const Tensor& y, const Tensor& a, const Tensor& b) {
-  record(op, y, {a, b},
-         [sa = a.shape(), sb = b.shape(), a = save_if(b.requires_grad(), a), b = save(b)](Backward& g) {
-           const Tensor den = g.get(b);
-           const Tensor da = div(g.dy(), den);
-           if (g.needs(0)) g.set(0, sum_to(da, sa));
-           if (g.needs(1)) g.set(1, neg(sum_to(mul(da, div(g.get(a), den)), sb)));
-         });
-}
+  // What the wanted gradients read. `output` is saved by the caller, once it stands in memory.
+  void keep(const Operand* x, const Tensor& y) {
+    for (int k = 0; k < op_.arity; ++k) {
+      if (x[k].is_number()) {
+        numbers_[k] = x[k].number();
+        is_number_ |= 1u << k;
+        continue;
+      }
+      edge(static_cast<size_t>(k)) = edge_of(x[k].tensor());
+      if (edge(static_cast<size_t>(k))) uses_ |= op_.gradient[k].uses;
+      if (x[k].tensor().shape() != y.shape()) shape_[k] = x[k].tensor().shape(), stretched_ |= 1u << k;
+    }
+    for (int k = 0; k < op_.arity; ++k)
+      if (reads(1 + k) && !(is_number_ >> k & 1)) saved_[k] = save(x[k].tensor());
+    if (reads(1 + op_.arity)) saved_[op_.arity] = save_output(y);
+  }
 
-using RecordBinary = void (*)(const char*, const Tensor&, const Tensor&, const Tensor&);
+  void apply(Backward& g) override {
+    Tensor tensor[3];
+    for (int i = 0; i <= op_.arity; ++i) tensor[i] = g.get(saved_[i]);
+    auto value = [&](int i) {
+      return i < op_.arity && is_number_ >> i & 1 ? Operand(numbers_[i]) : Operand(tensor[i]);
+    };
+    const Operand of[4] = {g.dy(), value(0), value(1), op_.arity == 2 ? Operand(tensor[2]) : Operand(0)};
+    for (int k = 0; k < op_.arity; ++k) {
+      if (!g.needs(static_cast<size_t>(k))) continue;
+      Tensor dx;
+      if (op_.gradient[k].fused && !grad_enabled()) dx = fused_gradient(op_, k, of, parameters_);
+      if (!dx.defined()) dx = op_.gradient[k].composed(of, parameters_);
+      g.set(static_cast<size_t>(k), stretched_ >> k & 1 ? sum_to(dx, shape_[k]) : dx);
+    }
+  }
 
-template <auto Row, RecordBinary Rec>
-Tensor arithmetic(const char* op, const Operands& x) {
-  Tensor y = binary<Row>(op, x);
-  if (wants_grad(x.a, x.b)) Rec(op, y, x.a, x.b);
+  void free_saved() override {
+    freed = true;
+    for (Saved& s : saved_) s = {};
+  }
+  static void* operator new(size_t bytes) { return small_alloc(bytes); }
+  static void operator delete(void* p, size_t bytes) { small_free(p, bytes); }
+
+ private:
+  bool reads(int i) const { return uses_ >> i & 1; }
+
+  const ElementwiseOp& op_;
+  unsigned uses_ = 0, is_number_ = 0, stretched_ = 0;
+  Saved saved_[3];  // the operands and the output
+  Number numbers_[2];
+  Dims shape_[2];  // of an operand that was broadcast
+  double parameters_[kMaxParameters];
+};
+
+Tensor recorded(const ElementwiseOp& op, const char* name, Tensor y, const Operand* x,
+                const double* parameters) {
+  Ref<ElementwiseNode> node(new ElementwiseNode(name, op, parameters));
+  node->keep(x, y);
+  attach(node.get(), y, 0);
   return y;
 }
 
-template <auto Row, RecordBinary Rec>
-Tensor in_place(const char* op, const Tensor& x, const Tensor& given) {
-  check_defined(op, "the operand", given);
-  const Tensor other = beside(op, given, x);
+}  // namespace
+
+Tensor fused_gradient(const ElementwiseOp& op, int k, const Operand* of, const double* parameters) {
+  const Tensor& dy = of[0].tensor();
+  const auto& row = backend_of(dy.device()).kernels->of<ElementwiseTable>().gradient[op.id][k];
+  if (!row.fn[static_cast<int>(dy.dtype())]) return {};
+  Operand x[kMaxInputs] = {0, 0, 0, 0};
+  int n = 0;
+  for (int i = 0; i < op.arity + 2; ++i)
+    if (op.gradient[k].uses >> i & 1) x[n++] = of[i];
+  // In the memory order of what was saved: a parameter's gradient lies as the parameter does.
+  const Tensor dx = empty_result(op.row->name, dy.shape(), dy.dtype(), dy.device(), x + (n > 1), n - (n > 1));
+  ElementwiseParams p;
+  describe(p, dx, x, n, dy.dtype(), op.row, parameters);
+  launch_kernel(op.row->name, row, dy.dtype(), dy.device(), p);
+  return dx;
+}
+
+Tensor unary(const ElementwiseOp& op, const Tensor& x, const double* parameters) {
+  const Row& row = *op.row;
+  check_defined(row.name, "input", x);
+  if (row.dtypes == FLOATS) check_floating(row.name, "input", x);
+  const Operand operand(x);
+  Tensor y = empty_like(x, row.result == Result::boolean ? DType::boolean : x.dtype());
+  launch_row(op, y, &operand, x.dtype(), parameters);
+  if (op.differentiable() && wants_grad(x)) return recorded(op, row.name, std::move(y), &operand, parameters);
+  return y;
+}
+
+Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const double* parameters) {
+  const Row& row = *op.row;
+  check_operand(op, "the first operand", a);
+  check_operand(op, "the second operand", b);
+  const Promoted x(row.name, row.promotion, a, b);
+  const Operand operands[2] = {x.a, x.b};
+  Tensor y = empty_result(row.name, x.shape(row.name),
+                          row.result == Result::boolean ? DType::boolean : x.dtype, x.device(), operands, 2);
+  launch_row(op, y, operands, x.dtype, parameters);
+  if (op.differentiable() && (wants_grad(x.a) || wants_grad(x.b)))
+    return recorded(op, row.name, std::move(y), operands, parameters);
+  return y;
+}
+
+namespace {
+// The names of the in-place forms: "add_".
+const char* in_place_name(const ElementwiseOp& op) {
+  static const auto& names = *[] {
+    auto* all = new std::vector<std::string>;
+    for (const ElementwiseOp& each : elementwise_ops()) all->push_back(std::string(each.row->name) + "_");
+    return all;
+  }();
+  return names[static_cast<size_t>(op.id)].c_str();
+}
+
+// x = op(x, ...) in x's memory. A gradient that reads x as it was gets a copy, made before the write.
+Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x, Operand* operands,
+                      const double* parameters) {
+  bool wanted = false, reads_x = false;
+  for (int k = 0; k < op.arity; ++k)
+    if (op.differentiable() && wants_grad(operands[k])) {
+      wanted = true;
+      reads_x |= op.gradient[k].uses >> 1 & 1;
+    }
+  const Tensor before = before_in_place(name, x, wanted);
+  Tensor kept;
+  if (wanted && reads_x) {
+    GradMode off(false);
+    kept = clone(before);
+    kept.impl()->grad_fn = before.impl()->grad_fn;
+    kept.impl()->output_nr = before.impl()->output_nr;
+  }
+  launch_row(op, x, operands, x.dtype(), parameters);
+  x.bump_version();
+  if (wanted) {
+    const Operand history[2] = {kept.defined() ? Operand(kept) : Operand(before), operands[1]};
+    recorded(op, name, x, history, parameters);
+  }
+  return x;
+}
+}  // namespace
+
+Tensor unary_(const ElementwiseOp& op, const Tensor& x, const double* parameters) {
+  const char* name = in_place_name(op);
+  check_defined(name, "input", x);
+  if (op.row->dtypes == FLOATS) check_floating(name, "input", x);
+  Operand operands[2] = {x, 0};
+  return write_in_place(op, name, x, operands, parameters);
+}
+
+Tensor binary_(const ElementwiseOp& op, const Tensor& x, const Operand& given, const double* parameters) {
+  const char* name = in_place_name(op);
+  check_defined(name, "input", x);
+  if (given.is_number()) {
+    const DType dtype = result_type(Operand(x).spoken(), given.spoken());
+    check_type(dtype == x.dtype(), name, ": the result is ", dtype,
+               " and cannot be written into a tensor of ", x.dtype());
+    Operand operands[2] = {x, given};
+    return write_in_place(op, name, x, operands, parameters);
+  }
+  check_defined(name, "the operand", given.tensor());
+  const Tensor other = beside(name, given.tensor(), x);
   const DType dtype = result_type(x, other);
-  check_type(dtype == x.dtype(), op, ": the result is ", dtype, " and cannot be written into a tensor of ",
+  check_type(dtype == x.dtype(), name, ": the result is ", dtype, " and cannot be written into a tensor of ",
              x.dtype());
-  check_value(broadcast_shapes(op, x.shape(), other.shape()) == x.shape(), op, ": an operand of shape ",
+  check_value(broadcast_shapes(name, x.shape(), other.shape()) == x.shape(), name, ": an operand of shape ",
               other.shape(), " does not broadcast into a tensor of shape ", x.shape());
   // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it
   // is recorded, for x would be saved for its own gradient and hold itself alive.
@@ -111,44 +292,13 @@ Tensor in_place(const char* op, const Tensor& x, const Tensor& given) {
   const bool same = shared && other.impl()->offset == x.impl()->offset && other.shape() == x.shape() &&
                     other.strides() == x.strides() && !wants_grad(x, other);
   const Tensor b = cast(shared && !same ? clone(other) : other, dtype);
-  const bool recorded = wants_grad(x, b);
-  const Tensor before = before_in_place(op, x, recorded);
-  if (recorded) Rec(op, x, before, b);  // what it saves of x goes stale with the write, and would say so
-  run_binary<Row>(op, x, x, b);
-  x.bump_version();
-  return x;
-}
-
-}  // namespace
-
-Tensor add(const Tensor& a, const Tensor& b) {
-  return arithmetic<&ElementwiseTable::add, record_add>("add", promoted("add", a, b));
-}
-Tensor sub(const Tensor& a, const Tensor& b) {
-  return arithmetic<&ElementwiseTable::sub, record_sub>("sub", promoted("sub", a, b));
-}
-Tensor mul(const Tensor& a, const Tensor& b) {
-  return arithmetic<&ElementwiseTable::mul, record_mul>("mul", promoted("mul", a, b));
-}
-Tensor div(const Tensor& a, const Tensor& b) {
-  return arithmetic<&ElementwiseTable::div, record_div>("div", promoted_to_float("div", a, b));
-}
-Tensor add_(const Tensor& x, const Tensor& other) {
-  return in_place<&ElementwiseTable::add, record_add>("add_", x, other);
-}
-Tensor sub_(const Tensor& x, const Tensor& other) {
-  return in_place<&ElementwiseTable::sub, record_sub>("sub_", x, other);
-}
-Tensor mul_(const Tensor& x, const Tensor& other) {
-  return in_place<&ElementwiseTable::mul, record_mul>("mul_", x, other);
-}
-Tensor div_(const Tensor& x, const Tensor& other) {
-  return in_place<&ElementwiseTable::div, record_div>("div_", x, other);
+  Operand operands[2] = {x, b};
+  return write_in_place(op, name, x, operands, parameters);
 }
 
 void add_into(const Tensor& sum, const Tensor& term) {
   GradMode off(false);
-  add_(sum, term);
+  binary_(elementwise_ops()[kRowId<rows::Add>], sum, term, nullptr);
 }
 
 Tensor accumulate(Tensor sum, const Tensor& term) {
@@ -157,153 +307,68 @@ Tensor accumulate(Tensor sum, const Tensor& term) {
   return sum;
 }
 
-// d(a^b) = b a^(b-1) da + a^b log(a) db, where the second is 0 at a = 0, b >= 0
-Tensor pow(const Tensor& base, const Tensor& exponent) {
-  const Operands x = promoted_to_float("pow", base, exponent);
-  if (exponent.impl()->weak && exponent.device().type == DeviceType::cpu) {
-    const double e = *cast(exponent, DType::float64).data<double>();
-    if (e == 2) return mul(x.a, x.a);
-    if (e == 1) return clone(x.a);
-    if (e == 0.5) return sqrt(x.a);
-    if (e == -1) return div(scalar(1.0), x.a);
+Tensor power(const Operand& a, const Operand& b) {
+  if (b.is_number() && !a.is_number()) {
+    const double e = b.number().as_double();
+    auto base = [&] {
+      const DType dtype = a.tensor().dtype();
+      return is_floating(dtype) ? a.tensor() : cast(a.tensor(), DType::float32);
+    };
+    if (e == 2) {
+      const Tensor x = base();
+      return mul(x, x);
+    }
+    if (e == 1) return clone(base());
+    if (e == 0.5) return sqrt(base());
+    if (e == -1) return div(1.0, base());
   }
-  Tensor y = binary<&ElementwiseTable::pow>("pow", x);
-  if (wants_grad(x.a, x.b))
-    record("pow", y, {x.a, x.b},
-           [a = save(x.a), b = save(x.b), sa = x.a.shape(), sb = x.b.shape()](Backward& g) {
-             const Tensor base = g.get(a), e = g.get(b);
-             if (g.needs(0)) {
-               const Tensor slope = mul(e, pow(base, sub(e, scalar(1.0))));
-               g.set(0, sum_to(mul(g.dy(), where(eq(e, scalar(0.0)), scalar(0.0), slope)), sa));
-             }
-             if (g.needs(1)) {
-               const Tensor flat = logical_and(eq(base, scalar(0.0)), ge(e, scalar(0.0)));
-               const Tensor slope = mul(pow(base, e), log(where(flat, scalar(1.0), base)));
-               g.set(1, sum_to(mul(g.dy(), where(flat, scalar(0.0), slope)), sb));
-             }
-           });
-  return y;
+  return pow(a, b);
 }
 
-namespace {
-// At a tie each operand gets half, as in PyTorch.
-template <auto Row>
-Tensor extremum(const char* op, const Tensor& a, const Tensor& b, bool larger) {
-  const Operands x = promoted(op, a, b);
-  Tensor y = binary<Row>(op, x);
-  if (wants_grad(x.a, x.b))
-    record(op, y, {x.a, x.b},
-           [a = save(x.a), b = save(x.b), sa = x.a.shape(), sb = x.b.shape(), larger](Backward& g) {
-             const Tensor u = g.get(a), v = g.get(b);
-             const Tensor half = mul(g.dy(), mul(cast(eq(u, v), g.dy().dtype()), scalar(0.5)));
-             const Tensor first = cast(larger ? gt(u, v) : lt(u, v), g.dy().dtype());
-             const Tensor second = cast(larger ? lt(u, v) : gt(u, v), g.dy().dtype());
-             if (g.needs(0)) g.set(0, sum_to(add(mul(g.dy(), first), half), sa));
-             if (g.needs(1)) g.set(1, sum_to(add(mul(g.dy(), second), half), sb));
-           });
-  return y;
-}
-}  // namespace
-
-Tensor maximum(const Tensor& a, const Tensor& b) {
-  return extremum<&ElementwiseTable::maximum>("maximum", a, b, true);
-}
-Tensor minimum(const Tensor& a, const Tensor& b) {
-  return extremum<&ElementwiseTable::minimum>("minimum", a, b, false);
+Tensor gelu(const Tensor& x, bool approximate) {
+  check_defined("gelu", "input", x);
+  check_floating("gelu", "input", x);
+  return approximate ? gelu_tanh(x) : gelu(x);
 }
 
-// ---- functions of one operand
-// -----------------------------------------------------------------------------------------
-Tensor neg(const Tensor& x) {
-  Tensor y = run_unary<&ElementwiseTable::neg>("neg", x);
-  if (wants_grad(x)) record("neg", y, {x}, [](Backward& g) { g.set(0, neg(g.dy())); });
-  return y;
+Tensor relu_gradient(const Tensor& dy, const Tensor& y) {
+  const ElementwiseOp& relu = elementwise_ops()[kRowId<rows::Relu>];
+  const Operand of[] = {dy, 0, y};
+  return grad_enabled() ? relu.gradient[0].composed(of, nullptr) : fused_gradient(relu, 0, of, nullptr);
 }
 
-Tensor abs(const Tensor& x) {
-  Tensor y = run_unary<&ElementwiseTable::abs>("abs", x);
-  if (wants_grad(x))
-    record("abs", y, {x}, [x = save(x)](Backward& g) { g.set(0, mul(g.dy(), sign(g.get(x)))); });
-  return y;
-}
-
-Tensor sign(const Tensor& x) {
-  Tensor y = run_unary<&ElementwiseTable::sign>("sign", x);
-  if (wants_grad(x)) record("sign", y, {x}, [](Backward& g) { g.set(0, mul(g.dy(), scalar(0.0))); });
-  return y;
-}
-
-Tensor exp(const Tensor& x) {
-  check_floating("exp", "input", x);
-  Tensor y = run_unary<&ElementwiseTable::exp>("exp", x);
-  if (wants_grad(x))
-    record("exp", y, {x}, [y = save_output(y)](Backward& g) { g.set(0, mul(g.dy(), g.get(y))); });
-  return y;
-}
-
-Tensor log(const Tensor& x) {
-  check_floating("log", "input", x);
-  Tensor y = run_unary<&ElementwiseTable::log>("log", x);
-  if (wants_grad(x)) record("log", y, {x}, [x = save(x)](Backward& g) { g.set(0, div(g.dy(), g.get(x))); });
-  return y;
-}
-
-Tensor sqrt(const Tensor& x) {
-  check_floating("sqrt", "input", x);
-  Tensor y = run_unary<&ElementwiseTable::sqrt>("sqrt", x);
-  if (wants_grad(x))
-    record("sqrt", y, {x},
-           [y = save_output(y)](Backward& g) { g.set(0, div(g.dy(), mul(g.get(y), scalar(2.0)))); });
-  return y;
-}
-Tensor erf(const Tensor& x) {
-  check_floating("erf", "input", x);
-  Tensor y = run_unary<&ElementwiseTable::erf>("erf", x);
-  if (wants_grad(x))
-    record("erf", y, {x}, [x = save(x)](Backward& g) {
-      const Tensor x_ = g.get(x), slope = mul(exp(neg(mul(x_, x_))), scalar(1.1283791670955126));
-      g.set(0, mul(g.dy(), slope));
-    });
-  return y;
-}
-
-// ---- comparisons, logic, choice
-// ---------------------------------------------------------------------------------------
-Tensor eq(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::eq>("eq", a, b); }
-Tensor ne(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::ne>("ne", a, b); }
-Tensor lt(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::lt>("lt", a, b); }
-Tensor le(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::le>("le", a, b); }
-Tensor gt(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::lt>("gt", b, a); }
-Tensor ge(const Tensor& a, const Tensor& b) { return compare<&ElementwiseTable::le>("ge", b, a); }
-
-Tensor logical_and(const Tensor& a, const Tensor& b) {
-  return compare<&ElementwiseTable::logical_and>("logical_and", a, b);
-}
-Tensor logical_or(const Tensor& a, const Tensor& b) {
-  return compare<&ElementwiseTable::logical_or>("logical_or", a, b);
-}
-Tensor logical_not(const Tensor& x) { return run_unary<&ElementwiseTable::logical_not>("logical_not", x); }
-
-Tensor where(const Tensor& given, const Tensor& first, const Tensor& second) {
+// ---- choice ----
+Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
   check_defined("where", "condition", given);
   check_type(given.dtype() == DType::boolean, "where: condition must be bool, got ", given.dtype());
-  Operands x = promoted("where", first, second);
-  const Tensor condition = x.a.dim() > 0 || x.b.dim() > 0 ? beside("where", given, x.a) : given;
-  x.a = beside("where", x.a, condition), x.b = beside("where", x.b, condition);
-  const Dims shape =
-      broadcast_shapes("where", condition.shape(), broadcast_shapes("where", x.a.shape(), x.b.shape()));
-  Tensor y = empty("where", shape, x.a.dtype(), x.a.device());
-  launch<&ElementwiseTable::where>(
-      "where", y,
-      WhereParams{y.data(), condition.data<bool>(), x.a.data(), x.b.data(),
-                  make_loop<4>(shape, {y.strides(), broadcast_strides(condition, shape),
-                                       broadcast_strides(x.a, shape), broadcast_strides(x.b, shape)})});
-  if (wants_grad(x.a, x.b))
-    record("where", y, {x.a, x.b}, [c = save(condition), sa = x.a.shape(), sb = x.b.shape()](Backward& g) {
-      const Tensor condition = g.get(c), zero = cast(scalar(0.0), g.dy().dtype());
-      if (g.needs(0)) g.set(0, sum_to(where(condition, g.dy(), zero), sa));
-      if (g.needs(1)) g.set(1, sum_to(where(condition, zero, g.dy()), sb));
-    });
+  Promoted x("where", Promotion::common, first, second);
+  const bool scalars =
+      (x.a.is_number() || x.a.tensor().dim() == 0) && (x.b.is_number() || x.b.tensor().dim() == 0);
+  const Tensor like = x.a.is_number() ? x.b.tensor() : x.a.tensor();
+  const Tensor condition = scalars ? given : beside("where", given, like);
+  Tensor moved[2];
+  auto move = [&](Operand& operand, Tensor& own) {
+    if (operand.is_number()) return;
+    own = beside("where", operand.tensor(), condition);
+    operand = own;
+  };
+  move(x.a, moved[0]), move(x.b, moved[1]);
+  const Dims shape = broadcast_shapes("where", condition.shape(), x.shape("where"));
+  Tensor y = empty("where", shape, x.dtype, condition.device());
+  const Operand operands[] = {condition, x.a, x.b};
+  ElementwiseParams p;
+  describe(p, y, operands, 3, x.dtype, nullptr, nullptr);
+  launch<&ElementwiseTable::where>("where", y, p);
+  if (wants_grad(x.a) || wants_grad(x.b)) {
+    const Tensor a = x.a.is_number() ? Tensor() : x.a.tensor(), b = x.b.is_number() ? Tensor() : x.b.tensor();
+    record("where", y, {a, b},
+           [c = save(condition), sa = a.defined() ? a.shape() : shape,
+            sb = b.defined() ? b.shape() : shape](Backward& g) {
+             const Tensor condition = g.get(c);
+             if (g.needs(0)) g.set(0, sum_to(where(condition, g.dy(), 0.0), sa));
+             if (g.needs(1)) g.set(1, sum_to(where(condition, 0.0, g.dy()), sb));
+           });
+  }
   return y;
 }
 

@@ -1,41 +1,29 @@
 // Arithmetic, comparisons and functions of single elements. Operands broadcast and are promoted as in
 // PyTorch.
 #pragma once
-#include "core/tensor.h"
+#include "ops/elementwise/op.h"
 
 namespace fastnn {
 
-Tensor add(const Tensor& a, const Tensor& b);
-Tensor sub(const Tensor& a, const Tensor& b);
-Tensor mul(const Tensor& a, const Tensor& b);
-Tensor div(const Tensor& a, const Tensor& b);  // true division: integers become float32
-Tensor pow(const Tensor& a, const Tensor& b);
-Tensor maximum(const Tensor& a, const Tensor& b);
-Tensor minimum(const Tensor& a, const Tensor& b);
+// Every row is a function of its name: exp(x), add(a, b), softplus(x, {.beta = 2}).
+#define FASTNN_UNARY_OP(Name, function)                                                          \
+  inline Tensor function(const Tensor& x, const rows::Name::Parameters& p = {}) {                \
+    return unary(elementwise_ops()[kRowId<rows::Name>], x, reinterpret_cast<const double*>(&p)); \
+  }
+#define FASTNN_BINARY_OP(Name, function)                                                             \
+  inline Tensor function(const Operand& a, const Operand& b, const rows::Name::Parameters& p = {}) { \
+    return binary(elementwise_ops()[kRowId<rows::Name>], a, b, reinterpret_cast<const double*>(&p)); \
+  }
+FASTNN_ROWS(FASTNN_UNARY_OP, FASTNN_BINARY_OP)
+#undef FASTNN_UNARY_OP
+#undef FASTNN_BINARY_OP
 
-// x op= other, in x's memory; the result must fit x's shape and dtype.
-Tensor add_(const Tensor& x, const Tensor& other);
-Tensor sub_(const Tensor& x, const Tensor& other);
-Tensor mul_(const Tensor& x, const Tensor& other);
-Tensor div_(const Tensor& x, const Tensor& other);
+// a^b, with the powers that have an op of their own: x^2 = x x, x^0.5, x^1, x^-1.
+Tensor power(const Operand& a, const Operand& b);
+Tensor gelu(const Tensor& x, bool approximate);
+Tensor where(const Tensor& condition, const Operand& a, const Operand& b);
 
-Tensor neg(const Tensor& x);
-Tensor abs(const Tensor& x);
-Tensor sign(const Tensor& x);
-Tensor exp(const Tensor& x);
-Tensor log(const Tensor& x);
-Tensor sqrt(const Tensor& x);
-Tensor erf(const Tensor& x);
-
-Tensor eq(const Tensor& a, const Tensor& b);
-Tensor ne(const Tensor& a, const Tensor& b);
-Tensor lt(const Tensor& a, const Tensor& b);
-Tensor le(const Tensor& a, const Tensor& b);
-Tensor gt(const Tensor& a, const Tensor& b);
-Tensor ge(const Tensor& a, const Tensor& b);
-Tensor logical_and(const Tensor& a, const Tensor& b);  // of bool tensors
-Tensor logical_or(const Tensor& a, const Tensor& b);
-Tensor logical_not(const Tensor& x);
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+// dy where y is positive and 0 elsewhere: what a product or convolution does that ends in a ReLU.
+Tensor relu_gradient(const Tensor& dy, const Tensor& y);
 
 }  // namespace fastnn

@@ -1,5 +1,4 @@
 #include "ops/gemm/matmul.h"
-#include "backend/elementwise.h"
 #include "backend/gemm.h"
 
 #include "ops/elementwise/copy.h"
@@ -185,10 +184,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
          [x = save_if(w.requires_grad(), x), w = save_if(x.requires_grad(), w),
           y = relu ? save_output(y) : Saved{}, relu](Backward& g) {
            Tensor dz = g.dy();
-           if (relu && grad_enabled())
-             dz = mul(dz, cast(gt(g.get(y), scalar(0.0)), dz.dtype()));
-           else if (relu)
-             dz = run_unary_grad<&ElementwiseTable::relu_backward>("linear", dz, g.get(y));
+           if (relu) dz = relu_gradient(dz, g.get(y));
            if (g.needs(0)) {
              const Tensor w_ = g.get(w);
              Dims shape = dz.shape();

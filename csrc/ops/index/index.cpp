@@ -20,7 +20,7 @@ struct Selection {
 
 // One dimension of the result that steps evenly through x.
 Tensor steps(int64_t size, int64_t stride, Device device) {
-  return mul(arange(0, static_cast<double>(size), 1, DType::int64, device), scalar(stride));
+  return mul(arange(0, static_cast<double>(size), 1, DType::int64, device), stride);
 }
 
 // A term of the offsets, its dimensions standing at [at, at + dim) of `rank`.
@@ -57,9 +57,8 @@ Tensor index_term(const Tensor& index, int dim, int64_t size, int64_t stride) {
     check_index(range.low >= -size && range.high < size, "index ", bad, " is out of range for dimension ",
                 dim, " of size ", size);
   }
-  const Tensor whole =
-      range.low < 0 ? where(lt(index, scalar(int64_t{0})), add(index, scalar(size)), index) : index;
-  return stride == 1 ? whole : mul(whole, scalar(stride));
+  const Tensor whole = range.low < 0 ? where(lt(index, int64_t{0}), add(index, size), index) : index;
+  return stride == 1 ? whole : mul(whole, stride);
 }
 
 struct Advanced {        // what the integer and bool tensors of an index select together

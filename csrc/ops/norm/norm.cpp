@@ -34,7 +34,7 @@ struct Normalized {
 };
 Normalized normalize(const Tensor& x, const Dims& dims, double eps) {
   const Tensor d = sub(x, mean(x, dims, true)), variance = mean(mul(d, d), dims, true);
-  const Tensor rstd = div(scalar(1.0), sqrt(add(variance, scalar(eps))));
+  const Tensor rstd = div(1.0, sqrt(add(variance, eps)));
   return {mul(d, rstd), rstd};
 }
 // dx for the gradient g of h, where mean and variance are those of x.
@@ -227,9 +227,9 @@ void batch_backward_again(Backward& g, const Batch& b, const BatchSaved& s) {
       GradMode off(false);
       Tensor z = weight.defined() ? mul(n.h, per_channel(weight)) : n.h;
       if (bias.defined()) z = add(z, per_channel(bias));
-      cut = le(z, scalar(0.0));
+      cut = le(z, 0.0);
     }
-    dz = where(cut, scalar(0.0), dz);
+    dz = where(cut, 0.0, dz);
   }
   const Tensor dh = weight.defined() ? mul(dz, per_channel(weight)) : dz;
   if (g.needs(0)) g.set(0, b.p.training ? gradient_through(n, dh, b.reduced) : mul(dh, n.rstd));

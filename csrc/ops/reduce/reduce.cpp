@@ -94,7 +94,7 @@ Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, boo
     fill_(y, scalar(is_mean ? std::numeric_limits<double>::quiet_NaN() : 0.0));
   if (wants_grad(x))
     record(op, y, {x}, [with_ones = s.with_ones, shape = x.shape(), scale](Backward& g) {
-      g.set(0, spread(scale == 1 ? g.dy() : mul(g.dy(), scalar(scale)), with_ones, shape));
+      g.set(0, spread(scale == 1 ? g.dy() : mul(g.dy(), scale), with_ones, shape));
     });
   return y;
 }

@@ -39,7 +39,7 @@ void check_labels(const char* op, const Tensor& labels, int64_t classes, int64_t
   IndexRange range = range_of(labels);
   if (range.low > range.high) return;
   if (ignore_index >= range.low && ignore_index <= range.high) {
-    const Tensor kept = ne(labels, scalar(ignore_index));
+    const Tensor kept = ne(labels, ignore_index);
     *counted = *to_device(sum(kept), Device{}).data<int64_t>();
     if (*counted == 0) return;
     if (range.low < 0 || range.high >= classes) range = range_of(index(labels, {kept}));
@@ -85,8 +85,8 @@ Rows rows_of(const char* op, const Tensor& x, const Tensor& target, int64_t igno
 // What multiplies each row's gradient: dy per row, or dy * scale for all.
 Tensor row_factors(const Tensor& dy, int64_t rows, double scale) {
   if (dy.dim() == 0 || dy.numel() != rows)
-    return expand(reshape(scale == 1 ? dy : mul(dy, scalar(scale)), {1}), {rows});
-  return scale == 1 ? reshape(dy, {rows}) : mul(reshape(dy, {rows}), scalar(scale));
+    return expand(reshape(scale == 1 ? dy : mul(dy, scale), {1}), {rows});
+  return scale == 1 ? reshape(dy, {rows}) : mul(reshape(dy, {rows}), scale);
 }
 
 // The usual case in one kernel each way. y is the rows' losses, or scale times their sum.
@@ -105,7 +105,7 @@ Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduct
         sums.data(), nullptr, nullptr};
     if (n > 0) launch<&SoftmaxTable::cross_entropy>(op, logits, p);
     if (reduction != Reduction::none) y = sum(losses);
-    if (reduction == Reduction::mean) y = mul(y, scalar(scale));
+    if (reduction == Reduction::mean) y = mul(y, scale);
   }
   if (!wants_grad(r.x)) return y;
   record(op, y, {r.x}, [x = save(r.x), labels = r.labels, sums, ignore_index, scale](Backward& g) {
@@ -113,10 +113,10 @@ Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduct
     const int64_t n = x_.size(0), classes = x_.size(1);
     const Tensor factors = row_factors(g.dy(), n, scale);
     if (grad_enabled()) {  // (softmax(x) - one_hot) dloss, 0 in ignored rows
-      const Tensor kept = ne(labels, scalar(ignore_index)), safe = where(kept, labels, scalar(int64_t{0}));
+      const Tensor kept = ne(labels, ignore_index), safe = where(kept, labels, int64_t{0});
       const Tensor hot =
           scatter_along({n, classes}, 1, unsqueeze(safe, 1), ones_like(unsqueeze(cast(kept, x_.dtype()), 1)));
-      const Tensor dloss = where(kept, factors, scalar(0.0));
+      const Tensor dloss = where(kept, factors, 0.0);
       return g.set(0, mul(sub(softmax(x_, 1), hot), unsqueeze(dloss, 1)));
     }
     const Tensor logits = contiguous(x_), dloss = contiguous(factors);
@@ -140,17 +140,16 @@ Tensor reduced(const Tensor& losses, const Tensor& weights, Reduction reduction,
 // From differentiable ops: log-probabilities (rows, classes), class weights, smoothing.
 Tensor composed_nll(const Rows& r, const Tensor& log_p, const Tensor& weight, int64_t ignore_index,
                     double smoothing, Reduction reduction, const Dims& shape) {
-  const Tensor kept = ne(r.labels, scalar(ignore_index)), safe = where(kept, r.labels, scalar(int64_t{0}));
+  const Tensor kept = ne(r.labels, ignore_index), safe = where(kept, r.labels, int64_t{0});
   Tensor counts = cast(kept, log_p.dtype());
   if (weight.defined()) counts = mul(index(weight, {safe}), counts);
-  const Tensor picked = squeeze(gather(log_p, 1, unsqueeze(safe, 1)), 1),
-               nothing = cast(scalar(0.0), log_p.dtype());
+  const Tensor picked = squeeze(gather(log_p, 1, unsqueeze(safe, 1)), 1);
   // where() rather than a product with 0: an infinite loss of an ignored row must not become NaN.
-  Tensor losses = where(kept, neg(mul(picked, counts)), nothing);
+  Tensor losses = where(kept, neg(mul(picked, counts)), 0.0);
   if (smoothing > 0) {
     const Tensor spread = neg(sum(weight.defined() ? mul(log_p, weight) : log_p, Dims{1}));
     const double share = smoothing / static_cast<double>(log_p.size(1));
-    losses = add(mul(losses, scalar(1 - smoothing)), where(kept, mul(spread, scalar(share)), nothing));
+    losses = add(mul(losses, 1 - smoothing), where(kept, mul(spread, share), 0.0));
   }
   return reduced(losses, counts, reduction, shape);
 }
@@ -163,7 +162,7 @@ Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& w
   const int64_t classes = log_p.size(1);
   Tensor q = classes_last(target);
   if (o.label_smoothing > 0)
-    q = add(mul(q, scalar(1 - o.label_smoothing)), scalar(o.label_smoothing / static_cast<double>(classes)));
+    q = add(mul(q, 1 - o.label_smoothing), o.label_smoothing / static_cast<double>(classes));
   const Tensor terms = mul(q, weight.defined() ? mul(log_p, weight) : log_p);
   const Tensor losses = neg(sum(terms, Dims{1}));
   if (o.reduction == Reduction::none) return reshape(losses, without_classes(x));
@@ -219,7 +218,7 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
   const double scale = reduction == Reduction::mean ? 2 / static_cast<double>(x.numel()) : 2;
   record(op, y, {x, target}, [x = save(x), t = save(target), difference, scale](Backward& g) {
     const Tensor d = grad_enabled() ? sub(g.get(x), g.get(t)) : difference;
-    const Tensor dx = mul(d, mul(g.dy(), scalar(scale)));
+    const Tensor dx = mul(d, mul(g.dy(), scale));
     if (g.needs(0)) g.set(0, dx);
     if (g.needs(1)) g.set(1, neg(dx));
   });

@@ -1,0 +1,110 @@
+// Sizes, powers, exponentials.
+#pragma once
+#include "backend/elementwise/row.h"
+
+namespace fastnn::rows {
+
+struct Abs {
+  static constexpr Row row{.name = "abs", .doc = "|x|", .dtypes = NUMERIC};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return abs(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W x, W, None) {
+    return dy * sign(x);
+  }
+};
+
+struct Sign {  // the sign of NaN is NaN, of a zero that zero
+  static constexpr Row row{.name = "sign", .doc = "-1, 0 or 1 by the sign of x.", .dtypes = NUMERIC};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return sign(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W, W, None) {
+    return dy * W::constant(0);
+  }
+};
+
+struct Sqrt {
+  static constexpr Row row{
+      .name = "sqrt", .doc = "Square root of x.", .dtypes = FLOATS, .cost = 10, .ulp = 0.5};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return sqrt(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W, W y, None) {
+    return dy / (y * W::constant(2));
+  }
+};
+
+struct Exp {
+  static constexpr Row row{
+      .name = "exp", .doc = "e to the power of x.", .dtypes = FLOATS, .cost = 10, .ulp = 0.93};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return exp(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W, W y, None) {
+    return dy * y;
+  }
+};
+
+struct Log {
+  static constexpr Row row{
+      .name = "log", .doc = "Natural logarithm of x.", .dtypes = FLOATS, .cost = 10, .ulp = 0.83};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return log(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W x, W, None) {
+    return dy / x;
+  }
+};
+
+// da: b a^(b-1), which is 0 for b = 0 whatever a is. db: a^b log(a), which is 0 at a = 0 for b >= 0.
+struct Pow {
+  static constexpr Row row{.name = "pow",
+                           .doc = "a ** b, broadcast; integers become float32.",
+                           .dtypes = FLOATS,
+                           .promotion = Promotion::floating,
+                           .cost = 40,
+                           .ulp = 1,
+                           .fused = false};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W a, W b, None) {
+    return pow(a, b);
+  }
+  template <class W>
+  static constexpr W grad_a(W dy, W a, W b, W, None) {
+    const W zero = W::constant(0);
+    return dy * select(b == zero, zero, b * pow(a, b - W::constant(1)));
+  }
+  template <class W>
+  static constexpr W grad_b(W dy, W a, W b, W y, None) {
+    const W zero = W::constant(0);
+    const auto flat = (a == zero) & (b >= zero);
+    return dy * select(flat, zero, y * log(select(flat, W::constant(1), a)));
+  }
+};
+
+}  // namespace fastnn::rows
+
+#define FASTNN_POWER(UNARY, BINARY) \
+  UNARY(Abs, abs)                   \
+  UNARY(Sign, sign)                 \
+  UNARY(Sqrt, sqrt)                 \
+  UNARY(Exp, exp)                   \
+  UNARY(Log, log)                   \
+  BINARY(Pow, pow)
