@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/conv_phases.h"
 #include "cpu/conv/depthwise.h"
 #include "cpu/conv/direct.h"
 #include "cpu/conv/few_channels.h"
@@ -77,36 +78,6 @@ Status panel_forward(Context& ctx, const ConvParams& params, const ConvShape& s)
   return run_product(ctx, p, plan, scratch);
 }
 
-// Phase `offset` of one dimension: pixels offset + i * stride of dx, and the taps that reach them.
-struct Phase {
-  int64_t pixels;
-  int64_t first, step, taps;  // taps first, first + step, ...
-  int64_t start, move;  // pixel 0 meets output pixel start at the first tap, start + t * move at the t-th
-};
-
-inline int64_t common_divisor(int64_t a, int64_t b) {
-  while (b != 0) {
-    const int64_t rest = a % b;
-    a = b;
-    b = rest;
-  }
-  return a;
-}
-
-inline Phase phase_of(int64_t offset, int64_t size, int64_t stride, int64_t pad, int64_t dilation,
-                      int64_t kernel) {
-  // Output pixel o and tap t reach pixel o * stride + t * dilation - pad: t must leave offset + pad - t *
-  // dilation divisible.
-  Phase f{offset < size ? (size - offset - 1) / stride + 1 : 0, 0, 1, 0, 0, 0};
-  while (f.first < kernel && (offset + pad - f.first * dilation) % stride != 0 && f.first < stride) ++f.first;
-  if (f.first >= kernel || (offset + pad - f.first * dilation) % stride != 0) return f;
-  f.step = stride / common_divisor(stride, dilation);
-  f.taps = (kernel - f.first - 1) / f.step + 1;
-  f.start = (offset + pad - f.first * dilation) / stride;
-  f.move = -(f.step * dilation / stride);
-  return f;
-}
-
 // Taps that meet the image, over all pixels of a phase, as a share of those that do not fall into the
 // padding.
 inline double share_inside(const Phase& f, int64_t size) {
@@ -128,7 +99,7 @@ ConvProduct<T> grad_input_phase(const ConvParams& params, const ConvShape& s, in
   // of taps.
   int64_t interleave = 1;
   if (s.n > 1 && col.pixels > 0 && share_inside(row, s.p) < 0.85) {
-    const int64_t images = divide_up(4 * Blocking<T>::NR, col.pixels);
+    const int64_t images = ceil_div(4 * Blocking<T>::NR, col.pixels);
     interleave = images < s.n ? images : s.n;
   }
   p.grid = {s.n,       row.pixels, col.pixels, interleave,      static_cast<const T*>(params.y),

@@ -108,21 +108,21 @@ DirectPlan<T> plan_direct(const ConvShape& s) {
   constexpr int64_t NR = Blocking<T>::NR;
   DirectPlan<T> d{};
   d.filters = s.k / s.groups, d.channels = s.c / s.groups, d.taps = s.r * s.s, d.depth = d.channels * d.taps;
-  d.block_channels = divide_up(d.channels, divide_up(d.depth, kDirectDepth));
+  d.block_channels = ceil_div(d.channels, ceil_div(d.depth, kDirectDepth));
   d.block_images = min_of(s.n, max_of(1, NR / (s.p * s.q)));
   int64_t rows = max_of(1, min_of(s.p, kDirectPixels / s.q));
   const ShiftedPlanes one = shifted_planes(s, 1, d.block_images), two = shifted_planes(s, 2, d.block_images);
   const int64_t room = kDirectElements / d.block_channels - one.channel;
   if (s.n * s.p * s.q > NR) rows = min_of(rows, 1 + max_of(room, 0) / (two.channel - one.channel));
   d.planes = shifted_planes(s, whole_panels<T>(rows, s), d.block_images);
-  d.row_blocks = divide_up(s.p, d.planes.rows);
-  d.blocks = divide_up(s.n, d.block_images) * d.row_blocks * s.groups;
+  d.row_blocks = ceil_div(s.p, d.planes.rows);
+  d.blocks = ceil_div(s.n, d.block_images) * d.row_blocks * s.groups;
   d.stream = kVectorBytes >= 32 && d.block_images == 1 &&
              s.n * s.k * s.p * s.q * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   d.shared = d.blocks < kConvTasks;
-  const int64_t wanted = d.shared ? divide_up(kConvTasks, d.blocks) : 1;
-  d.part_filters = round_up(divide_up(d.filters, wanted), max_rows(kMaxVectors));
-  d.filter_parts = divide_up(d.filters, d.part_filters);
+  const int64_t wanted = d.shared ? ceil_div(kConvTasks, d.blocks) : 1;
+  d.part_filters = round_up(ceil_div(d.filters, wanted), max_rows(kMaxVectors));
+  d.filter_parts = ceil_div(d.filters, d.part_filters);
   d.offsets = round_up(d.block_channels * d.taps, 16) * static_cast<int64_t>(sizeof(int32_t)) /
               static_cast<int64_t>(sizeof(T));
   d.block_elements = round_up((d.shared ? d.channels : d.block_channels) * d.planes.channel + NR, 16);
@@ -177,8 +177,8 @@ void multiply_block(const DirectOperands<T>& o, const ConvShape& s, const Direct
   T* const out =
       d.block_images > 1 ? many : o.out + ((b.image * s.groups + b.group) * d.filters + m0) * pq + b.p0 * s.q;
   const int64_t ldc = d.block_images > 1 ? NR : pq;
-  const int most = max_rows(static_cast<int>(divide_up(min_of(pixels, NR), Vec<T>::N)));
-  const int64_t tiles = divide_up(m1 - m0, most);
+  const int most = max_rows(static_cast<int>(ceil_div(min_of(pixels, NR), Vec<T>::N)));
+  const int64_t tiles = ceil_div(m1 - m0, most);
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
     const int64_t last = (m1 - m0) * (i + 1) / tiles;  // as even as can be: 32 rows by 6 are 5 5 6 5 5 6
     const int64_t m = m0 + first;
@@ -229,7 +229,7 @@ Status run_direct(Context& ctx, const DirectOperands<T>& o, const ConvShape& s, 
       }
   if (d.shared) {
     constexpr int64_t kChannels = 32;
-    const int64_t parts = divide_up(d.channels, kChannels);
+    const int64_t parts = ceil_div(d.channels, kChannels);
     const Status filled = parallel_for(
         ctx, d.blocks * parts, static_cast<double>(d.blocks * d.block_elements), [&](int64_t task, int) {
           const int64_t block = task / parts, c0 = (task - block * parts) * kChannels;

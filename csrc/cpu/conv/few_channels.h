@@ -122,31 +122,31 @@ template <class T>
 DotPlan<T> plan_dot(const ConvShape& s) {
   DotPlan<T> d{};
   d.filters = s.k / s.groups, d.channels = s.c / s.groups, d.taps = s.r * s.s;
-  const int64_t rows = divide_up(s.p, divide_up(s.p * s.q, kDotPixels));
+  const int64_t rows = ceil_div(s.p, ceil_div(s.p * s.q, kDotPixels));
   d.planes = shifted_planes(s, rows);
-  d.row_blocks = divide_up(s.p, rows);
+  d.row_blocks = ceil_div(s.p, rows);
   d.block_images = d.row_blocks > 1 ? 1 : min_of(s.n, max_of(1, kDotPixels / (s.p * s.q)));
-  d.image_blocks = divide_up(s.n, d.block_images);
+  d.image_blocks = ceil_div(s.n, d.block_images);
   d.blocks = d.image_blocks * d.row_blocks;
   d.splits = min_of(d.blocks, kConvTasks);
-  d.splits = divide_up(d.blocks, divide_up(d.blocks, d.splits));
+  d.splits = ceil_div(d.blocks, ceil_div(d.blocks, d.splits));
   const int64_t fit = max_of(1, kDotElements / (d.block_images * d.planes.channel));
   d.channel_blocks =
-      min_of(d.channels, max_of(divide_up(d.channels, fit), divide_up(kConvTasks, d.splits * s.groups)));
-  d.channels_per_task = divide_up(d.channels, d.channel_blocks);
-  d.channel_blocks = divide_up(d.channels, d.channels_per_task);
+      min_of(d.channels, max_of(ceil_div(d.channels, fit), ceil_div(kConvTasks, d.splits * s.groups)));
+  d.channels_per_task = ceil_div(d.channels, d.channel_blocks);
+  d.channel_blocks = ceil_div(d.channels, d.channels_per_task);
   const int64_t taps = d.channels_per_task * d.taps;
   const auto padded = [&](int cols) {
     return round_up(d.filters, even_rows(d.filters, dot_filters(cols))) * round_up(taps, cols);
   };
   d.cols = padded(5) < padded(4) ? 5 : 4;
   d.rows = even_rows(d.filters, dot_filters(d.cols));
-  d.filter_tiles = divide_up(d.filters, d.rows);
-  d.tap_tiles = divide_up(taps, d.cols);
+  d.filter_tiles = ceil_div(d.filters, d.rows);
+  d.tap_tiles = ceil_div(taps, d.cols);
   d.tile = round_up(d.rows * d.cols, Vec<T>::N);
   d.sums = d.filter_tiles * d.tap_tiles * d.tile;
   d.offsets = round_up(taps, 8) * static_cast<int64_t>(sizeof(int64_t) / sizeof(T));
-  d.steps = round_up(d.block_images * divide_up(rows * s.q, Vec<T>::N), 16) *
+  d.steps = round_up(d.block_images * ceil_div(rows * s.q, Vec<T>::N), 16) *
             static_cast<int64_t>(sizeof(DotStep) / sizeof(T));
   d.per_worker =
       d.offsets + d.steps + round_up(d.block_images * d.channels_per_task * d.planes.channel + Vec<T>::N, 16);
@@ -208,7 +208,7 @@ void dot_block(const ConvShape& s, const DotPlan<T>& d, const T* x, const T* dy,
   t.x = own.planes;
   t.step = own.step;
   t.whole = set_steps<T>(images, pixels, dy_image, x_image, own.step);
-  t.steps = images * divide_up(pixels, Vec<T>::N);
+  t.steps = images * ceil_div(pixels, Vec<T>::N);
   t.rest = static_cast<int>(pixels % Vec<T>::N);
   t.accumulate = accumulate;
   const bool far = s.n * dy_image * static_cast<int64_t>(sizeof(T)) >= kFarBytes;
@@ -288,7 +288,7 @@ Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
         for (int64_t r = 0; r < s.r; ++r) *tap++ = c * d.planes.channel + tap_offset(s, d.planes, r, t);
     const T* x = static_cast<const T*>(params.x) + (group * d.channels + c0) * s.h * s.w;
     const T* dy = static_cast<const T*>(params.y) + group * d.filters * s.p * s.q;
-    const int64_t per_split = divide_up(d.blocks, d.splits), begin = split * per_split;
+    const int64_t per_split = ceil_div(d.blocks, d.splits), begin = split * per_split;
     for (int64_t block = begin; block < min_of(begin + per_split, d.blocks); ++block)
       dot_block(s, d, x, dy, block, channels, block > begin, own, sums + task * d.sums);
   });

@@ -65,8 +65,8 @@ Status few_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s
   constexpr int64_t N = Vec<T>::N;
   const int64_t filters = s.k / s.groups, channels = s.c / s.groups, taps = s.r * s.s;
   const int64_t pixels = round_up(s.n * s.p * s.q, N);
-  const int64_t per_task = divide_up(channels, max_of(1, kConvTasks / s.groups)),
-                parts = divide_up(channels, per_task);
+  const int64_t per_task = ceil_div(channels, max_of(1, kConvTasks / s.groups)),
+                parts = ceil_div(channels, per_task);
   const int64_t packed = s.k * pixels, per_worker = round_up(per_task * taps * pixels, 16);
   T* const dy = workspace<T>(ctx, static_cast<size_t>(packed + ctx.threads * per_worker));
   if (!dy) return Status::need_workspace;
@@ -130,7 +130,7 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
   if (!dy) return Status::need_workspace;
   T *const patch = dy + s.k * pixels, *const own = patch + round_up(patches, 16);
   pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
-  const int64_t parts = divide_up(channels, kChannels);
+  const int64_t parts = ceil_div(channels, kChannels);
   const Status packed =
       parallel_for(ctx, s.n * s.groups * parts, static_cast<double>(patches), [&](int64_t task, int worker) {
         const int64_t image = task / parts, c0 = (task - image * parts) * kChannels;  // image and group
@@ -144,9 +144,9 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
       });
   if (packed != Status::ok) return packed;
   const int height = even_rows(filters, Blocking<T>::MR);
-  const int64_t tiles = divide_up(filters, height),
-                per_task = divide_up(tiles, max_of(1, kConvTasks / s.groups));
-  const int64_t tasks = divide_up(tiles, per_task);
+  const int64_t tiles = ceil_div(filters, height),
+                per_task = ceil_div(tiles, max_of(1, kConvTasks / s.groups));
+  const int64_t tasks = ceil_div(tiles, per_task);
   const double nanoseconds =
       static_cast<double>(pixels * s.k) * static_cast<double>(rows) / (2.0 * kVectorBytes);
   return parallel_for(ctx, s.groups * tasks, nanoseconds, [&](int64_t task, int) {

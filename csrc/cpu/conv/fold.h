@@ -28,11 +28,11 @@ FoldPlan<T> plan_fold(const ConvShape& s) {
   FoldPlan<T> f{};
   f.channels = s.c / s.groups, f.filters = s.k / s.groups, f.taps = s.r * s.s;
   f.lines = min_of(B::NR / s.q, s.p);
-  f.panels = divide_up(s.p, f.lines);
-  f.lines = divide_up(s.p, f.panels);
+  f.panels = ceil_div(s.p, f.lines);
+  f.lines = ceil_div(s.p, f.panels);
   f.block = min_of(kFoldRows / f.taps + 1, f.channels);
-  f.blocks = divide_up(f.channels, f.block);
-  f.rows = even_rows(f.block * f.taps, max_rows(static_cast<int>(divide_up(f.lines * s.q, Vec<T>::N))));
+  f.blocks = ceil_div(f.channels, f.block);
+  f.rows = even_rows(f.block * f.taps, max_rows(static_cast<int>(ceil_div(f.lines * s.q, Vec<T>::N))));
   f.packed_block = round_up(round_up(f.block * f.taps, f.rows) * f.filters, 16);
   f.packed_w = s.groups * f.blocks * f.packed_block;
   f.per_worker = round_up(f.filters * B::NR, 16) + f.block * f.taps * B::NR;

@@ -129,20 +129,20 @@ GradPlan<T> plan_grad(const ConvShape& shape) {
   if (g.swapped) g.s.c = shape.k, g.s.k = shape.c;
   const ConvShape& s = g.s;
   g.filters = s.k / s.groups, g.channels = s.c / s.groups;
-  g.filter_panels = divide_up(g.filters, B::NR);
-  g.width = round_up(divide_up(g.filters, g.filter_panels), Vec<T>::N);
+  g.filter_panels = ceil_div(g.filters, B::NR);
+  g.width = round_up(ceil_div(g.filters, g.filter_panels), Vec<T>::N);
   g.channels_per_task = kBlockTaps / (s.r * s.s) > 1 ? kBlockTaps / (s.r * s.s) : 1;
-  g.channel_blocks = divide_up(g.channels, g.channels_per_task);
-  g.channels_per_task = divide_up(g.channels, g.channel_blocks);
+  g.channel_blocks = ceil_div(g.channels, g.channels_per_task);
+  g.channels_per_task = ceil_div(g.channels, g.channel_blocks);
   g.taps = g.channels * s.r * s.s;
   g.pixels = s.n * s.p * s.q;
   g.block_pixels = kBlockPixels;
-  g.blocks = divide_up(g.pixels, g.block_pixels);
+  g.blocks = ceil_div(g.pixels, g.block_pixels);
   const int64_t tasks = s.groups * g.filter_panels * g.channel_blocks;
-  int64_t splits = divide_up(kConvTasks, tasks);
-  if (splits > divide_up(g.blocks, 4)) splits = divide_up(g.blocks, 4);
-  g.blocks_per_split = divide_up(g.blocks, splits);
-  g.splits = divide_up(g.blocks, g.blocks_per_split);
+  int64_t splits = ceil_div(kConvTasks, tasks);
+  if (splits > ceil_div(g.blocks, 4)) splits = ceil_div(g.blocks, 4);
+  g.blocks_per_split = ceil_div(g.blocks, splits);
+  g.splits = ceil_div(g.blocks, g.blocks_per_split);
   g.sums = s.groups * g.filter_panels * g.taps * g.width;
 
   g.padded = s.pad_h > 0 || s.pad_w > 0;
@@ -332,7 +332,7 @@ Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape
   if (summed != Status::ok) return summed;
 
   constexpr int64_t kTapsPerTask = 64;
-  const int64_t parts = divide_up(g.taps, kTapsPerTask);
+  const int64_t parts = ceil_div(g.taps, kTapsPerTask);
   return parallel_for(
       ctx, panels * parts, static_cast<double>(g.splits * g.sums) / kVectorBytes, [&](int64_t task, int) {
         const int64_t panel = task / parts, tap0 = (task - panel * parts) * kTapsPerTask;

@@ -21,8 +21,6 @@ namespace fastnn::FASTNN_ISA {
 constexpr double kConvTaskFmas = 1 << 20;  // a task at least: about 10 us
 constexpr int64_t kConvTasks = 16;         // enough for a handful of threads to share evenly
 
-constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 // The same convolution with its dimensions put so that runs of pixels are long. A 1x1 convolution that meets
 // every pixel once does not care where rows end; a filter as large as the image meets one pixel of many
 // channels.

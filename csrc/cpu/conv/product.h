@@ -43,20 +43,20 @@ ConvPlan<T> plan_product(const ConvProduct<T>& p) {
   const PixelGrid<T>& g = p.grid;
   const int64_t units = g.taps_h * g.channels, depth = g.depth();
   plan.rows = even_rows(p.filters, B::MR);
-  plan.row_tiles = divide_up(p.filters, plan.rows);
-  const int64_t blocks = depth > B::KC ? divide_up(depth, B::KC) : 1;
-  plan.units = units > 0 ? divide_up(units, blocks) : 0;
-  plan.panels = divide_up(g.pixels(), B::NR);
+  plan.row_tiles = ceil_div(p.filters, plan.rows);
+  const int64_t blocks = depth > B::KC ? ceil_div(depth, B::KC) : 1;
+  plan.units = units > 0 ? ceil_div(units, blocks) : 0;
+  plan.panels = ceil_div(g.pixels(), B::NR);
 
   const double panel_fmas = static_cast<double>(p.filters) * B::NR * static_cast<double>(depth + 8);
   plan.panels_per_task = static_cast<int64_t>(kConvTaskFmas / panel_fmas) + 1;
-  plan.panel_tasks = divide_up(plan.panels, plan.panels_per_task);
+  plan.panel_tasks = ceil_div(plan.panels, plan.panels_per_task);
   // With few pixels the filters are shared out too, and each of their blocks packs the panel again.
   const int64_t tasks = plan.panel_tasks * p.groups;
-  const int64_t wanted = tasks > 0 ? divide_up(kConvTasks, tasks) : 1;
-  const int64_t possible = plan.panels_per_task == 1 && plan.row_tiles > 4 ? divide_up(plan.row_tiles, 4) : 1;
-  plan.tiles_per_block = divide_up(plan.row_tiles, wanted < possible ? wanted : possible);
-  plan.row_blocks = plan.tiles_per_block > 0 ? divide_up(plan.row_tiles, plan.tiles_per_block) : 0;
+  const int64_t wanted = tasks > 0 ? ceil_div(kConvTasks, tasks) : 1;
+  const int64_t possible = plan.panels_per_task == 1 && plan.row_tiles > 4 ? ceil_div(plan.row_tiles, 4) : 1;
+  plan.tiles_per_block = ceil_div(plan.row_tiles, wanted < possible ? wanted : possible);
+  plan.row_blocks = plan.tiles_per_block > 0 ? ceil_div(plan.row_tiles, plan.tiles_per_block) : 0;
 
   plan.packed_w = round_up(p.groups * plan.row_tiles * plan.rows * depth, 16);
   plan.per_worker =

@@ -89,7 +89,7 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   using V = Vec<T>;
   StridedPart<T, kStep> part[kFillVectors];
   RowCopy<T> copy{};
-  copy.vectors = static_cast<int>(divide_up(q1 - q0, V::N));
+  copy.vectors = static_cast<int>(ceil_div(q1 - q0, V::N));
   copy.last = static_cast<int>(q1 - q0) - (copy.vectors - 1) * V::N;
   copy.x_row = s.stride_h * s.w, copy.plane_row = planes.pitch;
   // The next channel is too far for the processor to foresee, if it is not in cache yet.
@@ -102,7 +102,7 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   }
   const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / planes.pitch;
   // Rows from here on reach beyond the plane.
-  const int64_t spill_free = exact ? 0 : max_of(0, rows - divide_up(V::N, s.q));
+  const int64_t spill_free = exact ? 0 : max_of(0, rows - ceil_div(V::N, s.q));
   for (int64_t phase = 0; phase < phases; ++phase) {
     const int64_t line = p0 * s.stride_h - s.pad_h + phase;
     const TapRange inside = taps_inside(line, s.stride_h, rows, s.h);

@@ -46,11 +46,11 @@ WinogradPlan<T> plan_winograd(const ConvShape& s, int64_t tile) {
   WinogradPlan<T> plan{};
   plan.filters = s.k / s.groups, plan.channels = s.c / s.groups;
   plan.grid = tile_grid(tile, s.n, s.p, s.q);
-  plan.panels = divide_up(plan.filters, Blocking<T>::NR);
-  plan.width = round_up(divide_up(plan.filters, plan.panels), Vec<T>::N);
-  const int64_t wanted = divide_up(kConvTasks, plan.grid.blocks * s.groups);
-  plan.part_panels = divide_up(plan.panels, min_of(wanted, plan.panels));
-  plan.parts = divide_up(plan.panels, plan.part_panels);
+  plan.panels = ceil_div(plan.filters, Blocking<T>::NR);
+  plan.width = round_up(ceil_div(plan.filters, plan.panels), Vec<T>::N);
+  const int64_t wanted = ceil_div(kConvTasks, plan.grid.blocks * s.groups);
+  plan.part_panels = ceil_div(plan.panels, min_of(wanted, plan.panels));
+  plan.parts = ceil_div(plan.panels, plan.part_panels);
   const int64_t points = plan.grid.points(), tiles = plan.grid.block_tiles();
   plan.w_panel = plan.channels * plan.width;
   plan.w_step = point_step<T>(s.groups * plan.panels * plan.w_panel);
@@ -156,7 +156,7 @@ Status run_winograd(Context& ctx, const WinogradOperands<T>& o, const ConvShape&
   if (!u) return Status::need_workspace;
 
   constexpr int64_t kChannels = 16;  // of a task
-  const int64_t chunks = divide_up(plan.channels, kChannels);
+  const int64_t chunks = ceil_div(plan.channels, kChannels);
   const Status transformed = parallel_for(
       ctx, s.groups * plan.panels * chunks, static_cast<double>(plan.w_elements) / 4, [&](int64_t task, int) {
         const int64_t panel = task / chunks, c0 = (task - panel * chunks) * kChannels;
@@ -194,8 +194,7 @@ template <class T>
 double winograd_cost(const ConvShape& s, int64_t m) {
   const auto number = [](int64_t i) { return static_cast<double>(i); };
   const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
-  const double tiles = number(s.n * divide_up(s.p, m) * divide_up(s.q, m)),
-               points = number((m + 2) * (m + 2));
+  const double tiles = number(s.n * ceil_div(s.p, m) * ceil_div(s.q, m)), points = number((m + 2) * (m + 2));
   const double padded = number(padded_channels<T>(channels) + padded_channels<T>(filters));
   const double pairs = number(channels * filters);
   return points * (tiles * pairs / 0.85 + 10 * tiles * padded + 28 * pairs);

@@ -236,11 +236,11 @@ Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int
   }
   const double work = nanoseconds * static_cast<double>(loop.numel);
   if (dense) {
-    const int64_t blocks = (loop.numel + kBlock - 1) / kBlock;
+    const int64_t blocks = ceil_div(loop.numel, kTaskElements);
     return parallel_for(ctx, blocks, work, [&](int64_t block, int) {
       char* operand[N];
-      for (int k = 0; k < N; ++k) operand[k] = base[k] + block * kBlock * size[k];
-      run(operand, block + 1 < blocks ? kBlock : loop.numel - block * kBlock);
+      for (int k = 0; k < N; ++k) operand[k] = base[k] + block * kTaskElements * size[k];
+      run(operand, min_of(kTaskElements, loop.numel - block * kTaskElements));
     });
   }
   int64_t tile[kMaxDims];

@@ -79,7 +79,7 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
       ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>,
       [&](int64_t task, int worker) { compute_task(g, plan, work + worker * share, parts, task); });
   if (s != Status::ok || plan.splits == 1) return s;
-  return parallel_for(ctx, divide_up(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
     for (int64_t i = task * 16; i < min_of(g.m, task * 16 + 16); ++i) combine_row(g, plan, parts, i);
   });
 }
@@ -95,7 +95,7 @@ void vector_part(const Product<T>& g, Path path, int64_t j0, int64_t j1) {
 template <class T>
 Status run_vector(Context& ctx, const Product<T>& g, Path path) {
   const int64_t unit = path == Path::dots ? Vec<T>::N : 4096 / sizeof(T);
-  const int64_t units = divide_up(g.n, unit), elements = g.n * g.k;
+  const int64_t units = ceil_div(g.n, unit), elements = g.n * g.k;
   const int64_t tasks = elements < 65536 ? 1 : min_of(units, elements / 32768);
   const double nanoseconds =
       static_cast<double>(elements) * sizeof(T) / 16;  // memory's, not the multiply-adds'

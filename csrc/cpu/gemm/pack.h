@@ -5,13 +5,10 @@
 // lanes lie side by side in memory rows are copied; where p does (A row-major, B transposed) square blocks
 // are transposed in registers.
 #pragma once
+#include "backend/integers.h"
 #include "cpu/gemm/blocking.h"
 
 namespace fastnn::FASTNN_ISA {
-
-constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Two rows of a block that is being transposed exchange the halves of each group of 2 * half lanes that lie
 // off the diagonal: lane l of the upper row takes lane l - half of the lower one where bit `half` of l is

@@ -179,7 +179,7 @@ FASTNN_INLINE void micro_kernel_transposed(const Tile<T>& t, int m, int n) {
 
 // Rows per tile that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.
 constexpr int even_rows(int64_t m, int64_t most) {
-  return m <= 0 ? 1 : static_cast<int>(divide_up(m, divide_up(m, most)));
+  return m <= 0 ? 1 : static_cast<int>(ceil_div(m, ceil_div(m, most)));
 }
 
 }  // namespace fastnn::FASTNN_ISA

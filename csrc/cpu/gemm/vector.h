@@ -87,7 +87,7 @@ void add_in_lanes(const Product<T>& g, int64_t j0, int64_t j1) {
   constexpr int64_t kChunk = 32768 / L / sizeof(T);
   alignas(64) T lanes[L * kChunk];
   for (int64_t first = j0; first < j1; first += kChunk) {
-    const int64_t n = min_of(kChunk, j1 - first), pitch = divide_up(n, N) * N;
+    const int64_t n = min_of(kChunk, j1 - first), pitch = ceil_div(n, N) * N;
     auto lane = [&](int l) { return lanes + l * pitch; };
     for (int64_t j = 0; j < L * pitch; j += N) V(T(0)).store(lanes + j);
     const T *x = g.a, *b = g.b + first;

@@ -42,7 +42,7 @@ Status layer_forward(Context& ctx, const LayerNormParams& p) {
   const int64_t per_task = p.size < kChunk ? kChunk / p.size : 1;
   const double ns = static_cast<double>(p.rows) *
                     (static_cast<double>(p.size) * kNsPerNormalized * sizeof(T) / 4 + kNsPerStatistics);
-  return parallel_for(ctx, (p.rows + per_task - 1) / per_task, ns, [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(p.rows, per_task), ns, [&](int64_t task, int) {
     const int64_t end = (task + 1) * per_task < p.rows ? (task + 1) * per_task : p.rows;
     for (int64_t row = task * per_task; row < end; ++row) {
       const Moments moments = row_moments(x, rows, row);
@@ -126,7 +126,7 @@ template <class T>
 Status add_blocks(Context& ctx, const LayerNormParams& p, const T* sums, int64_t blocks) {
   constexpr int64_t kColumns = 512;
   T* const out[2] = {static_cast<T*>(p.dweight), static_cast<T*>(p.dbias)};
-  const int64_t tiles = (p.size + kColumns - 1) / kColumns;
+  const int64_t tiles = ceil_div(p.size, kColumns);
   const double ns = static_cast<double>(2 * p.size * blocks) * 0.05 * sizeof(T) / 4;
   return parallel_for(ctx, 2 * tiles, ns, [&](int64_t task, int) {
     const int64_t which = task / tiles, begin = task % tiles * kColumns;
@@ -142,10 +142,10 @@ Status add_blocks(Context& ctx, const LayerNormParams& p, const T* sums, int64_t
 
 template <class T, bool weighted, bool summed>
 Status layer_backward(Context& ctx, const LayerNormParams& p) {
-  int64_t per_block = (p.rows + kMostRowBlocks - 1) / kMostRowBlocks;
-  per_block = (per_block + kRowsAtOnce - 1) / kRowsAtOnce * kRowsAtOnce;
+  int64_t per_block = ceil_div(p.rows, kMostRowBlocks);
+  per_block = round_up(per_block, kRowsAtOnce);
   if (const int64_t least = 2 * kChunk / p.size; per_block < least) per_block = least;
-  const int64_t blocks = (p.rows + per_block - 1) / per_block;
+  const int64_t blocks = ceil_div(p.rows, per_block);
   T* const sums = summed ? workspace<T>(ctx, static_cast<size_t>(2 * blocks * p.size)) : nullptr;
   if (summed && !sums) return Status::need_workspace;
   const double ns = static_cast<double>(p.rows) *
