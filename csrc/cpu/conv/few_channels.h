@@ -35,21 +35,6 @@ struct DotTile {
   T* sum;  // [filter][tap], in whole vectors
 };
 
-// Lane i of the result is the sum of row[i]'s lanes. Rows i and i + half are folded into one whose lanes
-// still say which of the two they came from.
-template <class T, int half = Vec<T>::N / 2>
-FASTNN_INLINE Vec<T> add_lanes(Vec<T> (&row)[Vec<T>::N]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < half; ++i) {
-    exchange<half>(row[i], row[i + half], typename LanesUpTo<Vec<T>::N>::type{});
-    row[i] = row[i] + row[i + half];
-  }
-  if constexpr (half > 1)
-    return add_lanes<T, half / 2>(row);
-  else
-    return row[0];
-}
-
 template <class T, int K, int F>
 void run_dot_tile(const DotTile<T>& t) {
   using V = Vec<T>;

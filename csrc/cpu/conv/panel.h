@@ -13,7 +13,7 @@
 // gradient (steps are negative). r is outermost, so that taps whose whole row lies in the padding are left
 // out of the product.
 #pragma once
-#include "cpu/conv/lanes.h"
+#include "cpu/conv/strided_part.h"
 #include "cpu/gemm/tile.h"
 
 namespace fastnn::FASTNN_ISA {

@@ -1,7 +1,7 @@
 // Products of which nothing can be reused: a vector with a matrix, and two vectors.
 //
 // y = x B is summed in one of two ways, which the sizes decide. Where B fits a cache, in kLanes lanes: row p
-// of B is added to lane p mod kLanes, and sum_lanes() says in which order the lanes meet. Where B's columns
+// of B is added to lane p mod kLanes, and add_lanes() says in which order the lanes meet. Where B's columns
 // lie along memory (y = W x) the lanes are two registers; where its rows do, arrays. So both layouts give the
 // same bits, and each reads B as it lies. A larger B is streamed from memory: there the rows are added one
 // after the other, since an array for each lane would be read and written too often.
@@ -141,20 +141,8 @@ const T* gathered(const T* x, int64_t stride, int64_t n, T* piece) {
   return piece;
 }
 
-// The lanes of each vector summed as reduce_add does: lane r is vector r's.
-template <class T, int half = Vec<T>::N / 2>
-FASTNN_INLINE Vec<T> sum_lanes(Vec<T>* sum) {
-#pragma GCC unroll 16
-  for (int r = 0; r < half; ++r) {
-    exchange<half>(sum[r], sum[r + half], typename LanesUpTo<Vec<T>::N>::type{});
-    sum[r] = sum[r] + sum[r + half];
-  }
-  if constexpr (half > 1) return sum_lanes<T, half / 2>(sum);
-  return sum[0];
-}
-
 template <class T>
-void add_strided_dots(const Product<T>& g, int64_t j, int columns, Vec<T>* sum) {
+void add_strided_dots(const Product<T>& g, int64_t j, int columns, Vec<T> (&sum)[Vec<T>::N]) {
   constexpr int64_t kPiece = Dot<T>::kPiece;
   T piece_a[kPiece], piece_b[kPiece];
   Dot<T> dots[Vec<T>::N];
@@ -184,7 +172,7 @@ void dot_columns(const Product<T>& g, int64_t j0, int64_t j1) {
       dot.add(g.a, g.b + (j + r) * g.cs_b, g.k);
       sum[r] = dot.lanes();
     }
-    finish_vector(g, j, columns == 1 ? V(reduce_add(sum[0])) : sum_lanes(sum), columns);
+    finish_vector(g, j, columns == 1 ? V(reduce_add(sum[0])) : add_lanes(sum), columns);
   }
 }
 
