@@ -9,8 +9,10 @@
 // From there every tile and 16 channels are transformed by themselves, and no lane is idle whatever the size
 // of the image. The results of point f, one of (m + 2)^2, are the rows of a matrix: points[f][tile][channel].
 #pragma once
-#include "cpu/conv/panel.h"
+#include "cpu/conv/shape.h"
 #include "cpu/conv/winograd_transform.h"
+#include "cpu/simd/part.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -149,5 +151,16 @@ void transform_tiles(const TileGrid& g, const TileBlock& b, int64_t channels, co
           [&](int i, int j, V v) { v.store(to + (i * (m + 2) + j) * step + c); });
   });
 }
+
+// Taps of a filter, as rows of blocks that can be transposed.
+constexpr int kWinogradTaps = 9;
+template <class T>
+struct TapBlocks {
+  static constexpr int N = Vec<T>::N, kBlocks = (kWinogradTaps - 1) / N + 1;
+  Vec<T> row[kBlocks][N];
+
+  FASTNN_INLINE Vec<T>& operator[](int tap) { return row[tap / N][tap % N]; }
+  static FASTNN_INLINE int length(int block) { return clamp_lane(kWinogradTaps - block * N, N); }
+};
 
 }  // namespace fastnn::FASTNN_ISA

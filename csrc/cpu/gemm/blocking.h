@@ -2,6 +2,7 @@
 // Where a reason says "measured", products of 64 to 2048 on a side and the shapes of small nets were timed on
 // Zen 5, single-threaded.
 #pragma once
+#include "backend/integers.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -56,5 +57,10 @@ struct Blocking {
   static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
   static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
 };
+
+// Rows per tile that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.
+constexpr int even_rows(int64_t m, int64_t most) {
+  return m <= 0 ? 1 : static_cast<int>(ceil_div(m, ceil_div(m, most)));
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -1,11 +1,12 @@
-// Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): gemm_plan.h says how it is cut, gemm_tile.h has
-// the tile in registers, gemm_pack.h the panels, gemm_vector.h products with a vector.
+// Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): plan.h says how it is cut, micro_kernel.cpp has
+// the tile in registers, pack.cpp the panels, vector.cpp products with a vector.
 //
 // A task owns a block of C and walks k in blocks of KC, columns in tiles of NR, rows in tiles of MR. It packs
 // the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
 // rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
 // time, and nothing waits for it: one region of tasks, no barrier.
 #include "backend/kernel_table.h"
+#include "cpu/gemm/pack.h"
 #include "cpu/gemm/plan.h"
 #include "cpu/gemm/vector.h"
 
@@ -84,13 +85,6 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
   });
 }
 
-template <class T>
-void vector_part(const Product<T>& g, Path path, int64_t j0, int64_t j1) {
-  if (path == Path::stream) stream_rows(g, j0, j1);
-  if (path == Path::lanes) add_in_lanes(g, j0, j1);
-  if (path == Path::dots) dot_columns(g, j0, j1);
-}
-
 // One row of C: tasks share its elements. Rows are cut by the page: the hardware prefetches within pages.
 template <class T>
 Status run_vector(Context& ctx, const Product<T>& g, Path path) {
@@ -139,23 +133,25 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
 template <class T>
 Status gemm(Context& ctx, const GemmParams& p) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return Status::ok;
-  Product<T> g{p.m,
-               p.n,
-               p.k,
-               static_cast<const T*>(p.a),
-               p.rs_a,
-               p.cs_a,
-               static_cast<const T*>(p.b),
-               p.rs_b,
-               p.cs_b,
-               static_cast<T*>(p.c),
-               p.ldc,
-               static_cast<const T*>(p.bias),
-               nullptr,
-               p.activation == Activation::relu,
-               p.batch_a,
-               p.batch_b,
-               p.batch_c};
+  Product<T> g{
+      .m = p.m,
+      .n = p.n,
+      .k = p.k,
+      .a = static_cast<const T*>(p.a),
+      .rs_a = p.rs_a,
+      .cs_a = p.cs_a,
+      .b = static_cast<const T*>(p.b),
+      .rs_b = p.rs_b,
+      .cs_b = p.cs_b,
+      .c = static_cast<T*>(p.c),
+      .ldc = p.ldc,
+      .column_bias = static_cast<const T*>(p.bias),
+      .row_bias = nullptr,
+      .relu = p.activation == Activation::relu,
+      .batch_a = p.batch_a,
+      .batch_b = p.batch_b,
+      .batch_c = p.batch_c,
+  };
   if (g.n == 1 && g.m > 1 && g.ldc == 1) g = transposed(g);
   if (p.batch == 1) return run_product(ctx, g);
   if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, p.batch);

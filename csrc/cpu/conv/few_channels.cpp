@@ -4,10 +4,13 @@
 // registers for as long as a block of pixels lasts and then adds their lanes by a tree.
 //
 // Tasks sum blocks of pixels apart, how many depends on the shape alone, and their sums are added in order.
-#pragma once
-#include "cpu/conv/shift.h"
+#include "cpu/conv/algorithms.h"
+#include "cpu/conv/shifted_planes.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 // A tile: 4 filters with 4 taps, or 3 with 5 where that leaves fewer of its rows and columns idle; with 16
 // registers 2 filters.
@@ -242,10 +245,12 @@ void combine_dots(const ConvShape& s, const DotPlan<T>& d, T* sums, int64_t grou
   }
 }
 
+}  // namespace
+
 // Shares of the multiply-add peak, estimated from measurements: idle lanes at the end of an image and the
 // planes' filling here, idle lanes of filters and dy's transposition in conv_weight.h.
 template <class T>
-bool dot_pays(const ConvShape& s) {
+bool few_channels_pays(const ConvShape& s) {
   const auto lanes = [](int64_t n) {
     return static_cast<double>(n) / static_cast<double>(round_up(n, Vec<T>::N));
   };
@@ -255,7 +260,7 @@ bool dot_pays(const ConvShape& s) {
 }
 
 template <class T>
-Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status few_channels_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const DotPlan<T> d = plan_dot<T>(s);
   const int64_t parts = s.groups * d.channel_blocks;
   T* const sums =
@@ -285,5 +290,10 @@ Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
                                      task % d.filter_tiles, static_cast<T*>(params.out));
                       });
 }
+
+template bool few_channels_pays<float>(const ConvShape& s);
+template bool few_channels_pays<double>(const ConvShape& s);
+template Status few_channels_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_channels_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

@@ -10,20 +10,14 @@
 //        back.
 //
 // Pixels of all images follow each other: (n, p, q).
-#pragma once
+#include "cpu/conv/algorithms.h"
 #include "cpu/conv/fold.h"
-#include "cpu/conv/shift.h"
+#include "cpu/conv/shifted_planes.h"
+#include "cpu/gemm/tile.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
-
-template <class T>
-bool few_pixels(const ConvShape& s) {
-  return s.n * s.p * s.q <= Blocking<T>::NR && s.k / s.groups >= 16;
-}
-template <class T>
-bool few_pixels_stride_1(const ConvShape& s) {
-  return few_pixels<T>(s) && s.stride_h == 1 && s.stride_w == 1;
-}
+namespace {
 
 // dy as [k][pixel], rows of whole vectors.
 template <class T>
@@ -60,8 +54,39 @@ void few_products(const T* w, int64_t w_filter, int64_t filters, int lanes, cons
     if (i < lanes) acc[i].store(t + i * pixels);
 }
 
+// Patches of one image and some channels, from their planes: patch[pixel][(c, r, s)].
 template <class T>
-Status few_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
+void pack_patches(const ConvShape& s, const ShiftedPlanes& planes, const T* from, int64_t channels,
+                  int64_t ld, T* out) {
+  using V = Vec<T>;
+  const int64_t taps = s.r * s.s, rows = channels * taps, pq = s.p * s.q;
+  for (int64_t i0 = 0; i0 < rows; i0 += V::N) {
+    const int lanes = static_cast<int>(min_of(V::N, rows - i0));
+    const T* source[V::N];
+    for (int i = 0; i < lanes; ++i) {
+      const int64_t c = (i0 + i) / taps, tap = i0 + i - c * taps;
+      source[i] = from + c * planes.channel + tap_offset(s, planes, tap / s.s, tap % s.s);
+    }
+    for (int64_t l = 0; l < pq; l += V::N) {
+      V row[V::N];
+#pragma GCC unroll 16
+      for (int i = 0; i < V::N; ++i) row[i] = i < lanes ? V::load(source[i] + l) : V(T(0));
+      transpose(row);
+#pragma GCC unroll 16
+      for (int i = 0; i < V::N; ++i)
+        if (l + i < pq) row[i].store_n(out + (l + i) * ld + i0, lanes);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+bool has_few_pixels(const ConvShape& s) {
+  return s.n * s.p * s.q <= Blocking<T>::NR && s.k / s.groups >= 16;
+}
+template <class T>
+Status few_pixels_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
   constexpr int64_t N = Vec<T>::N;
   const int64_t filters = s.k / s.groups, channels = s.c / s.groups, taps = s.r * s.s;
   const int64_t pixels = round_up(s.n * s.p * s.q, N);
@@ -89,33 +114,8 @@ Status few_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s
   });
 }
 
-// Patches of one image and some channels, from their planes: patch[pixel][(c, r, s)].
 template <class T>
-void pack_patches(const ConvShape& s, const ShiftedPlanes& planes, const T* from, int64_t channels,
-                  int64_t ld, T* out) {
-  using V = Vec<T>;
-  const int64_t taps = s.r * s.s, rows = channels * taps, pq = s.p * s.q;
-  for (int64_t i0 = 0; i0 < rows; i0 += V::N) {
-    const int lanes = static_cast<int>(min_of(V::N, rows - i0));
-    const T* source[V::N];
-    for (int i = 0; i < lanes; ++i) {
-      const int64_t c = (i0 + i) / taps, tap = i0 + i - c * taps;
-      source[i] = from + c * planes.channel + tap_offset(s, planes, tap / s.s, tap % s.s);
-    }
-    for (int64_t l = 0; l < pq; l += V::N) {
-      V row[V::N];
-#pragma GCC unroll 16
-      for (int i = 0; i < V::N; ++i) row[i] = i < lanes ? V::load(source[i] + l) : V(T(0));
-      transpose(row);
-#pragma GCC unroll 16
-      for (int i = 0; i < V::N; ++i)
-        if (l + i < pq) row[i].store_n(out + (l + i) * ld + i0, lanes);
-    }
-  }
-}
-
-template <class T>
-Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status few_pixels_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   constexpr int64_t N = Vec<T>::N, NR = Blocking<T>::NR;
   constexpr int64_t kChannels = 32;  // of a task that makes patches
   const int64_t filters = s.k / s.groups, channels = s.c / s.groups, rows = channels * s.r * s.s;
@@ -154,11 +154,25 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
     for (int64_t m = tile0 * height; m < min_of((tile0 + per_task) * height, filters); m += height)
       for (int64_t j = 0; j < rows; j += NR) {
         const int64_t k = group * filters + m;
-        micro_kernel(Tile<T>{all, dy + k * pixels, pixels, 1, patch + group * all * ld + j, ld, true,
-                             static_cast<T*>(params.out) + k * rows + j, rows, false, nullptr},
+        micro_kernel(Tile<T>{.k = all,
+                             .a = dy + k * pixels,
+                             .rs_a = pixels,
+                             .cs_a = 1,
+                             .b = patch + group * all * ld + j,
+                             .ldb = ld,
+                             .packed_b = true,
+                             .c = static_cast<T*>(params.out) + k * rows + j,
+                             .ldc = rows},
                      static_cast<int>(min_of(height, filters - m)), static_cast<int>(min_of(NR, rows - j)));
       }
   });
 }
+
+template bool has_few_pixels<float>(const ConvShape& s);
+template bool has_few_pixels<double>(const ConvShape& s);
+template Status few_pixels_grad_input<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_input<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA
