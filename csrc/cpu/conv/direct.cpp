@@ -116,7 +116,8 @@ void multiply_block(const DirectOperands<T>& o, const ConvShape& s, const Direct
   const int most = max_rows(static_cast<int>(ceil_div(min_of(pixels, NR), Vec<T>::N)));
   const int64_t tiles = ceil_div(m1 - m0, most);
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
-    const int64_t last = (m1 - m0) * (i + 1) / tiles;  // as even as can be: 32 rows by 6 are 5 5 6 5 5 6
+    // As even as can be: 32 rows by 6 are 5 5 6 5 5 6.
+    const int64_t last = kEveryHeight<T> ? (m1 - m0) * (i + 1) / tiles : min_of(first + most, m1 - m0);
     const int64_t m = m0 + first;
     const Epilogue<T> finish{
         .row_bias = o.bias ? o.bias + b.group * d.filters + m : nullptr, .relu = o.relu, .stream = d.stream};

@@ -125,10 +125,10 @@ DotPlan<T> plan_dot(const ConvShape& s) {
   d.channel_blocks = ceil_div(d.channels, d.channels_per_task);
   const int64_t taps = d.channels_per_task * d.taps;
   const auto padded = [&](int cols) {
-    return round_up(d.filters, even_rows(d.filters, dot_filters(cols))) * round_up(taps, cols);
+    return round_up(d.filters, even_part(d.filters, dot_filters(cols))) * round_up(taps, cols);
   };
   d.cols = padded(5) < padded(4) ? 5 : 4;
-  d.rows = even_rows(d.filters, dot_filters(d.cols));
+  d.rows = even_part(d.filters, dot_filters(d.cols));
   d.filter_tiles = ceil_div(d.filters, d.rows);
   d.tap_tiles = ceil_div(taps, d.cols);
   d.tile = round_up(d.rows * d.cols, Vec<T>::N);

@@ -143,7 +143,7 @@ Status few_pixels_grad_weight(Context& ctx, const ConvParams& params, const Conv
                      patch + (group * all + n * s.p * s.q) * ld + c0 * s.r * s.s);
       });
   if (packed != Status::ok) return packed;
-  const int height = even_rows(filters, Blocking<T>::MR);
+  const int height = tile_rows<T>(filters, Blocking<T>::MR);
   const int64_t tiles = ceil_div(filters, height),
                 per_task = ceil_div(tiles, max_of(1, kConvTasks / s.groups));
   const int64_t tasks = ceil_div(tiles, per_task);

@@ -37,7 +37,7 @@ FoldPlan<T> plan_fold(const ConvShape& s) {
   f.lines = ceil_div(s.p, f.panels);
   f.block = min_of(kFoldRows / f.taps + 1, f.channels);
   f.blocks = ceil_div(f.channels, f.block);
-  f.rows = even_rows(f.block * f.taps, max_rows(static_cast<int>(ceil_div(f.lines * s.q, Vec<T>::N))));
+  f.rows = tile_rows<T>(f.block * f.taps, max_rows(static_cast<int>(ceil_div(f.lines * s.q, Vec<T>::N))));
   f.packed_block = round_up(round_up(f.block * f.taps, f.rows) * f.filters, 16);
   f.packed_w = s.groups * f.blocks * f.packed_block;
   f.per_worker = round_up(f.filters * B::NR, 16) + f.block * f.taps * B::NR;

@@ -84,11 +84,10 @@ void run_grad_tile(const GradTile<T>& t) {
 }
 
 template <class T, int NV, int MR = grad_rows(NV)>
-FASTNN_INLINE void grad_tile_rows(const GradTile<T>& t, int rows) {
-  if constexpr (MR > 0) {
-    if (rows == MR) return run_grad_tile<T, MR, NV>(t);
-    grad_tile_rows<T, NV, MR - 1>(t, rows);
-  }
+FASTNN_INLINE void grad_tile_rows(GradTile<T> t, int rows) {
+  if constexpr (tile_height<T>(MR, grad_rows(NV)) == MR)
+    for (; rows >= MR; rows -= MR, t.tap += MR, t.sum += MR * t.width) run_grad_tile<T, MR, NV>(t);
+  if constexpr (MR > 1) grad_tile_rows<T, NV, MR - 1>(t, rows);
 }
 template <class T, int NV = 1>
 void grad_tile(const GradTile<T>& t, int rows) {
@@ -239,7 +238,7 @@ struct GradTask {
       l += len;
     }
     const int64_t rows = (c1 - c0) * s.r * s.s;
-    const int tile = even_rows(rows, grad_rows(static_cast<int>(g.width / Vec<T>::N)));
+    const int tile = tile_rows<T>(rows, grad_rows(static_cast<int>(g.width / Vec<T>::N)));
     for (int64_t i = 0; i < rows; i += tile) {
       if (g.swapped) prefetch_rows(x + run[0].x, tap + i + tile, min_of(tile, rows - i - tile), run[0].len);
       grad_tile(GradTile<T>{.x = g.padded ? slab : x,

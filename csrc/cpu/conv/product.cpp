@@ -33,7 +33,7 @@ ConvPlan<T> plan_product(const ConvProduct<T>& p) {
   ConvPlan<T> plan{};
   const PixelGrid<T>& g = p.grid;
   const int64_t units = g.taps_h * g.channels, depth = g.depth();
-  plan.rows = even_rows(p.filters, B::MR);
+  plan.rows = tile_rows<T>(p.filters, B::MR);
   plan.row_tiles = ceil_div(p.filters, plan.rows);
   const int64_t blocks = depth > B::KC ? ceil_div(depth, B::KC) : 1;
   plan.units = units > 0 ? ceil_div(units, blocks) : 0;

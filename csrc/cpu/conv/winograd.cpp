@@ -96,7 +96,7 @@ void multiply_points(const WinogradPlan<T>& plan, int64_t tiles, const T* v, con
   constexpr int64_t KC = Blocking<T>::KC;
   const int64_t channels = plan.channels, pitch = padded_channels<T>(channels);
   const int width = static_cast<int>(plan.width);
-  const int height = even_rows(tiles, max_rows(width / Vec<T>::N));
+  const int height = even_part(tiles, max_rows(width / Vec<T>::N));
   for (int64_t f = 0; f < plan.grid.points();
        ++f, v += plan.x_step, u += plan.w_step, products += plan.y_step)
     for (int64_t c = 0; c < channels; c += KC)

@@ -80,7 +80,7 @@ void add_products(const WinogradGradPlan<T>& g, const WinogradGradPart& part, in
   for (int64_t f = 0; f < g.grid.points(); ++f, v += g.x_step, y += g.y_step, sums += g.sum_step)
     for (int64_t c = 0; c < v_pitch; c += NR) {
       const int width = static_cast<int>(min_of(NR, v_pitch - c));
-      const int height = even_rows(part.filters, max_rows(width / Vec<T>::N));
+      const int height = even_part(part.filters, max_rows(width / Vec<T>::N));
       for (int64_t k = 0; k < part.filters; k += height)
         micro_kernel(Tile<T>{.k = tiles,
                              .a = y + k,

@@ -54,17 +54,22 @@ template <class T, int NV, Rows rows, class = typename LanesUpTo<max_rows(NV)>::
 struct TileTable;
 template <class T, int NV, Rows rows, int... i>
 struct TileTable<T, NV, rows, Lanes<i...>> {
-  static constexpr TileFn<T> tiles[] = {run_tile<T, i + 1, NV, rows>...};
+  static constexpr TileFn<T> tiles[] = {run_tile<T, tile_height<T>(i + 1, max_rows(NV)), NV, rows>...};
 };
+
+// Where B is read under a mask, float64 has its last vector apart, by tiles of one vector.
+template <class T, int NV>
+constexpr bool kMasked = NV == 1 || kEveryHeight<T>;
 
 template <class T, int NV = 1>
 FASTNN_INLINE void choose_tile(const Tile<T>& t, int m, int n) {
   const int last = n - (NV - 1) * Vec<T>::N;
   if (NV == kMaxVectors || last <= Vec<T>::N) {
-    const TileFn<T>* const tiles = t.b_rows                          ? TileTable<T, NV, Rows::listed>::tiles
-                                   : t.packed_b || last == Vec<T>::N ? TileTable<T, NV, Rows::whole>::tiles
-                                                                     : TileTable<T, NV, Rows::masked>::tiles;
-    tiles[m - 1](t, last);
+    const TileFn<T>* tiles = TileTable<T, NV, Rows::whole>::tiles;
+    if (t.b_rows) tiles = TileTable<T, NV, Rows::listed>::tiles;
+    if constexpr (kMasked<T, NV>)
+      if (!t.b_rows && !t.packed_b && last < Vec<T>::N) tiles = TileTable<T, NV, Rows::masked>::tiles;
+    for_heights(t, m, max_rows(NV), [&](const Tile<T>& part, int height) { tiles[height - 1](part, last); });
   } else if constexpr (NV < kMaxVectors) {
     choose_tile<T, NV + 1>(t, m, n);
   }
@@ -74,7 +79,15 @@ FASTNN_INLINE void choose_tile(const Tile<T>& t, int m, int n) {
 
 template <class T>
 void micro_kernel(const Tile<T>& t, int m, int n) {
-  choose_tile(t, m, n);
+  const int whole = n - n % Vec<T>::N;
+  if (kEveryHeight<T> || t.b_rows || t.packed_b || whole == 0 || whole == n) return choose_tile(t, m, n);
+  choose_tile(t, m, whole);
+  Tile<T> rest = t;
+  rest.b += whole, rest.c += whole;
+  Epilogue<T> epilogue;
+  if (t.epilogue) epilogue = *t.epilogue, rest.epilogue = &epilogue;
+  if (epilogue.column_bias) epilogue.column_bias += whole;
+  choose_tile(rest, m, n - whole);
 }
 template void micro_kernel(const Tile<float>& t, int m, int n);
 template void micro_kernel(const Tile<double>& t, int m, int n);

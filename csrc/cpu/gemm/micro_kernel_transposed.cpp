@@ -40,14 +40,15 @@ template <class T, class = typename LanesUpTo<kTransposedRows>::type>
 struct TransposedTable;
 template <class T, int... i>
 struct TransposedTable<T, Lanes<i...>> {
-  static constexpr TileFn<T> tiles[] = {run_tile_transposed<T, i + 1>...};
+  static constexpr TileFn<T> tiles[] = {run_tile_transposed<T, tile_height<T>(i + 1, kTransposedRows)>...};
 };
 
 }  // namespace
 
 template <class T>
 void micro_kernel_transposed(const Tile<T>& t, int m, int n) {
-  TransposedTable<T>::tiles[m - 1](t, n);
+  for_heights(t, m, kTransposedRows,
+              [&](const Tile<T>& part, int height) { TransposedTable<T>::tiles[height - 1](part, n); });
 }
 template void micro_kernel_transposed(const Tile<float>& t, int m, int n);
 template void micro_kernel_transposed(const Tile<double>& t, int m, int n);

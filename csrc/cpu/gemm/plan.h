@@ -88,9 +88,9 @@ Plan<T> make_plan(const Product<T>& g) {
   using B = Blocking<T>;
   Plan<T> plan;
   plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
-  const int nv = plan.transposed_b ? 1 : even_rows(ceil_div(g.n, Vec<T>::N), kMaxVectors);
+  const int nv = plan.transposed_b ? 1 : even_part(ceil_div(g.n, Vec<T>::N), kMaxVectors);
   plan.nr = nv * Vec<T>::N;
-  plan.mr = even_rows(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
+  plan.mr = tile_rows<T>(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
   plan.tiles_m = ceil_div(g.m, plan.mr);
   plan.tiles_n = ceil_div(g.n, plan.nr);
   const bool worth = plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements;
@@ -98,7 +98,7 @@ Plan<T> make_plan(const Product<T>& g) {
   plan.pack_a =
       B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
   plan.kc =
-      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as stream_rows, which does not cut k
+      g.m == 1 ? max_of(g.k, 1) : even_part(g.k, B::KC);  // one row: as stream_rows, which does not cut k
   plan.splits = 1;
   plan.tasks_m = ceil_div(g.m, B::MC);
   plan.tasks_n = 1;

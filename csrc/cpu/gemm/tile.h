@@ -40,6 +40,25 @@ struct Tile {
   const Epilogue<T>* epilogue = nullptr;  // null before the last block of k
 };
 
+// Calls f(part, height) for the parts of a tile of m rows whose heights there are.
+template <class T, class F>
+FASTNN_INLINE void for_heights(const Tile<T>& t, int m, int most, F&& f) {
+  if constexpr (kEveryHeight<T>) {
+    f(t, m);
+  } else {
+    Epilogue<T> epilogue;
+    Tile<T> part = t;
+    if (t.epilogue) epilogue = *t.epilogue, part.epilogue = &epilogue;
+    for (int height; m > 0; m -= height) {
+      height = tile_height<T>(m, most);
+      f(part, height);
+      part.a += height * t.rs_a;
+      part.c += height * t.ldc;
+      if (epilogue.row_bias) epilogue.row_bias += height;
+    }
+  }
+}
+
 // One tile of m x n: 1 <= n <= NR and 1 <= m <= max_rows(vectors of n). k = 0 leaves act(bias).
 template <class T>
 void micro_kernel(const Tile<T>& t, int m, int n);
