@@ -82,6 +82,9 @@ Status cast_to(Context& ctx, const CastParams& p) {
 }
 template <class From>
 Status cast(Context& ctx, const CastParams& p) {
+  // Bools are bytes, 0 or 1.
+  if constexpr (dtype_of<From> == DType::boolean)
+    if (p.to != DType::boolean) return cast<uint8_t>(ctx, p);
   switch (p.to) {
     case DType::float32:
       return cast_to<float, From>(ctx, p);

@@ -121,7 +121,7 @@ struct Moments {
 };
 
 template <class T>
-FASTNN_INLINE Moments moments_of(const T* x, const Chunk& chunk) {
+Moments moments_of(const T* x, const Chunk& chunk) {
   using V = Vec<T>;
   const double count = static_cast<double>(chunk.length * chunk.runs);
   const V zero(T(0));
@@ -141,7 +141,7 @@ FASTNN_INLINE Moments moments_of(const T* x, const Chunk& chunk) {
 }
 
 template <class T>
-FASTNN_INLINE Moments row_moments(const T* x, const Channels& rows, int64_t row) {
+Moments row_moments(const T* x, const Channels& rows, int64_t row) {
   Moments all;
   for (int64_t i = 0; i < rows.chunks; ++i) {
     Chunk chunk = rows.chunk(row, i, i + 1);

@@ -17,10 +17,6 @@ template <>
 struct wide<uint8_t> {
   using type = int32_t;
 };
-template <>
-struct wide<bool> {
-  using type = int32_t;
-};
 
 template <bool largest>
 struct Best {

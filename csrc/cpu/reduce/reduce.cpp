@@ -234,28 +234,32 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
 
 }  // namespace
 
+// Bools are bytes, 0 or 1.
+template <class T>
+using Number = std::conditional_t<same_type<T, bool>, uint8_t, T>;
+
 template <class T>
 Status sum(Context& ctx, const ReduceParams& p) {
   if constexpr (is_float<T>)
     return sum_floats<T>(ctx, p);
   else
-    return sum_integers<T>(ctx, p);
+    return sum_integers<Number<T>>(ctx, p);
 }
 template <class T>
 Status max(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, T>(ctx, p, static_cast<T*>(p.y), p.index);
+  return best<Best<true>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
 }
 template <class T>
 Status min(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, T>(ctx, p, static_cast<T*>(p.y), p.index);
+  return best<Best<false>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
 }
 template <class T>
 Status argmax(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, T>(ctx, p, nullptr, p.index);
+  return best<Best<true>, Number<T>>(ctx, p, nullptr, p.index);
 }
 template <class T>
 Status argmin(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, T>(ctx, p, nullptr, p.index);
+  return best<Best<false>, Number<T>>(ctx, p, nullptr, p.index);
 }
 
 FASTNN_EXPORT(REDUCE)
