@@ -10,12 +10,25 @@ function(add_isa name)
     ${target}
     PRIVATE ${FASTNN_OPTIMIZE_KERNELS} ${ARGN} -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
             -fno-threadsafe-statics -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  # The system's headers only, so that editing one of ours rebuilds what includes it and no more: 0.4 s of every unit.
+  set(intrinsics)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(intrinsics <immintrin.h>)
+  endif()
+  target_precompile_headers(${target} PRIVATE ${intrinsics} <atomic> <stdint.h> <string.h> <type_traits>)
+  if(CCACHE)
+    # ccache takes a precompiled header for what was in it, if it is told that no macro defined later changes it.
+    set_target_properties(
+      ${target} PROPERTIES CXX_COMPILER_LAUNCHER
+                           "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${CCACHE}")
+  endif()
+  set(objects $<FILTER:$<TARGET_OBJECTS:${target}>,EXCLUDE,cmake_pch>)
   set(merged ${CMAKE_CURRENT_BINARY_DIR}/${target}.o)
   add_custom_command(
     OUTPUT ${merged}
-    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${merged}.all $<TARGET_OBJECTS:${target}>
+    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${merged}.all ${objects}
     COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=fastnn_cpu_kernels_${name} ${merged}.all ${merged}
-    DEPENDS ${target} $<TARGET_OBJECTS:${target}>
+    DEPENDS ${target} ${objects}
     COMMAND_EXPAND_LISTS VERBATIM)
   set_source_files_properties(${merged} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   set(FASTNN_ISA_OBJECTS ${FASTNN_ISA_OBJECTS} ${merged} PARENT_SCOPE)

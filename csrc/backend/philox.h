@@ -4,11 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define FASTNN_HOST_DEVICE __host__ __device__
-#else
-#define FASTNN_HOST_DEVICE
-#endif
+#include "backend/host_device.h"
 
 namespace fastnn {
 

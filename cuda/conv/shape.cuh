@@ -1,5 +1,6 @@
 // What is worked out about a convolution on the host: its phases, and whether 32-bit indices do.
 #pragma once
+#include "backend/conv_phases.h"
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
@@ -11,29 +12,6 @@ inline ConvShape flatten(ConvShape s) {
     s.h = 1, s.p = 1;
   }
   return s;
-}
-
-// Pixels first, first + stride, ... of one dimension of dx: they all meet the same taps, so they are a dense
-// convolution of dy, and nothing is multiplied with zeros put between pixels. A phase per residue of the
-// stride.
-struct Phase {
-  int64_t pixels;
-  int64_t first, step, taps;  // taps first, first + step, ...
-  int64_t start, move;        // pixel i meets pixel start + i + t * move of dy at the t-th tap
-};
-
-inline Phase phase_of(int64_t residue, int64_t size, int64_t stride, int64_t pad, int64_t dilation,
-                      int64_t kernel) {
-  // Output o reaches pixel o * stride + t * dilation - pad at tap t.
-  const auto meets = [&](int64_t t) { return (residue + pad - t * dilation) % stride == 0; };
-  Phase f{residue < size ? (size - residue - 1) / stride + 1 : 0, 0, 1, 0, 0, 0};
-  while (f.first < kernel && f.first < stride && !meets(f.first)) ++f.first;
-  if (f.first >= kernel || f.first >= stride) return f;
-  while (f.step * dilation % stride != 0) ++f.step;
-  f.taps = (kernel - f.first - 1) / f.step + 1;
-  f.start = (residue + pad - f.first * dilation) / stride;
-  f.move = -(f.step * dilation / stride);
-  return f;
 }
 
 // Rows and columns, with what is added to them, far from overflow in 32 bits, and every dimension of the

@@ -1,83 +1,21 @@
 // Panels of pixels, read straight from images: what convolution multiplies its filters with.
 //
-// A grid of outputs, `images` x `rows` x `cols`, is walked in one fixed order and cut into panels of at most
-// NR pixels. A panel is a few runs, each a stretch of neighbouring pixels of one row. Row k = (r, c, s) of
-// the panel holds, for each of its pixels (n, i, j), the element of the source image that tap (r, s) meets in
-// channel c:
-//
-//     source[n][c][i * stride_h + row0 + r * row_step][j * stride_w + col0 + s * col_step]
-//
-// or 0 outside the image.
-//
-// Taps being affine, the same grid describes a convolution (steps are dilations) and each phase of its input
-// gradient (steps are negative). r is outermost, so that taps whose whole row lies in the padding are left
-// out of the product.
+// The grid of a ConvProduct is walked in one fixed order and cut into panels of at most NR pixels. A panel is
+// a few runs, each a stretch of neighbouring pixels of one row. Row k = (r, c, s) of the panel holds, for
+// each of its pixels, the element that tap (r, s) meets in channel c. r is outermost, so that taps whose
+// whole row lies in the padding are left out of the product.
 #pragma once
-#include "cpu/conv/lanes.h"
-#include "cpu/gemm/tile.h"
+#include "cpu/conv/product.h"
+#include "cpu/conv/strided_part.h"
+#include "cpu/gemm/blocking.h"
 
 namespace fastnn::FASTNN_ISA {
-
-constexpr double kConvTaskFmas = 1 << 20;  // a task at least: about 10 us
-constexpr int64_t kConvTasks = 16;         // enough for a handful of threads to share evenly
-
-constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
-// The same convolution with its dimensions put so that runs of pixels are long. A 1x1 convolution that meets
-// every pixel once does not care where rows end; a filter as large as the image meets one pixel of many
-// channels.
-inline ConvShape flatten(ConvShape s) {
-  const bool dense = s.pad_h == 0 && s.pad_w == 0 && s.dilation_h == 1 && s.dilation_w == 1;
-  if (dense && s.r == s.h && s.s == s.w) {
-    s.c *= s.h * s.w;
-    s.h = s.w = s.r = s.s = 1;
-  } else if (dense && s.r == 1 && s.s == 1 && s.p == s.h && s.q == s.w) {
-    s.w = s.q = s.h * s.w;
-    s.h = s.p = 1;
-  }
-  return s;
-}
-
-// The convolution of dy that gives dx where filters step by one: these are turned round.
-inline ConvShape grad_input_shape(const ConvShape& s) {
-  ConvShape t = s;
-  t.c = s.k, t.h = s.p, t.w = s.q, t.k = s.c, t.p = s.h, t.q = s.w;
-  t.pad_h = (s.r - 1) * s.dilation_h - s.pad_h, t.pad_w = (s.s - 1) * s.dilation_w - s.pad_w;
-  return t;
-}
-
-template <class T>
-struct PixelGrid {
-  int64_t images, rows, cols;
-  int64_t interleave;  // images that take turns row by row: panels then hold rows with the same taps in the
-                       // padding
-  const T* source;
-  int64_t channels, height, width, image_step;  // planes are dense
-  int64_t taps_h, taps_w;
-  int64_t stride_h, stride_w, row0, row_step, col0, col_step;
-
-  int64_t pixels() const { return images * rows * cols; }
-  int64_t depth() const { return taps_h * channels * taps_w; }
-};
 
 struct Run {
   int64_t n, i, j;  // image, row and first column
   int len;
   int at;  // position in the panel
 };
-
-struct TapRange {
-  int64_t begin, end;
-};
-
-// Taps t of [0, taps) for which start + t * step lies in [0, size).
-inline TapRange taps_inside(int64_t start, int64_t step, int64_t taps, int64_t size) {
-  TapRange in{0, taps};
-  while (in.begin < in.end && (start + in.begin * step < 0 || start + in.begin * step >= size)) ++in.begin;
-  while (in.end > in.begin && (start + (in.end - 1) * step < 0 || start + (in.end - 1) * step >= size))
-    --in.end;
-  return in;
-}
 
 // The runs of pixels [first, first + count), in the grid's order: groups of `interleave` images, rows,
 // images, columns.

@@ -9,8 +9,10 @@
 // From there every tile and 16 channels are transformed by themselves, and no lane is idle whatever the size
 // of the image. The results of point f, one of (m + 2)^2, are the rows of a matrix: points[f][tile][channel].
 #pragma once
-#include "cpu/conv/panel.h"
+#include "cpu/conv/shape.h"
 #include "cpu/conv/winograd_transform.h"
+#include "cpu/simd/part.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -31,15 +33,15 @@ struct TileGrid {
 inline TileGrid tile_grid(int64_t tile, int64_t images, int64_t p, int64_t q) {
   TileGrid g{};
   g.tile = tile;
-  g.rows = divide_up(p, tile), g.cols = divide_up(q, tile);
+  g.rows = ceil_div(p, tile), g.cols = ceil_div(q, tile);
   const int64_t wanted = kWinogradPairs / g.points();
-  g.col_blocks = divide_up(g.cols, kWinogradCols);
-  g.block_cols = divide_up(g.cols, g.col_blocks);
-  g.row_blocks = divide_up(g.rows, max_of(1, wanted / g.block_cols));
-  g.block_rows = divide_up(g.rows, g.row_blocks);
+  g.col_blocks = ceil_div(g.cols, kWinogradCols);
+  g.block_cols = ceil_div(g.cols, g.col_blocks);
+  g.row_blocks = ceil_div(g.rows, max_of(1, wanted / g.block_cols));
+  g.block_rows = ceil_div(g.rows, g.row_blocks);
   g.block_images =
       g.row_blocks * g.col_blocks > 1 ? 1 : min_of(images, max_of(1, wanted / (g.rows * g.cols)));
-  g.blocks = divide_up(images, g.block_images) * g.row_blocks * g.col_blocks;
+  g.blocks = ceil_div(images, g.block_images) * g.row_blocks * g.col_blocks;
   return g;
 }
 
@@ -73,7 +75,7 @@ constexpr int64_t padded_channels(int64_t channels) {
 template <class T>
 constexpr int64_t point_step(int64_t elements) {
   constexpr int64_t line = 64 / sizeof(T);
-  return (divide_up(elements, line) | 1) * line;
+  return (ceil_div(elements, line) | 1) * line;
 }
 
 // Lines [line0, line0 + lines) and columns [col0, col0 + cols) of every channel, zero outside the image.
@@ -149,5 +151,16 @@ void transform_tiles(const TileGrid& g, const TileBlock& b, int64_t channels, co
           [&](int i, int j, V v) { v.store(to + (i * (m + 2) + j) * step + c); });
   });
 }
+
+// Taps of a filter, as rows of blocks that can be transposed.
+constexpr int kWinogradTaps = 9;
+template <class T>
+struct TapBlocks {
+  static constexpr int N = Vec<T>::N, kBlocks = (kWinogradTaps - 1) / N + 1;
+  Vec<T> row[kBlocks][N];
+
+  FASTNN_INLINE Vec<T>& operator[](int tap) { return row[tap / N][tap % N]; }
+  static FASTNN_INLINE int length(int block) { return clamp_lane(kWinogradTaps - block * N, N); }
+};
 
 }  // namespace fastnn::FASTNN_ISA

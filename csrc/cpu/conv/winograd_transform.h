@@ -8,7 +8,7 @@
 // F(4, 3). The usual +-1, +-2 need no more operations and lose twice as many bits; of B, A and the points
 // every element is exact in float32. Along both dimensions of an image the transforms follow each other.
 #pragma once
-#include "cpu/conv/lanes.h"
+#include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
 

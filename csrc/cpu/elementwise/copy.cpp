@@ -12,7 +12,7 @@ constexpr double kCopyByte = 0.1;  // nanoseconds
 static Status copy_dense(Context& ctx, char* y, const char* x, int64_t bytes) {
   constexpr int64_t kPart = 1 << 18;
   const double work = kCopyByte * static_cast<double>(bytes);
-  return parallel_for(ctx, (bytes + kPart - 1) / kPart, work, [&](int64_t part, int) {
+  return parallel_for(ctx, ceil_div(bytes, kPart), work, [&](int64_t part, int) {
     const int64_t from = part * kPart, count = bytes - from < kPart ? bytes - from : kPart;
     if (bytes < kStreamBytes) return copy_bytes(y + from, x + from, count);
     stream_bytes(y + from, x + from, count);
@@ -82,6 +82,9 @@ Status cast_to(Context& ctx, const CastParams& p) {
 }
 template <class From>
 Status cast(Context& ctx, const CastParams& p) {
+  // Bools are bytes, 0 or 1.
+  if constexpr (dtype_of<From> == DType::boolean)
+    if (p.to != DType::boolean) return cast<uint8_t>(ctx, p);
   switch (p.to) {
     case DType::float32:
       return cast_to<float, From>(ctx, p);
@@ -122,9 +125,9 @@ Status arange(Context& ctx, const ArangeParams& p) {
   T* const y = static_cast<T*>(p.y);
   const double start = p.start, step = p.step;
   return parallel_for(
-      ctx, (p.numel + kBlock - 1) / kBlock, kCheap<T> * static_cast<double>(p.numel),
+      ctx, ceil_div(p.numel, kTaskElements), kCheap<T> * static_cast<double>(p.numel),
       [&](int64_t block, int) {
-        const int64_t first = block * kBlock, last = p.numel - first < kBlock ? p.numel : first + kBlock;
+        const int64_t first = block * kTaskElements, last = min_of(p.numel, first + kTaskElements);
         if constexpr (is_floating_lane<T>)
           for (int64_t i = first; i < last; ++i) y[i] = static_cast<T>(start + static_cast<double>(i) * step);
         else

@@ -10,6 +10,7 @@
 #pragma once
 #include "backend/elementwise.h"
 #include "cpu/simd/cache.h"
+#include "cpu/simd/square.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -79,13 +80,6 @@ inline Box make_box(int ndim, const int64_t* extent, const int64_t* dst, const i
   return box;
 }
 
-template <class U>
-FASTNN_INLINE void move_one(char* dst, const char* src) {
-  U u;
-  memcpy(&u, src, sizeof u);
-  memcpy(dst, &u, sizeof u);
-}
-
 // dst and src do not overlap, so the last, partial vector may cover bytes that are already there.
 FASTNN_INLINE void copy_bytes(char* dst, const char* src, int64_t bytes) {
   constexpr int64_t V = kVectorBytes;
@@ -106,27 +100,16 @@ FASTNN_INLINE void copy_bytes(char* dst, const char* src, int64_t bytes) {
 // The same past the caches, for memory that is not read again soon. stream_end() orders it before what
 // follows.
 inline void stream_bytes(char* dst, const char* src, int64_t bytes) {
-#if defined(__x86_64__)
   constexpr int64_t V = kVectorBytes;
+  using Byte = Vec<uint8_t>;
   const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(dst) % V);
   if (bytes < head + V) return copy_bytes(dst, src, bytes);
   memcpy(dst, src, static_cast<size_t>(head));
   int64_t at = head;
-  for (; at + V <= bytes; at += V) {
-#if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(dst + at), _mm512_loadu_si512(src + at));
-#elif defined(__AVX2__)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(dst + at),
-                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + at)));
-#else
-    _mm_stream_si128(reinterpret_cast<__m128i*>(dst + at),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + at)));
-#endif
-  }
+  for (; at + V <= bytes; at += V)
+    stream_vector(Byte::load(reinterpret_cast<const uint8_t*>(src) + at),
+                  reinterpret_cast<uint8_t*>(dst) + at);
   memcpy(dst + at, src + at, static_cast<size_t>(bytes - at));
-#else
-  copy_bytes(dst, src, bytes);
-#endif
 }
 
 template <class U>
@@ -157,65 +140,6 @@ inline void splat(char* dst, const char* src, int64_t n, int size) {
     default:
       return splat_row<uint64_t>(dst, src, n);
   }
-}
-
-// dst[i * di + j] = src[i + j * sj] for a square of kSquare<U>, through registers; strides in bytes.
-template <class U>
-constexpr int kSquare = 1;
-#if defined(__x86_64__)
-template <>
-inline constexpr int kSquare<uint8_t> = 8;
-template <>
-inline constexpr int kSquare<uint16_t> = 8;
-template <>
-inline constexpr int kSquare<uint32_t> = 4;
-template <>
-inline constexpr int kSquare<uint64_t> = 2;
-FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint8_t) {
-  __m128i r[8];
-  for (int k = 0; k < 8; ++k) r[k] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + k * sj));
-  for (int k = 0; k < 4; ++k) r[k] = _mm_unpacklo_epi8(r[2 * k], r[2 * k + 1]);  // pairs of j, for i = 0..7
-  const __m128i a = _mm_unpacklo_epi16(r[0], r[1]), b = _mm_unpackhi_epi16(r[0], r[1]);
-  const __m128i c = _mm_unpacklo_epi16(r[2], r[3]), d = _mm_unpackhi_epi16(r[2], r[3]);
-  const __m128i rows[4] = {_mm_unpacklo_epi32(a, c), _mm_unpackhi_epi32(a, c), _mm_unpacklo_epi32(b, d),
-                           _mm_unpackhi_epi32(b, d)};
-  for (int k = 0; k < 4; ++k) {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(dst + 2 * k * di), rows[k]);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(dst + (2 * k + 1) * di),
-                     _mm_unpackhi_epi64(rows[k], rows[k]));
-  }
-}
-FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint16_t) {
-  __m128i r[8], s[8];
-  for (int k = 0; k < 8; ++k) r[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + k * sj));
-  for (int k = 0; k < 4; ++k) {
-    s[k] = _mm_unpacklo_epi16(r[2 * k], r[2 * k + 1]);      // pairs of j, for i = 0..3
-    s[k + 4] = _mm_unpackhi_epi16(r[2 * k], r[2 * k + 1]);  // and 4..7
-  }
-  for (int h = 0; h < 8; h += 4) {
-    const __m128i a = _mm_unpacklo_epi32(s[h], s[h + 1]), b = _mm_unpackhi_epi32(s[h], s[h + 1]);
-    const __m128i c = _mm_unpacklo_epi32(s[h + 2], s[h + 3]), d = _mm_unpackhi_epi32(s[h + 2], s[h + 3]);
-    const __m128i rows[4] = {_mm_unpacklo_epi64(a, c), _mm_unpackhi_epi64(a, c), _mm_unpacklo_epi64(b, d),
-                             _mm_unpackhi_epi64(b, d)};
-    for (int k = 0; k < 4; ++k) _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + (h + k) * di), rows[k]);
-  }
-}
-FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint32_t) {
-  __m128 r[4];
-  for (int k = 0; k < 4; ++k) r[k] = _mm_loadu_ps(reinterpret_cast<const float*>(src + k * sj));
-  _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-  for (int k = 0; k < 4; ++k) _mm_storeu_ps(reinterpret_cast<float*>(dst + k * di), r[k]);
-}
-FASTNN_INLINE void transpose_square(char* dst, int64_t di, const char* src, int64_t sj, uint64_t) {
-  const __m128d a = _mm_loadu_pd(reinterpret_cast<const double*>(src));
-  const __m128d b = _mm_loadu_pd(reinterpret_cast<const double*>(src + sj));
-  _mm_storeu_pd(reinterpret_cast<double*>(dst), _mm_unpacklo_pd(a, b));
-  _mm_storeu_pd(reinterpret_cast<double*>(dst + di), _mm_unpackhi_pd(a, b));
-}
-#endif
-template <class U>
-FASTNN_INLINE void transpose_square(char* dst, int64_t, const char* src, int64_t, U) {
-  move_one<U>(dst, src);
 }
 
 // One side is a buffer in the first-level cache; the memory side is walked line by line, so that each cache

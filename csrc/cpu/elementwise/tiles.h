@@ -2,12 +2,13 @@
 #pragma once
 #include "backend/context.h"
 #include "backend/elementwise.h"
+#include "backend/integers.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
 
-constexpr int64_t kTileBytes = 8192;  // of one operand's tile that passes through a buffer
-constexpr int64_t kBlock = 32768;     // elements of a task, about
+constexpr int64_t kTileBytes = 8192;      // of one operand's tile that passes through a buffer
+constexpr int64_t kTaskElements = 32768;  // elements of a task, about
 
 // Chooses the extents of a tile of up to `room` elements: whole inner dimensions as far as there is room,
 // then a part of the next one. Where some operand is contiguous along another dimension than the innermost,
@@ -26,23 +27,22 @@ inline int choose_tile(int ndim, const int64_t* shape, const int64_t (*stride)[k
     for (int d = 0; d < last; ++d)
       if (stride[k][d] == 1 && shape[d] > 1) across = d;
   }
-  auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
   if (all_unit && shape[last] >= kLongRow) {  // nothing to gather
-    tile[last] = smaller(shape[last], kBlock);
+    tile[last] = min_of(shape[last], kTaskElements);
     return -1;
   }
   if (across >= 0) {
     int64_t side = 16;
     while (side * side < room) side *= 2;
-    tile[across] = smaller(shape[across], side);
+    tile[across] = min_of(shape[across], side);
     room /= tile[across];
   }
   for (int d = last; d >= 0; --d) {
-    if (d != across) tile[d] = smaller(shape[d], room);
+    if (d != across) tile[d] = min_of(shape[d], room);
     if (d != across) room /= tile[d];
     if (tile[d] < shape[d]) break;
   }
-  if (across >= 0 && room > 1) tile[across] = smaller(shape[across], tile[across] * room);
+  if (across >= 0 && room > 1) tile[across] = min_of(shape[across], tile[across] * room);
   return across;
 }
 
@@ -61,7 +61,7 @@ struct TileWalk {
   TileWalk(const Loop<N>& nest, char* const* base, const int* sizes, const int64_t* tiles, int64_t first)
       : loop(nest), tile(tiles), size(sizes) {
     for (int d = loop.ndim - 1; d >= 0; --d) {
-      const int64_t tiles_here = (loop.shape[d] + tile[d] - 1) / tile[d];
+      const int64_t tiles_here = ceil_div(loop.shape[d], tile[d]);
       origin[d] = first % tiles_here * tile[d];
       first /= tiles_here;
       extent[d] = clip(d);
@@ -89,7 +89,7 @@ struct TileWalk {
  private:
   int64_t clip(int d) const {
     const int64_t rest = loop.shape[d] - origin[d];
-    return rest < tile[d] ? rest : tile[d];
+    return min_of(rest, tile[d]);
   }
   void set_count() {
     count = 1;
@@ -103,11 +103,11 @@ Status for_tiles(Context& ctx, const Loop<N>& loop, char* const* base, const int
                  double nanoseconds, F&& f) {
   int64_t tiles = 1, elements = 1;
   for (int d = 0; d < loop.ndim; ++d) {
-    tiles *= (loop.shape[d] + tile[d] - 1) / tile[d];
+    tiles *= ceil_div(loop.shape[d], tile[d]);
     elements *= tile[d];
   }
-  const int64_t per_task = elements >= kBlock ? 1 : kBlock / elements;
-  return parallel_for(ctx, (tiles + per_task - 1) / per_task, nanoseconds, [&](int64_t task, int) {
+  const int64_t per_task = elements >= kTaskElements ? 1 : kTaskElements / elements;
+  return parallel_for(ctx, ceil_div(tiles, per_task), nanoseconds, [&](int64_t task, int) {
     const int64_t first = task * per_task;
     TileWalk<N> walk(loop, base, size, tile, first);
     f(walk, tiles - first < per_task ? tiles - first : per_task);

@@ -2,6 +2,7 @@
 // Where a reason says "measured", products of 64 to 2048 on a side and the shapes of small nets were timed on
 // Zen 5, single-threaded.
 #pragma once
+#include "backend/integers.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -56,5 +57,32 @@ struct Blocking {
   static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
   static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
 };
+
+// Parts that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.
+constexpr int even_part(int64_t m, int64_t most) {
+  return m <= 0 ? 1 : static_cast<int>(ceil_div(m, ceil_div(m, most)));
+}
+
+// float32 has a tile of every height up to `most`. float64 has those of 1, 2, 4, 8 rows and the tallest:
+// every instance takes time to compile and bytes, and a few rows more that go over B once more take less than
+// half as long again.
+template <class T>
+constexpr bool kEveryHeight = sizeof(T) == sizeof(float);
+
+// The tallest tile that there is, of no more than `rows`.
+template <class T>
+constexpr int tile_height(int rows, int most) {
+  if (kEveryHeight<T> || rows >= most) return min_of(rows, most);
+  int height = 1;
+  while (2 * height <= rows) height *= 2;
+  return height;
+}
+
+// Rows of a tile where m are cut.
+template <class T>
+constexpr int tile_rows(int64_t m, int64_t most) {
+  if (kEveryHeight<T>) return even_part(m, most);
+  return m <= 0 ? 1 : static_cast<int>(min_of(m, most));
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -1,11 +1,12 @@
-// Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): gemm_plan.h says how it is cut, gemm_tile.h has
-// the tile in registers, gemm_pack.h the panels, gemm_vector.h products with a vector.
+// Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): plan.h says how it is cut, micro_kernel.cpp has
+// the tile in registers, pack.cpp the panels, vector.cpp products with a vector.
 //
 // A task owns a block of C and walks k in blocks of KC, columns in tiles of NR, rows in tiles of MR. It packs
 // the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
 // rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
 // time, and nothing waits for it: one region of tasks, no barrier.
 #include "backend/gemm.h"
+#include "cpu/gemm/pack.h"
 #include "cpu/gemm/plan.h"
 #include "cpu/gemm/vector.h"
 
@@ -79,23 +80,16 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
       ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>,
       [&](int64_t task, int worker) { compute_task(g, plan, work + worker * share, parts, task); });
   if (s != Status::ok || plan.splits == 1) return s;
-  return parallel_for(ctx, divide_up(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
     for (int64_t i = task * 16; i < min_of(g.m, task * 16 + 16); ++i) combine_row(g, plan, parts, i);
   });
-}
-
-template <class T>
-void vector_part(const Product<T>& g, Path path, int64_t j0, int64_t j1) {
-  if (path == Path::stream) stream_rows(g, j0, j1);
-  if (path == Path::lanes) add_in_lanes(g, j0, j1);
-  if (path == Path::dots) dot_columns(g, j0, j1);
 }
 
 // One row of C: tasks share its elements. Rows are cut by the page: the hardware prefetches within pages.
 template <class T>
 Status run_vector(Context& ctx, const Product<T>& g, Path path) {
   const int64_t unit = path == Path::dots ? Vec<T>::N : 4096 / sizeof(T);
-  const int64_t units = divide_up(g.n, unit), elements = g.n * g.k;
+  const int64_t units = ceil_div(g.n, unit), elements = g.n * g.k;
   const int64_t tasks = elements < 65536 ? 1 : min_of(units, elements / 32768);
   const double nanoseconds =
       static_cast<double>(elements) * sizeof(T) / 16;  // memory's, not the multiply-adds'
@@ -139,23 +133,25 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
 template <class T>
 Status gemm(Context& ctx, const GemmParams& p) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return Status::ok;
-  Product<T> g{p.m,
-               p.n,
-               p.k,
-               static_cast<const T*>(p.a),
-               p.rs_a,
-               p.cs_a,
-               static_cast<const T*>(p.b),
-               p.rs_b,
-               p.cs_b,
-               static_cast<T*>(p.c),
-               p.ldc,
-               static_cast<const T*>(p.bias),
-               nullptr,
-               p.activation == Activation::relu,
-               p.batch_a,
-               p.batch_b,
-               p.batch_c};
+  Product<T> g{
+      .m = p.m,
+      .n = p.n,
+      .k = p.k,
+      .a = static_cast<const T*>(p.a),
+      .rs_a = p.rs_a,
+      .cs_a = p.cs_a,
+      .b = static_cast<const T*>(p.b),
+      .rs_b = p.rs_b,
+      .cs_b = p.cs_b,
+      .c = static_cast<T*>(p.c),
+      .ldc = p.ldc,
+      .column_bias = static_cast<const T*>(p.bias),
+      .row_bias = nullptr,
+      .relu = p.activation == Activation::relu,
+      .batch_a = p.batch_a,
+      .batch_b = p.batch_b,
+      .batch_c = p.batch_c,
+  };
   if (g.n == 1 && g.m > 1 && g.ldc == 1) g = transposed(g);
   if (p.batch == 1) return run_product(ctx, g);
   if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, p.batch);

@@ -80,7 +80,7 @@ template <class T>
 int64_t splits_of(const Product<T>& g, int64_t wanted) {
   using B = Blocking<T>;
   if (g.m == 1 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
-  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (divide_up(g.m, B::MC) * divide_up(g.n, B::NR))));
+  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (ceil_div(g.m, B::MC) * ceil_div(g.n, B::NR))));
 }
 
 template <class T>
@@ -88,19 +88,19 @@ Plan<T> make_plan(const Product<T>& g) {
   using B = Blocking<T>;
   Plan<T> plan;
   plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
-  const int nv = plan.transposed_b ? 1 : even_rows(divide_up(g.n, Vec<T>::N), kMaxVectors);
+  const int nv = plan.transposed_b ? 1 : even_part(ceil_div(g.n, Vec<T>::N), kMaxVectors);
   plan.nr = nv * Vec<T>::N;
-  plan.mr = even_rows(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
-  plan.tiles_m = divide_up(g.m, plan.mr);
-  plan.tiles_n = divide_up(g.n, plan.nr);
+  plan.mr = tile_rows<T>(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
+  plan.tiles_m = ceil_div(g.m, plan.mr);
+  plan.tiles_n = ceil_div(g.n, plan.nr);
   const bool worth = plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements;
   plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || worth);
   plan.pack_a =
       B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
   plan.kc =
-      g.m == 1 ? max_of(g.k, 1) : even_rows(g.k, B::KC);  // one row: as stream_rows, which does not cut k
+      g.m == 1 ? max_of(g.k, 1) : even_part(g.k, B::KC);  // one row: as stream_rows, which does not cut k
   plan.splits = 1;
-  plan.tasks_m = divide_up(g.m, B::MC);
+  plan.tasks_m = ceil_div(g.m, B::MC);
   plan.tasks_n = 1;
   const double most = g.fmas() / B::kTaskFmas;
   if (most >= 2) {
@@ -108,13 +108,13 @@ Plan<T> make_plan(const Product<T>& g) {
     const int64_t wanted = max_of(few, static_cast<int64_t>(g.fmas() / B::kTaskMostFmas));
     plan.splits = splits_of(g, wanted);
     // Columns are cut first: a cut of the rows repeats the packing of B.
-    plan.tasks_n = min_of(plan.tiles_n, divide_up(wanted, plan.tasks_m * plan.splits));
+    plan.tasks_n = min_of(plan.tiles_n, ceil_div(wanted, plan.tasks_m * plan.splits));
     const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
-    plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), divide_up(g.m, rows)));
+    plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), ceil_div(g.m, rows)));
   }
   const int64_t line = 64 / sizeof(T);
   plan.a_elements =
-      plan.pack_a ? divide_up(divide_up(plan.tiles_m, plan.tasks_m) * plan.mr * plan.kc, line) * line : 0;
+      plan.pack_a ? ceil_div(ceil_div(plan.tiles_m, plan.tasks_m) * plan.mr * plan.kc, line) * line : 0;
   plan.b_elements = plan.pack_b ? plan.nr * plan.kc : 0;
   return plan;
 }

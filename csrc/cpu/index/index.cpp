@@ -4,6 +4,7 @@
 // several times and promise the order of the list, so they are shared out by column: every task walks the
 // whole list, over its own columns.
 #include "backend/index.h"
+#include "backend/integers.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -23,7 +24,7 @@ double cost(const IndexParams& p, size_t size) {
 template <class T, class F>
 Status for_columns(Context& ctx, const IndexParams& p, F&& f) {
   constexpr int64_t kColumns = kColumnBytes / static_cast<int64_t>(sizeof(T));
-  return parallel_for(ctx, (p.inner + kColumns - 1) / kColumns, cost(p, sizeof(T)), [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(p.inner, kColumns), cost(p, sizeof(T)), [&](int64_t task, int) {
     const int64_t first = task * kColumns;
     f(first, p.inner - first < kColumns ? p.inner - first : kColumns);
   });
@@ -37,7 +38,7 @@ Status gather(Context& ctx, const IndexParams& p) {
   const T* x = static_cast<const T*>(p.x);
   const int64_t slice = p.inner * static_cast<int64_t>(sizeof(T)) + 1;
   const int64_t per_task = slice < kTaskBytes / 16 ? kTaskBytes / slice : 16;
-  return parallel_for(ctx, (p.count + per_task - 1) / per_task, cost(p, sizeof(T)), [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(p.count, per_task), cost(p, sizeof(T)), [&](int64_t task, int) {
     const int64_t begin = task * per_task, end = begin + per_task < p.count ? begin + per_task : p.count;
     if (p.inner == 1)
       for (int64_t i = begin; i < end; ++i) y[i] = x[p.offset[i]];

@@ -111,7 +111,7 @@ double nanoseconds(const BatchNormParams& p, double passes) {
 // ---- forward ----------------------------------------------------------------------------------------------
 
 template <class T, bool rectified>
-FASTNN_INLINE void normalize_chunk(const BatchNormParams& p, const Chunk& chunk, int64_t k) {
+void normalize_chunk(const BatchNormParams& p, const Chunk& chunk, int64_t k) {
   const ChannelMap<T> map(p, k);
   const T* const x = static_cast<const T*>(p.x);
   T* const y = static_cast<T*>(p.y);
@@ -122,10 +122,13 @@ FASTNN_INLINE void normalize_chunk(const BatchNormParams& p, const Chunk& chunk,
   });
 }
 
-template <class T, bool rectified>
+template <class T>
 Status batch_forward(Context& ctx, const BatchNormParams& p) {
   const Channels s(p.n, p.c, p.inner);
-  auto apply = [&](const Chunk& chunk, int64_t k) { normalize_chunk<T, rectified>(p, chunk, k); };
+  const bool rectified = p.activation == Activation::relu;
+  auto apply = [&](const Chunk& chunk, int64_t k) {
+    rectified ? normalize_chunk<T, true>(p, chunk, k) : normalize_chunk<T, false>(p, chunk, k);
+  };
   if (!p.training) {
     keep_running<T>(p);
     return parallel_for(ctx, s.c * s.chunks, nanoseconds<T>(p, 1), [&](int64_t task, int) {
@@ -152,7 +155,7 @@ inline void keep_gradients(const BatchNormParams& p, int64_t k, const GradientSu
 }
 
 template <class T, bool masked>
-FASTNN_INLINE GradientSums gradient_sums(const BatchNormParams& p, const Chunk& chunk, int64_t k) {
+GradientSums gradient_sums(const BatchNormParams& p, const Chunk& chunk, int64_t k) {
   const ChannelMap<T> map(p, k);
   const T* const x = static_cast<const T*>(p.x);
   const T* const dy = static_cast<const T*>(p.dy);
@@ -168,8 +171,7 @@ FASTNN_INLINE GradientSums gradient_sums(const BatchNormParams& p, const Chunk& 
 
 // centred: the statistics were the batch's, so they have gradients too.
 template <class T, bool masked, bool centred>
-FASTNN_INLINE void gradient_chunk(const BatchNormParams& p, const Chunk& chunk, int64_t k,
-                                  const GradientSums& sums) {
+void gradient_chunk(const BatchNormParams& p, const Chunk& chunk, int64_t k, const GradientSums& sums) {
   const ChannelMap<T> map(p, k);
   const double count = static_cast<double>(p.n * p.inner);
   const Vec<T> scale = map.weight * map.rstd;
@@ -186,20 +188,19 @@ FASTNN_INLINE void gradient_chunk(const BatchNormParams& p, const Chunk& chunk, 
   });
 }
 
-template <class T, bool masked>
+template <class T>
 Status batch_backward(Context& ctx, const BatchNormParams& p) {
   const Channels s(p.n, p.c, p.inner);
-  const bool gathers = p.training || p.dweight || p.dbias;
+  const bool gathers = p.training || p.dweight || p.dbias, masked = p.activation == Activation::relu;
+  const auto sums_of = masked ? gradient_sums<T, true> : gradient_sums<T, false>;
+  const auto apply = masked ? (p.training ? gradient_chunk<T, true, true> : gradient_chunk<T, true, false>)
+                            : (p.training ? gradient_chunk<T, false, true> : gradient_chunk<T, false, false>);
   return in_two_stages<GradientSums>(
       ctx, s, nanoseconds<T>(p, 4),
-      [&](const Chunk& chunk, int64_t k) {
-        return gathers ? gradient_sums<T, masked>(p, chunk, k) : GradientSums{};
-      },
+      [&](const Chunk& chunk, int64_t k) { return gathers ? sums_of(p, chunk, k) : GradientSums{}; },
       [&](int64_t k, const GradientSums& sums) { keep_gradients<T>(p, k, sums); },
       [&](const Chunk& chunk, int64_t k, const GradientSums& sums) {
-        if (!p.dx) return;
-        p.training ? gradient_chunk<T, masked, true>(p, chunk, k, sums)
-                   : gradient_chunk<T, masked, false>(p, chunk, k, sums);
+        if (p.dx) apply(p, chunk, k, sums);
       });
 }
 

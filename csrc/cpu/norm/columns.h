@@ -52,7 +52,7 @@ template <class T, class F>
 Status for_strips(Context& ctx, const BatchNormParams& p, double passes, F&& f) {
   constexpr int N = Vec<T>::N;
   const int64_t wide = p.c >= 8 * kStripVectors * N ? p.c / (kStripVectors * N) : 0;
-  const int64_t narrow = (p.c - wide * kStripVectors * N + N - 1) / N;
+  const int64_t narrow = ceil_div(p.c - wide * kStripVectors * N, N);
   return parallel_for(ctx, wide + narrow, nanoseconds<T>(p, passes), [&](int64_t task, int) {
     if (task < wide) return f(Strip<T, kStripVectors>{p.n, p.c, task * kStripVectors * N, N});
     const int64_t first = wide * kStripVectors * N + (task - wide) * N;

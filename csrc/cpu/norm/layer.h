@@ -17,24 +17,28 @@ constexpr int64_t kMostRowBlocks = 64;
 
 // ---- forward ----------------------------------------------------------------------------------------------
 
-template <class T, bool weighted, bool biased>
-FASTNN_INLINE void normalize_row(const LayerNormParams& p, T* y, const T* x, T mean, T rstd) {
+template <class T>
+void normalize_row(const LayerNormParams& p, T* y, const T* x, T mean, T rstd) {
   const T* const weight = static_cast<const T*>(p.weight);
   const T* const bias = static_cast<const T*>(p.bias);
   const Vec<T> m(mean), r(rstd);
-  for_vectors<T>(p.size, [&](int64_t i, int lanes, int) {
-    Vec<T> v = normalized(load_some(x + i, lanes), m, r);
-    if (weighted && biased)
-      v = fma(v, load_some(weight + i, lanes), load_some(bias + i, lanes));
-    else if (weighted)
-      v = v * load_some(weight + i, lanes);
-    else if (biased)
-      v = v + load_some(bias + i, lanes);
-    store_some(v, y + i, lanes);
-  });
+  const auto each = [&](auto affine) {
+    for_vectors<T>(p.size, [&](int64_t i, int lanes, int) {
+      store_some(affine(normalized(load_some(x + i, lanes), m, r), i, lanes), y + i, lanes);
+    });
+  };
+  if (weight && bias)
+    each(
+        [&](Vec<T> h, int64_t i, int n) { return fma(h, load_some(weight + i, n), load_some(bias + i, n)); });
+  else if (weight)
+    each([&](Vec<T> h, int64_t i, int n) { return h * load_some(weight + i, n); });
+  else if (bias)
+    each([&](Vec<T> h, int64_t i, int n) { return h + load_some(bias + i, n); });
+  else
+    each([](Vec<T> h, int64_t, int) { return h; });
 }
 
-template <class T, bool weighted, bool biased>
+template <class T>
 Status layer_forward(Context& ctx, const LayerNormParams& p) {
   const Channels rows(1, p.rows, p.size);
   const T* const x = static_cast<const T*>(p.x);
@@ -42,14 +46,14 @@ Status layer_forward(Context& ctx, const LayerNormParams& p) {
   const int64_t per_task = p.size < kChunk ? kChunk / p.size : 1;
   const double ns = static_cast<double>(p.rows) *
                     (static_cast<double>(p.size) * kNsPerNormalized * sizeof(T) / 4 + kNsPerStatistics);
-  return parallel_for(ctx, (p.rows + per_task - 1) / per_task, ns, [&](int64_t task, int) {
-    const int64_t end = (task + 1) * per_task < p.rows ? (task + 1) * per_task : p.rows;
+  return parallel_for(ctx, ceil_div(p.rows, per_task), ns, [&](int64_t task, int) {
+    const int64_t end = min_of((task + 1) * per_task, p.rows);
     for (int64_t row = task * per_task; row < end; ++row) {
       const Moments moments = row_moments(x, rows, row);
       const T mean = static_cast<T>(moments.mean), rstd = moments.rstd<T>(p.eps);
       static_cast<T*>(p.mean)[row] = mean;
       static_cast<T*>(p.rstd)[row] = rstd;
-      normalize_row<T, weighted, biased>(p, y + row * p.size, x + row * p.size, mean, rstd);
+      normalize_row(p, y + row * p.size, x + row * p.size, mean, rstd);
     }
   });
 }
@@ -65,8 +69,8 @@ struct RowGradient {
   Vec<T> of_h, constant;  // dx = g rstd + h of_h + constant
 };
 
-template <class T, bool weighted>
-FASTNN_INLINE RowGradient<T> row_gradient(const LayerNormParams& p, int64_t row) {
+template <class T>
+RowGradient<T> row_gradient(const LayerNormParams& p, int64_t row) {
   using V = Vec<T>;
   const int64_t at = row * p.size;
   const T* const weight = static_cast<const T*>(p.weight);
@@ -78,16 +82,21 @@ FASTNN_INLINE RowGradient<T> row_gradient(const LayerNormParams& p, int64_t row)
   g.rstd = V(static_cast<const T*>(p.rstd)[row]);
   if (!g.dx) return g;
   double sum = 0, sum_h = 0;
-  for (int64_t begin = 0; begin < p.size; begin += kChunk) {
-    const Chunk chunk{begin, p.size - begin < kChunk ? p.size - begin : kChunk, 1, 0, 0};
+  const auto add_chunk = [&](const Chunk& chunk, auto weigh) {
     const Sums<T> s = sum_chunk<T>(chunk, [&](int64_t i, int lanes) {
       const V h = normalized(load_some(g.x + i, lanes), g.mean, g.rstd);
-      V v = load_some(g.dy + i, lanes);
-      if (weighted) v = v * load_some(weight + i, lanes);
+      const V v = weigh(load_some(g.dy + i, lanes), i, lanes);
       return Sums<T>{v, v * h};  // lanes past the end: v is 0
     });
     sum += reduce_add(s.a);
     sum_h += reduce_add(s.b);
+  };
+  for (int64_t begin = 0; begin < p.size; begin += kChunk) {
+    const Chunk chunk{begin, min_of(p.size - begin, kChunk), 1, 0, 0};
+    if (weight)
+      add_chunk(chunk, [&](V dy, int64_t i, int lanes) { return dy * load_some(weight + i, lanes); });
+    else
+      add_chunk(chunk, [](V dy, int64_t, int) { return dy; });
   }
   const double scale = -static_cast<double>(g.rstd[0]) / static_cast<double>(p.size);
   g.of_h = V(static_cast<T>(sum_h * scale));
@@ -95,13 +104,15 @@ FASTNN_INLINE RowGradient<T> row_gradient(const LayerNormParams& p, int64_t row)
   return g;
 }
 
-// dx of `count` rows, and what they add to dweight and dbias (in `sums`, one after the other).
-template <class T, bool weighted, bool summed, int count>
-FASTNN_INLINE void gradient_of_rows(const LayerNormParams& p, int64_t first, T* sums) {
+// dx of `count` rows, and what they add to dweight and dbias (in `sums`, one after the other). `all`: there
+// are weights, and sums are wanted, as in most training; else it is asked at every vector.
+template <class T, bool all, int count>
+void gradient_of_rows(const LayerNormParams& p, int64_t first, T* sums) {
   using V = Vec<T>;
   RowGradient<T> row[count];
-  for (int r = 0; r < count; ++r) row[r] = row_gradient<T, weighted>(p, first + r);
+  for (int r = 0; r < count; ++r) row[r] = row_gradient<T>(p, first + r);
   const T* const weight = static_cast<const T*>(p.weight);
+  const bool weighted = all || weight, summed = all || sums;
   T* const dweight = sums;
   T* const dbias = sums + p.size;
   for_vectors<T>(p.size, [&](int64_t i, int lanes, int) {
@@ -126,7 +137,7 @@ template <class T>
 Status add_blocks(Context& ctx, const LayerNormParams& p, const T* sums, int64_t blocks) {
   constexpr int64_t kColumns = 512;
   T* const out[2] = {static_cast<T*>(p.dweight), static_cast<T*>(p.dbias)};
-  const int64_t tiles = (p.size + kColumns - 1) / kColumns;
+  const int64_t tiles = ceil_div(p.size, kColumns);
   const double ns = static_cast<double>(2 * p.size * blocks) * 0.05 * sizeof(T) / 4;
   return parallel_for(ctx, 2 * tiles, ns, [&](int64_t task, int) {
     const int64_t which = task / tiles, begin = task % tiles * kColumns;
@@ -140,24 +151,27 @@ Status add_blocks(Context& ctx, const LayerNormParams& p, const T* sums, int64_t
   });
 }
 
-template <class T, bool weighted, bool summed>
+template <class T>
 Status layer_backward(Context& ctx, const LayerNormParams& p) {
-  int64_t per_block = (p.rows + kMostRowBlocks - 1) / kMostRowBlocks;
-  per_block = (per_block + kRowsAtOnce - 1) / kRowsAtOnce * kRowsAtOnce;
-  if (const int64_t least = 2 * kChunk / p.size; per_block < least) per_block = least;
-  const int64_t blocks = (p.rows + per_block - 1) / per_block;
+  const bool summed = p.dweight || p.dbias;
+  int64_t per_block = round_up(ceil_div(p.rows, kMostRowBlocks), kRowsAtOnce);
+  per_block = max_of(per_block, 2 * kChunk / p.size);
+  const int64_t blocks = ceil_div(p.rows, per_block);
   T* const sums = summed ? workspace<T>(ctx, static_cast<size_t>(2 * blocks * p.size)) : nullptr;
   if (summed && !sums) return Status::need_workspace;
   const double ns = static_cast<double>(p.rows) *
                     (static_cast<double>(p.size) * 2 * kNsPerNormalized * sizeof(T) / 4 + kNsPerStatistics);
+  constexpr bool kAll = sizeof(T) == sizeof(float);  // float64 always asks
+  const bool all = p.weight && summed;
+  const auto several = all ? gradient_of_rows<T, kAll, kRowsAtOnce> : gradient_of_rows<T, false, kRowsAtOnce>;
+  const auto one = all ? gradient_of_rows<T, kAll, 1> : gradient_of_rows<T, false, 1>;
   const Status status = parallel_for(ctx, blocks, ns, [&](int64_t block, int) {
     T* const own = summed ? sums + block * 2 * p.size : nullptr;
-    if constexpr (summed) memset(own, 0, static_cast<size_t>(2 * p.size) * sizeof(T));
-    const int64_t end = (block + 1) * per_block < p.rows ? (block + 1) * per_block : p.rows;
+    if (summed) memset(own, 0, static_cast<size_t>(2 * p.size) * sizeof(T));
+    const int64_t end = min_of((block + 1) * per_block, p.rows);
     int64_t row = block * per_block;
-    for (; row + kRowsAtOnce <= end; row += kRowsAtOnce)
-      gradient_of_rows<T, weighted, summed, kRowsAtOnce>(p, row, own);
-    for (; row < end; ++row) gradient_of_rows<T, weighted, summed, 1>(p, row, own);
+    for (; row + kRowsAtOnce <= end; row += kRowsAtOnce) several(p, row, own);
+    for (; row < end; ++row) one(p, row, own);
   });
   if (!summed || status != Status::ok) return status;
   return add_blocks(ctx, p, sums, blocks);

@@ -6,6 +6,7 @@
 // formulae and a pairwise algorithm for computing sample variances" (1979), in double.
 #pragma once
 #include "backend/context.h"
+#include "backend/integers.h"
 #include "cpu/simd/math.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -30,11 +31,11 @@ struct Channels {
   int64_t pieces, chunks;
 
   Channels(int64_t n, int64_t c, int64_t inner) : n(n), c(c), inner(inner) {
-    const int64_t cuts = inner > kChunk ? (inner + kChunk - 1) / kChunk : 1;
-    piece = cuts > 1 ? ((inner + cuts - 1) / cuts + 15) / 16 * 16 : inner;
-    pieces = (inner + piece - 1) / piece;
+    const int64_t cuts = inner > kChunk ? ceil_div(inner, kChunk) : 1;
+    piece = cuts > 1 ? round_up(ceil_div(inner, cuts), 16) : inner;
+    pieces = ceil_div(inner, piece);
     images = cuts > 1 ? 1 : kChunk / inner;
-    chunks = (n + images - 1) / images * pieces;
+    chunks = ceil_div(n, images) * pieces;
   }
   int64_t count() const { return n * inner; }
   FASTNN_INLINE int64_t first(int64_t channel, int64_t i) const {
@@ -120,7 +121,7 @@ struct Moments {
 };
 
 template <class T>
-FASTNN_INLINE Moments moments_of(const T* x, const Chunk& chunk) {
+Moments moments_of(const T* x, const Chunk& chunk) {
   using V = Vec<T>;
   const double count = static_cast<double>(chunk.length * chunk.runs);
   const V zero(T(0));
@@ -140,7 +141,7 @@ FASTNN_INLINE Moments moments_of(const T* x, const Chunk& chunk) {
 }
 
 template <class T>
-FASTNN_INLINE Moments row_moments(const T* x, const Channels& rows, int64_t row) {
+Moments row_moments(const T* x, const Channels& rows, int64_t row) {
   Moments all;
   for (int64_t i = 0; i < rows.chunks; ++i) {
     Chunk chunk = rows.chunk(row, i, i + 1);

@@ -16,10 +16,10 @@ constexpr int64_t kTaskElements = 1 << 15;
 
 template <class F>
 Status for_planes(Context& ctx, const PoolParams& p, double ns_per_element, F&& f) {
-  const int64_t size = p.h * p.w + p.p * p.q, per_task = most(1, kTaskElements / most(1, size));
+  const int64_t size = p.h * p.w + p.p * p.q, per_task = max_of(1, kTaskElements / max_of(1, size));
   const double ns = static_cast<double>(p.planes * size) * ns_per_element;
-  return parallel_for(ctx, (p.planes + per_task - 1) / per_task, ns, [&](int64_t task, int worker) {
-    for (int64_t i = task * per_task; i < least(p.planes, (task + 1) * per_task); ++i) f(i, worker);
+  return parallel_for(ctx, ceil_div(p.planes, per_task), ns, [&](int64_t task, int worker) {
+    for (int64_t i = task * per_task; i < min_of(p.planes, (task + 1) * per_task); ++i) f(i, worker);
   });
 }
 
@@ -104,7 +104,7 @@ void max_row(const PoolParams& p, const Interior& interior, const T* x, int64_t 
   };
   for (int64_t q = 0; q < p.q;) {
     const bool inside = q >= interior.begin && q < interior.end;
-    const int n = inside ? static_cast<int>(least(V::N, interior.end - q)) : 1;
+    const int n = inside ? static_cast<int>(min_of(V::N, interior.end - q)) : 1;
     Largest<T> best;
     see_all(best, columns_of(p, q), p.stride_w, n);
     store_some(best.value, y + at + q, n);
@@ -121,7 +121,7 @@ void max_row_padded(const PoolParams& p, int64_t pitch, const Int<T>* first, con
   using V = Vec<T>;
   const Taps rows = rows_of(p, row);
   for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q));
+    const int n = static_cast<int>(min_of(V::N, p.q - q));
     Largest<T> best;
     best.tap = Mask<T>::load(first + q) + Mask<T>(static_cast<Int<T>>(rows.begin * p.kernel_w));
     for (int64_t r = rows.begin; r < rows.end; ++r) {
@@ -186,11 +186,11 @@ struct TapOffsets {
 // ---- average ----------------------------------------------------------------------------------------------
 // By how many pixels a window's sum is divided: those inside, or, counting padding, those not beyond it.
 int64_t count_of(const PoolParams& p, const Taps& t, int64_t kernel, int64_t size, int64_t pad) {
-  return p.count_include_pad ? least(kernel, size + pad - t.origin) : t.end - t.begin;
+  return p.count_include_pad ? min_of(kernel, size + pad - t.origin) : t.end - t.begin;
 }
 int64_t divisor(const PoolParams& p, const Taps& rows, const Taps& columns) {
-  return most(1,
-              count_of(p, rows, p.kernel_h, p.h, p.pad_h) * count_of(p, columns, p.kernel_w, p.w, p.pad_w));
+  return max_of(1,
+                count_of(p, rows, p.kernel_h, p.h, p.pad_h) * count_of(p, columns, p.kernel_w, p.w, p.pad_w));
 }
 
 template <class T>
@@ -199,7 +199,7 @@ void avg_row(const PoolParams& p, const Interior& interior, const T* x, int64_t 
   const Taps rows = rows_of(p, row);
   for (int64_t q = 0; q < p.q;) {
     const bool inside = q >= interior.begin && q < interior.end;
-    const int n = inside ? static_cast<int>(least(V::N, interior.end - q)) : 1;
+    const int n = inside ? static_cast<int>(min_of(V::N, interior.end - q)) : 1;
     const Taps columns = columns_of(p, q);
     V sum(T(0));
     for (int64_t r = rows.begin; r < rows.end; ++r)
@@ -216,7 +216,7 @@ void avg_row_padded(const PoolParams& p, int64_t pitch, const T* columns, const 
   const Taps rows = rows_of(p, row);
   const V height(static_cast<T>(count_of(p, rows, p.kernel_h, p.h, p.pad_h)));
   for (int64_t q = 0; q < p.q; q += V::N) {
-    const int n = static_cast<int>(least(V::N, p.q - q));
+    const int n = static_cast<int>(min_of(V::N, p.q - q));
     V sum(T(0));
     for (int64_t r = rows.begin; r < rows.end; ++r) {
       const T* from = plane + (rows.origin + r) * pitch + q * p.stride_w;
@@ -241,7 +241,8 @@ T sum_plane(const T* x, int64_t n) {
   int64_t i = 0;
   for (; i + 4 * V::N <= n; i += 4 * V::N)
     for (int j = 0; j < 4; ++j) a[j] = a[j] + V::load(x + i + j * V::N);
-  for (int j = 0; i < n; ++j, i += V::N) a[j] = a[j] + V::load_n(x + i, static_cast<int>(least(V::N, n - i)));
+  for (int j = 0; i < n; ++j, i += V::N)
+    a[j] = a[j] + V::load_n(x + i, static_cast<int>(min_of(V::N, n - i)));
   return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
@@ -254,8 +255,8 @@ void spread_row(const PoolParams& p, const T* share, int64_t row, T* dx) {
     T* to = dx + (rows.origin + r) * p.w;
     for (int64_t s = 0; s < p.kernel_w; ++s) {
       const int64_t shift = s - p.pad_w;  // pixel q * stride_w + shift lies inside for q in [begin, end)
-      const int64_t begin = shift < 0 ? (-shift + p.stride_w - 1) / p.stride_w : 0;
-      const int64_t end = p.w - shift <= 0 ? 0 : least(p.q, (p.w - shift - 1) / p.stride_w + 1);
+      const int64_t begin = shift < 0 ? ceil_div(-shift, p.stride_w) : 0;
+      const int64_t end = p.w - shift <= 0 ? 0 : min_of(p.q, (p.w - shift - 1) / p.stride_w + 1);
       if (p.stride_w == 1)
         for (int64_t q = begin; q < end; ++q) to[q + shift] += share[q];
       else
@@ -347,7 +348,7 @@ Status avg_pool2d(Context& ctx, const PoolParams& p) {
     scratch = workspace<T>(ctx, padded.elements(ctx, p));
     if (!scratch) return Status::need_workspace;
     for (int64_t q = 0; q < padded.outputs; ++q)
-      scratch[q] = static_cast<T>(most(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
+      scratch[q] = static_cast<T>(max_of(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
   }
   return for_planes(ctx, p, fast || whole ? 0.3 : 0.6, [&](int64_t plane, int worker) {
     const T* x = static_cast<const T*>(p.x) + plane * p.h * p.w;
@@ -374,7 +375,7 @@ Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
   T* columns = workspace<T>(ctx, static_cast<size_t>(p.q * (1 + ctx.threads)));
   if (!columns) return Status::need_workspace;
   for (int64_t q = 0; q < p.q; ++q)
-    columns[q] = static_cast<T>(most(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
+    columns[q] = static_cast<T>(max_of(1, count_of(p, columns_of(p, q), p.kernel_w, p.w, p.pad_w)));
   return for_planes(ctx, p, fast ? 0.3 : 1, [&](int64_t plane, int worker) {
     const T* dy = static_cast<const T*>(p.x) + plane * p.p * p.q;
     T* dx = static_cast<T*>(p.y) + plane * p.h * p.w;
@@ -382,7 +383,7 @@ Status avg_pool2d_backward(Context& ctx, const PoolParams& p) {
     memset(dx, 0, static_cast<size_t>(p.h * p.w) * sizeof(T));
     T* share = columns + p.q * (1 + worker);
     for (int64_t row = 0; row < p.p; ++row, dy += p.q) {
-      const T height = static_cast<T>(most(1, count_of(p, rows_of(p, row), p.kernel_h, p.h, p.pad_h)));
+      const T height = static_cast<T>(max_of(1, count_of(p, rows_of(p, row), p.kernel_h, p.h, p.pad_h)));
       for (int64_t q = 0; q < p.q; ++q) share[q] = dy[q] / (height * columns[q]);
       spread_row(p, share, row, dx);
     }

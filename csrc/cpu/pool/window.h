@@ -1,14 +1,12 @@
 // The geometry of pooling windows, and loads of the pixels under one tap of neighbouring windows.
 #pragma once
 #include "backend/context.h"
+#include "backend/integers.h"
 #include "backend/pool.h"
 #include "cpu/simd/cache.h"
 #include "cpu/simd/interleave.h"
 
 namespace fastnn::FASTNN_ISA {
-
-FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-FASTNN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 inline bool halves(const PoolParams& p) {
   return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 &&
@@ -20,9 +18,9 @@ struct Taps {
   int64_t begin, end, origin;
   Taps(int64_t at, int64_t stride, int64_t pad, int64_t dilation, int64_t kernel, int64_t size) {
     origin = at * stride - pad;
-    begin = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-    end = origin < size ? least(kernel, (size - 1 - origin) / dilation + 1) : 0;
-    begin = least(begin, end);
+    begin = origin < 0 ? ceil_div(-origin, dilation) : 0;
+    end = origin < size ? min_of(kernel, (size - 1 - origin) / dilation + 1) : 0;
+    begin = min_of(begin, end);
   }
 };
 inline Taps rows_of(const PoolParams& p, int64_t at) {
@@ -37,9 +35,9 @@ struct Interior {
   int64_t begin, end;
   explicit Interior(const PoolParams& p) {
     const int64_t reach = (p.kernel_w - 1) * p.dilation_w;
-    begin = least(p.q, (p.pad_w + p.stride_w - 1) / p.stride_w);
-    end = p.w - 1 - reach + p.pad_w < 0 ? 0 : least(p.q, (p.w - 1 - reach + p.pad_w) / p.stride_w + 1);
-    end = most(begin, end);
+    begin = min_of(p.q, ceil_div(p.pad_w, p.stride_w));
+    end = p.w - 1 - reach + p.pad_w < 0 ? 0 : min_of(p.q, (p.w - 1 - reach + p.pad_w) / p.stride_w + 1);
+    end = max_of(begin, end);
   }
 };
 
@@ -69,7 +67,7 @@ template <class T, class F>
 FASTNN_INLINE void each_halved_vector(const PoolParams& p, F&& f) {
   constexpr int N = Vec<T>::N;
   if (p.q < N) return f(0, static_cast<int>(p.q));
-  for (int64_t q = 0; q < p.q; q += N) f(least(q, p.q - N), N);
+  for (int64_t q = 0; q < p.q; q += N) f(min_of(q, p.q - N), N);
 }
 // 2 n pixels, as even and odd ones.
 template <class T>
@@ -77,7 +75,7 @@ FASTNN_INLINE Both<T> load_pairs(const T* x, int n) {
   using V = Vec<T>;
   prefetch_ahead(x), prefetch_ahead(x + V::N);
   if (n == V::N) return deinterleave(V::load(x), V::load(x + V::N));
-  const int low = static_cast<int>(least(V::N, 2 * n));
+  const int low = static_cast<int>(min_of(V::N, 2 * n));
   return deinterleave(V::load_n(x, low), V::load_n(x + low, 2 * n - low));
 }
 
@@ -86,7 +84,7 @@ FASTNN_INLINE void store_pairs(Both<T> pairs, T* to, int n) {
   using V = Vec<T>;
   prefetch_ahead_to_write(to), prefetch_ahead_to_write(to + V::N);
   if (n == V::N) return pairs.a.store(to), pairs.b.store(to + V::N);
-  const int low = static_cast<int>(least(V::N, 2 * n));
+  const int low = static_cast<int>(min_of(V::N, 2 * n));
   store_some(pairs.a, to, low), store_some(pairs.b, to + low, 2 * n - low);
 }
 
@@ -102,8 +100,9 @@ struct Padded {
   explicit Padded(const PoolParams& p) {
     const int64_t N = Vec<T>::N,
                   reach = p.kernel_w <= kMostReach ? (p.kernel_w - 1) * p.dilation_w : kMostReach + 1;
-    outputs = (p.q + N - 1) / N * N;
-    pitch = most(p.pad_w + p.w, (p.stride_w <= 2 ? outputs : p.q) * least(p.stride_w, p.w) + reach) + 2 * N;
+    outputs = round_up(p.q, N);
+    pitch =
+        max_of(p.pad_w + p.w, (p.stride_w <= 2 ? outputs : p.q) * min_of(p.stride_w, p.w) + reach) + 2 * N;
     usable =
         reach <= kMostReach && p.pad_w <= kMostReach && pitch < kMostElements && p.h * pitch < kMostElements;
   }

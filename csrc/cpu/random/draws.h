@@ -10,19 +10,6 @@ namespace fastnn::FASTNN_ISA {
 
 using Words = Vec<uint64_t>;
 
-// The product of the low halves.
-FASTNN_INLINE Words multiply_words(Words a, Words b) {
-#if defined(__AVX512F__)
-  return Words((Words::Native)_mm512_mul_epu32((__m512i)a.v, (__m512i)b.v));
-#elif defined(__AVX2__)
-  return Words((Words::Native)_mm256_mul_epu32((__m256i)a.v, (__m256i)b.v));
-#elif defined(__x86_64__)
-  return Words((Words::Native)_mm_mul_epu32((__m128i)a.v, (__m128i)b.v));
-#else
-  return (a & Words(0xffffffffull)) * (b & Words(0xffffffffull));
-#endif
-}
-
 // kDrawWords words from word 0 of `block` on: word w of block b at 4 b + w. Several groups of Words::N blocks
 // go through the rounds side by side, which hides the latency of the multiplies.
 constexpr int kGroups = kRegisters / 8;
@@ -36,7 +23,8 @@ FASTNN_INLINE void draw_words(uint64_t seed, uint64_t op, uint64_t block, uint32
   uint32_t kx = static_cast<uint32_t>(seed), ky = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round, kx += kPhiloxW0, ky += kPhiloxW1)
     for (int g = 0; g < kGroups; ++g) {
-      const Words p0 = multiply_words(c0[g], Words(kPhiloxM0)), p1 = multiply_words(c2[g], Words(kPhiloxM1));
+      const Words p0 = multiply_low_halves(c0[g], Words(kPhiloxM0)),
+                  p1 = multiply_low_halves(c2[g], Words(kPhiloxM1));
       c0[g] = (p1 >> 32) ^ c1[g] ^ Words(kx);
       c2[g] = (p0 >> 32) ^ c3[g] ^ Words(ky);
       c1[g] = p1, c3[g] = p0;

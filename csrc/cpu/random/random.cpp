@@ -4,6 +4,7 @@
 //   double, integers                       words 2 (i mod 2) and the next of block i / 2, as 64 bits
 // Work is cut into spans of kSpan elements, whose words are drawn into L1 and then turned into values by
 // vectors.
+#include "backend/integers.h"
 #include "backend/random.h"
 #include "cpu/random/draws.h"
 #include "cpu/simd/math.h"
@@ -22,7 +23,7 @@ constexpr int kWords = sizeof(T) / 4;  // 32-bit words behind an element
 // elements take. n is kSpan but for the last.
 template <int words, class F>
 Status for_spans(Context& ctx, int64_t numel, uint64_t seed, uint64_t op, F&& f) {
-  const int64_t spans = (numel + kSpan - 1) / kSpan, tasks = (spans + kTaskSpans - 1) / kTaskSpans;
+  const int64_t spans = ceil_div(numel, kSpan), tasks = ceil_div(spans, kTaskSpans);
   return parallel_for(ctx, tasks, static_cast<double>(numel) * kNsPerElement * words, [&](int64_t task, int) {
     alignas(64) uint32_t draws[kSpan * words];
     for (int64_t span = task * kTaskSpans; span < (task + 1) * kTaskSpans && span < spans; ++span) {

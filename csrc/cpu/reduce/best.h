@@ -17,10 +17,6 @@ template <>
 struct wide<uint8_t> {
   using type = int32_t;
 };
-template <>
-struct wide<bool> {
-  using type = int32_t;
-};
 
 template <bool largest>
 struct Best {
@@ -50,11 +46,7 @@ struct Best {
 // The best of all lanes.
 template <class Op, int half, class C, int... lane>
 FASTNN_INLINE C best_lane(Vec<C> v, Lanes<lane...> all) {
-#if defined(__clang__)
-  const Vec<C> other(__builtin_shufflevector(v.v, v.v, (lane ^ half)...));
-#else
-  const Vec<C> other(__builtin_shuffle(v.v, typename native<Int<C>>::type{(lane ^ half)...}));
-#endif
+  const Vec<C> other = shuffle(v, v, Lanes<(lane ^ half)...>{});
   const Vec<C> best = Op::pick(other, v);
   if constexpr (half == 1)
     return best[0];

@@ -1,10 +1,10 @@
 // Reductions: y[kept] = op over `reduced` of x. See reduce_walk.h for how memory is walked; here is what is
 // computed.
 //
-// Float sums follow one tree. Within a block of kBlock elements, element r is added to lane r mod L, L = 4
-// vectors: four accumulators hide the latency of the adder, and the error grows with kBlock / L. Lanes are
-// combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima keep the first NaN, else the first
-// of the best, as NumPy and PyTorch do.
+// Float sums follow one tree. Within a block of kPartialElements elements, element r is added to lane r mod
+// L, L = 4 vectors: four accumulators hide the latency of the adder, and the error grows with
+// kPartialElements / L. Lanes are combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima
+// keep the first NaN, else the first of the best, as NumPy and PyTorch do.
 #include "backend/reduce.h"
 #include "cpu/reduce/best.h"
 #include "cpu/reduce/walk.h"
@@ -32,7 +32,7 @@ T sum_chunk(const T* x, int n) {
       a[j] = a[j] + V::load(x + i + j * V::N);
     }
   for (int j = 0; j < 4 && i < n; ++j, i += V::N)
-    a[j] = a[j] + V::load_n(x + i, static_cast<int>(least(V::N, n - i)));
+    a[j] = a[j] + V::load_n(x + i, static_cast<int>(min_of(V::N, n - i)));
   return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
@@ -83,7 +83,7 @@ struct SumTile {
       int j = 0;
       for (; j + kRun * V::N <= width; j += kRun * V::N) add_lane<kRun, true>(j, V::N);
       for (; j < width; j += V::N) {
-        const int tail = static_cast<int>(least(V::N, width - j));
+        const int tail = static_cast<int>(min_of(V::N, width - j));
         tail == V::N ? add_lane<1, true>(j, tail) : add_lane<1, false>(j, tail);
       }
     }
@@ -97,7 +97,7 @@ Status sum_blocks(Context& ctx, T* partial, int64_t blocks, int64_t outputs, dou
   constexpr int64_t kColumns = 4096;
   const double bytes = static_cast<double>(blocks * outputs) * sizeof(T);
   return parallel_for(ctx, ceil_div(outputs, kColumns), bytes / kBytesPerNs, [&](int64_t task, int) {
-    const int64_t begin = task * kColumns, end = least(outputs, begin + kColumns);
+    const int64_t begin = task * kColumns, end = min_of(outputs, begin + kColumns);
     for (int64_t step = 1; step < blocks; step *= 2)
       for (int64_t b = 0; b + step < blocks; b += 2 * step) {
         T* to = partial + b * outputs;
@@ -163,7 +163,7 @@ Status sum_integers(Context& ctx, const ReduceParams& p) {
   else
     status = for_chunks<T, T>(ctx, p, [&](const T* x, int n, int64_t b, int64_t i) {
       uint64_t a = 0;
-      if constexpr (sizeof(T) == 1) {  // kBlock bytes cannot overflow 32 bits
+      if constexpr (sizeof(T) == 1) {  // kPartialElements bytes cannot overflow 32 bits
         uint32_t small = 0;
         for (int j = 0; j < n; ++j) small += static_cast<uint8_t>(x[j]);
         a = small;
@@ -220,42 +220,46 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
   constexpr int64_t kColumns = 4096;
   return parallel_for(ctx, ceil_div(outputs, kColumns), static_cast<double>(partials),
                       [&](int64_t task, int) {
-                        for (int64_t i = task * kColumns; i < least(outputs, (task + 1) * kColumns); ++i) {
+                        for (int64_t i = task * kColumns; i < min_of(outputs, (task + 1) * kColumns); ++i) {
                           int64_t winner = 0;
                           C best = value[i];
                           for (int64_t b = 1; b < blocks; ++b)
                             if (Op::replaces(value[b * outputs + i], best))
                               winner = b, best = value[b * outputs + i];
                           if (y) y[i] = static_cast<T>(best);
-                          if (index) index[i] = winner * kBlock + place[winner * outputs + i];
+                          if (index) index[i] = winner * kPartialElements + place[winner * outputs + i];
                         }
                       });
 }
 
 }  // namespace
 
+// Bools are bytes, 0 or 1.
+template <class T>
+using Number = std::conditional_t<same_type<T, bool>, uint8_t, T>;
+
 template <class T>
 Status sum(Context& ctx, const ReduceParams& p) {
   if constexpr (is_float<T>)
     return sum_floats<T>(ctx, p);
   else
-    return sum_integers<T>(ctx, p);
+    return sum_integers<Number<T>>(ctx, p);
 }
 template <class T>
 Status max(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, T>(ctx, p, static_cast<T*>(p.y), p.index);
+  return best<Best<true>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
 }
 template <class T>
 Status min(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, T>(ctx, p, static_cast<T*>(p.y), p.index);
+  return best<Best<false>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
 }
 template <class T>
 Status argmax(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, T>(ctx, p, nullptr, p.index);
+  return best<Best<true>, Number<T>>(ctx, p, nullptr, p.index);
 }
 template <class T>
 Status argmin(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, T>(ctx, p, nullptr, p.index);
+  return best<Best<false>, Number<T>>(ctx, p, nullptr, p.index);
 }
 
 FASTNN_EXPORT(ReduceTable, reduce, FASTNN_REDUCE)

@@ -1,27 +1,24 @@
 // How the reductions go through memory. One output reduces a sequence of R elements: the reduced dimensions
-// in row-major order. The sequence is cut into blocks of kBlock, each giving one partial result, and a kernel
-// sees a block in one of two forms:
+// in row-major order. The sequence is cut into blocks of kPartialElements, each giving one partial result,
+// and a kernel sees a block in one of two forms:
 //   chunk    contiguous elements of one output, in place where they lie together, else packed into a buffer
 //   tile     up to kTile neighbouring outputs, contiguous in memory, and the offsets of their rows
 // Which form is taken follows from the strides alone, and both compute the same tree, so a transposed view
 // gives the same bits as its copy.
 #pragma once
 #include "backend/context.h"
+#include "backend/integers.h"
 #include "backend/reduce.h"
 #include "cpu/simd/cache.h"
 
 namespace fastnn::FASTNN_ISA {
 
-constexpr int kBlock = 1024;                // elements of one output behind one partial result
+constexpr int kPartialElements = 1024;      // elements of one output behind one partial result
 constexpr int kTile = 128;                  // outputs side by side
 constexpr int kWideTile = 512;              // where there are many: longer runs of each row
 constexpr int64_t kTaskElements = 1 << 15;  // elements a task reads: about 10 us from memory
 constexpr int64_t kManyTasks = 64;          // beyond as many, tasks grow instead
 constexpr double kBytesPerNs = 8;           // of one core from memory; only decides whether threads are woken
-
-FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-FASTNN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-FASTNN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class A, class B>
 constexpr bool same_type = false;
@@ -70,7 +67,7 @@ const C* gather_chunk(const Loop<1>& nest, const T* x, int64_t first, int n, C* 
     if (nest.ndim == 1 && stride == 1) return x + first;
   Walker<1> at(nest, 0, first);
   for (int done = 0; done < n;) {
-    const int run = static_cast<int>(least(n - done, inner - at.index[last]));
+    const int run = static_cast<int>(min_of(n - done, inner - at.index[last]));
     const T* src = x + at.offset;
     if constexpr (same_type<C, T>)
       if (run == n && stride == 1) return src;
@@ -93,36 +90,39 @@ inline bool walks_tiles(const ReduceParams& p) {
 
 // Whether wide tiles leave enough tasks to share.
 inline bool many_columns(const ReduceParams& p) {
-  return p.kept.numel * ceil_div(p.reduced.numel, kBlock) >= 16 * kWideTile &&
+  return p.kept.numel * ceil_div(p.reduced.numel, kPartialElements) >= 16 * kWideTile &&
          p.kept.shape[p.kept.ndim - 1] >= kWideTile;
 }
 
-inline int64_t blocks_of(const ReduceParams& p) { return most(1, ceil_div(p.reduced.numel, kBlock)); }
+inline int64_t blocks_of(const ReduceParams& p) {
+  return max_of(1, ceil_div(p.reduced.numel, kPartialElements));
+}
 
 // Calls f(const C* chunk, int n, int64_t block, int64_t output) for every block of every output.
 template <class C, class T, class F>
 Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), units = p.kept.numel * blocks;
-  const int64_t per_task = most(units / kManyTasks, most(1, kTaskElements / most(16, least(R, kBlock))));
-  const double ns =
-      static_cast<double>(units) * (4 + static_cast<double>(least(R, kBlock)) * sizeof(T) / kBytesPerNs);
+  const int64_t per_task =
+      max_of(units / kManyTasks, max_of(1, kTaskElements / max_of(16, min_of(R, kPartialElements))));
+  const double ns = static_cast<double>(units) *
+                    (4 + static_cast<double>(min_of(R, kPartialElements)) * sizeof(T) / kBytesPerNs);
   const T* x = static_cast<const T*>(p.x);
   if constexpr (same_type<C, T>)  // short rows, evenly spaced: no bookkeeping between them
     if (blocks == 1 && p.kept.ndim == 1 && p.reduced.ndim == 1 && p.reduced.stride[0][0] == 1)
       return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
-        const int64_t begin = task * per_task, end = least(units, begin + per_task),
+        const int64_t begin = task * per_task, end = min_of(units, begin + per_task),
                       step = p.kept.stride[1][0];
         const T* row = x + begin * step;
         for (int64_t i = begin; i < end; ++i, row += step) f(row, static_cast<int>(R), 0, i);
       });
   return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
-    alignas(64) C buffer[kBlock];
-    const int64_t end = least(units, (task + 1) * per_task);
+    alignas(64) C buffer[kPartialElements];
+    const int64_t end = min_of(units, (task + 1) * per_task);
     int64_t output = task * per_task / blocks, block = task * per_task % blocks;
     Walker<2> kept(p.kept, 1, output);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
-      const int64_t first = block * kBlock;
-      const int n = static_cast<int>(least(kBlock, R - first));
+      const int64_t first = block * kPartialElements;
+      const int n = static_cast<int>(min_of(kPartialElements, R - first));
       f(gather_chunk(p.reduced, x + kept.offset, first, n, buffer), n, block, output);
       if (++block == blocks) block = 0, ++output, kept.advance(1);
     }
@@ -148,17 +148,17 @@ Status for_tiles(Context& ctx, const ReduceParams& p, int tile_width, F&& f) {
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), columns = p.kept.shape[last];
   const int64_t tiles = ceil_div(columns, tile_width), outer = p.kept.numel / columns,
                 units = outer * blocks * tiles;
-  const int64_t per_task = most(1, kTaskElements / (tile_width * most(1, least(R, kBlock))));
+  const int64_t per_task = max_of(1, kTaskElements / (tile_width * max_of(1, min_of(R, kPartialElements))));
   const double bytes = static_cast<double>(p.kept.numel) * static_cast<double>(R) * sizeof(T);
   return parallel_for(ctx, ceil_div(units, per_task), bytes / kBytesPerNs, [&](int64_t task, int) {
-    int64_t offset[kBlock + kMostAhead];
+    int64_t offset[kPartialElements + kMostAhead];
     int64_t cached = -1;
-    const int64_t end = least(units, (task + 1) * per_task);
+    const int64_t end = min_of(units, (task + 1) * per_task);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
       const int64_t tile = unit % tiles, block = unit / tiles % blocks,
                     output = unit / tiles / blocks * columns;
-      const int64_t first = block * kBlock;
-      const int rows = static_cast<int>(least(kBlock, R - first));
+      const int64_t first = block * kPartialElements;
+      const int rows = static_cast<int>(min_of(kPartialElements, R - first));
       if (block != cached) {
         Walker<1> at(p.reduced, 0, first);
         for (int r = 0; r < rows; ++r, at.advance(1)) offset[r] = at.offset;
@@ -167,7 +167,7 @@ Status for_tiles(Context& ctx, const ReduceParams& p, int tile_width, F&& f) {
       }
       const Walker<2> kept(p.kept, 1, output + tile * tile_width);
       f(static_cast<const T*>(p.x) + kept.offset, offset, rows,
-        static_cast<int>(least(tile_width, columns - tile * tile_width)), block, output + tile * tile_width);
+        static_cast<int>(min_of(tile_width, columns - tile * tile_width)), block, output + tile * tile_width);
     }
   });
 }

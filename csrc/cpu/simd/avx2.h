@@ -78,5 +78,9 @@ FASTNN_INLINE Mask<float> unordered(Vec<float> a, Vec<float> b) {
 FASTNN_INLINE Mask<double> unordered(Vec<double> a, Vec<double> b) {
   return Mask<double>((Mask<double>::Native)_mm256_cmp_pd((__m256d)a.v, (__m256d)b.v, _CMP_UNORD_Q));
 }
+// The products of the low halves of 64-bit lanes.
+FASTNN_INLINE Vec<uint64_t> multiply_low_halves(Vec<uint64_t> a, Vec<uint64_t> b) {
+  return Vec<uint64_t>((Vec<uint64_t>::Native)_mm256_mul_epu32((__m256i)a.v, (__m256i)b.v));
+}
 
 }  // namespace fastnn::FASTNN_ISA

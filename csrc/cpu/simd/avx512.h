@@ -81,5 +81,9 @@ FASTNN_INLINE Mask<double> unordered(Vec<double> a, Vec<double> b) {
   return Mask<double>(
       (Mask<double>::Native)_mm512_movm_epi64(_mm512_cmp_pd_mask((__m512d)a.v, (__m512d)b.v, _CMP_UNORD_Q)));
 }
+// The products of the low halves of 64-bit lanes.
+FASTNN_INLINE Vec<uint64_t> multiply_low_halves(Vec<uint64_t> a, Vec<uint64_t> b) {
+  return Vec<uint64_t>((Vec<uint64_t>::Native)_mm512_mul_epu32((__m512i)a.v, (__m512i)b.v));
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -46,5 +46,13 @@ template <class T>
 FASTNN_INLINE Mask<T> unordered(Vec<T> a, Vec<T> b) {
   return (a != a) | (b != b);
 }
+// The products of the low halves of 64-bit lanes.
+FASTNN_INLINE Vec<uint64_t> multiply_low_halves(Vec<uint64_t> a, Vec<uint64_t> b) {
+#if defined(__x86_64__)
+  return Vec<uint64_t>((Vec<uint64_t>::Native)_mm_mul_epu32((__m128i)a.v, (__m128i)b.v));
+#else
+  return (a & Vec<uint64_t>(0xffffffffull)) * (b & Vec<uint64_t>(0xffffffffull));
+#endif
+}
 
 }  // namespace fastnn::FASTNN_ISA

@@ -245,6 +245,26 @@ FASTNN_INLINE Vec<T> sign(Vec<T> x) {
   return select(x > zero, one, select(x < zero, zero - one, x));
 }
 
+// The numbers 0 .. n - 1 as template arguments: a shuffle's choice of lanes is a constant of its instruction.
+template <int... lane>
+struct Lanes {};
+template <int n, int... lane>
+struct LanesUpTo : LanesUpTo<n - 1, n - 1, lane...> {};
+template <int... lane>
+struct LanesUpTo<0, lane...> {
+  using type = Lanes<lane...>;
+};
+
+// Lanes chosen from a and b: l < N is lane l of a, N + l is lane l of b.
+template <class T, int... lane>
+FASTNN_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, Lanes<lane...>) {
+#if defined(__clang__)
+  return Vec<T>(__builtin_shufflevector(a.v, b.v, lane...));
+#else
+  return Vec<T>(__builtin_shuffle(a.v, b.v, typename native<Int<T>>::type{lane...}));
+#endif
+}
+
 // Keeps a loaded vector in its register. Where one is used several times, gcc likes to load it again as an
 // operand of each use.
 template <class T>
@@ -394,15 +414,5 @@ FASTNN_INLINE Vec<T> iota() {
   for (int i = 0; i < Vec<T>::N; ++i) r.v[i] = static_cast<T>(i);
   return r;
 }
-
-// The numbers 0 .. n - 1 as template arguments: a shuffle's choice of lanes is a constant of its instruction.
-template <int... lane>
-struct Lanes {};
-template <int n, int... lane>
-struct LanesUpTo : LanesUpTo<n - 1, n - 1, lane...> {};
-template <int... lane>
-struct LanesUpTo<0, lane...> {
-  using type = Lanes<lane...>;
-};
 
 }  // namespace fastnn::FASTNN_ISA

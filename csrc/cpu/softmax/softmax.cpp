@@ -6,6 +6,7 @@
 // neighbouring rows fills the vectors, and the same passes run down its columns.
 //
 // A row with NaN, with +inf, or of -inf only, gives NaN, as x - max(x) does. Sums follow a fixed tree.
+#include "backend/integers.h"
 #include "backend/softmax.h"
 #include "cpu/simd/math.h"
 
@@ -77,7 +78,7 @@ Status for_rows(Context& ctx, int64_t rows, int64_t size, F&& f) {
   const int64_t per_task = size < kTaskElements ? kTaskElements / (size + 8) + 1 : 1;
   const double ns =
       static_cast<double>(rows) * (static_cast<double>(size) * kNsPerElement * sizeof(T) / 4 + 20);
-  return parallel_for(ctx, (rows + per_task - 1) / per_task, ns, [&](int64_t task, int) {
+  return parallel_for(ctx, ceil_div(rows, per_task), ns, [&](int64_t task, int) {
     const int64_t end = (task + 1) * per_task < rows ? (task + 1) * per_task : rows;
     for (int64_t row = task * per_task; row < end; ++row) f(row);
   });
@@ -191,7 +192,7 @@ void softmax_backward_strip(const Strip<T>& strip, T* dx, const T* dy, const T* 
 template <class T, class F>
 Status for_strips(Context& ctx, const SoftmaxParams& p, F&& f) {
   constexpr int64_t kWidth = kStrip * Vec<T>::N;
-  const int64_t strips = (p.inner + kWidth - 1) / kWidth;
+  const int64_t strips = ceil_div(p.inner, kWidth);
   return for_rows<T>(ctx, p.outer * strips, p.size * (p.inner < kWidth ? p.inner : kWidth), [&](int64_t i) {
     const int64_t first = i % strips * kWidth;
     f(Strip<T>(p.size, p.inner, p.inner - first), i / strips * p.size * p.inner + first);

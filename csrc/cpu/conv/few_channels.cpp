@@ -4,10 +4,13 @@
 // registers for as long as a block of pixels lasts and then adds their lanes by a tree.
 //
 // Tasks sum blocks of pixels apart, how many depends on the shape alone, and their sums are added in order.
-#pragma once
-#include "cpu/conv/shift.h"
+#include "cpu/conv/algorithms.h"
+#include "cpu/conv/shifted_planes.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 // A tile: 4 filters with 4 taps, or 3 with 5 where that leaves fewer of its rows and columns idle; with 16
 // registers 2 filters.
@@ -34,21 +37,6 @@ struct DotTile {
   bool accumulate;
   T* sum;  // [filter][tap], in whole vectors
 };
-
-// Lane i of the result is the sum of row[i]'s lanes. Rows i and i + half are folded into one whose lanes
-// still say which of the two they came from.
-template <class T, int half = Vec<T>::N / 2>
-FASTNN_INLINE Vec<T> add_lanes(Vec<T> (&row)[Vec<T>::N]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < half; ++i) {
-    exchange<half>(row[i], row[i + half], typename LanesUpTo<Vec<T>::N>::type{});
-    row[i] = row[i] + row[i + half];
-  }
-  if constexpr (half > 1)
-    return add_lanes<T, half / 2>(row);
-  else
-    return row[0];
-}
 
 template <class T, int K, int F>
 void run_dot_tile(const DotTile<T>& t) {
@@ -122,31 +110,31 @@ template <class T>
 DotPlan<T> plan_dot(const ConvShape& s) {
   DotPlan<T> d{};
   d.filters = s.k / s.groups, d.channels = s.c / s.groups, d.taps = s.r * s.s;
-  const int64_t rows = divide_up(s.p, divide_up(s.p * s.q, kDotPixels));
+  const int64_t rows = ceil_div(s.p, ceil_div(s.p * s.q, kDotPixels));
   d.planes = shifted_planes(s, rows);
-  d.row_blocks = divide_up(s.p, rows);
+  d.row_blocks = ceil_div(s.p, rows);
   d.block_images = d.row_blocks > 1 ? 1 : min_of(s.n, max_of(1, kDotPixels / (s.p * s.q)));
-  d.image_blocks = divide_up(s.n, d.block_images);
+  d.image_blocks = ceil_div(s.n, d.block_images);
   d.blocks = d.image_blocks * d.row_blocks;
   d.splits = min_of(d.blocks, kConvTasks);
-  d.splits = divide_up(d.blocks, divide_up(d.blocks, d.splits));
+  d.splits = ceil_div(d.blocks, ceil_div(d.blocks, d.splits));
   const int64_t fit = max_of(1, kDotElements / (d.block_images * d.planes.channel));
   d.channel_blocks =
-      min_of(d.channels, max_of(divide_up(d.channels, fit), divide_up(kConvTasks, d.splits * s.groups)));
-  d.channels_per_task = divide_up(d.channels, d.channel_blocks);
-  d.channel_blocks = divide_up(d.channels, d.channels_per_task);
+      min_of(d.channels, max_of(ceil_div(d.channels, fit), ceil_div(kConvTasks, d.splits * s.groups)));
+  d.channels_per_task = ceil_div(d.channels, d.channel_blocks);
+  d.channel_blocks = ceil_div(d.channels, d.channels_per_task);
   const int64_t taps = d.channels_per_task * d.taps;
   const auto padded = [&](int cols) {
-    return round_up(d.filters, even_rows(d.filters, dot_filters(cols))) * round_up(taps, cols);
+    return round_up(d.filters, even_part(d.filters, dot_filters(cols))) * round_up(taps, cols);
   };
   d.cols = padded(5) < padded(4) ? 5 : 4;
-  d.rows = even_rows(d.filters, dot_filters(d.cols));
-  d.filter_tiles = divide_up(d.filters, d.rows);
-  d.tap_tiles = divide_up(taps, d.cols);
+  d.rows = even_part(d.filters, dot_filters(d.cols));
+  d.filter_tiles = ceil_div(d.filters, d.rows);
+  d.tap_tiles = ceil_div(taps, d.cols);
   d.tile = round_up(d.rows * d.cols, Vec<T>::N);
   d.sums = d.filter_tiles * d.tap_tiles * d.tile;
   d.offsets = round_up(taps, 8) * static_cast<int64_t>(sizeof(int64_t) / sizeof(T));
-  d.steps = round_up(d.block_images * divide_up(rows * s.q, Vec<T>::N), 16) *
+  d.steps = round_up(d.block_images * ceil_div(rows * s.q, Vec<T>::N), 16) *
             static_cast<int64_t>(sizeof(DotStep) / sizeof(T));
   d.per_worker =
       d.offsets + d.steps + round_up(d.block_images * d.channels_per_task * d.planes.channel + Vec<T>::N, 16);
@@ -208,7 +196,7 @@ void dot_block(const ConvShape& s, const DotPlan<T>& d, const T* x, const T* dy,
   t.x = own.planes;
   t.step = own.step;
   t.whole = set_steps<T>(images, pixels, dy_image, x_image, own.step);
-  t.steps = images * divide_up(pixels, Vec<T>::N);
+  t.steps = images * ceil_div(pixels, Vec<T>::N);
   t.rest = static_cast<int>(pixels % Vec<T>::N);
   t.accumulate = accumulate;
   const bool far = s.n * dy_image * static_cast<int64_t>(sizeof(T)) >= kFarBytes;
@@ -257,10 +245,12 @@ void combine_dots(const ConvShape& s, const DotPlan<T>& d, T* sums, int64_t grou
   }
 }
 
+}  // namespace
+
 // Shares of the multiply-add peak, estimated from measurements: idle lanes at the end of an image and the
 // planes' filling here, idle lanes of filters and dy's transposition in conv_weight.h.
 template <class T>
-bool dot_pays(const ConvShape& s) {
+bool few_channels_pays(const ConvShape& s) {
   const auto lanes = [](int64_t n) {
     return static_cast<double>(n) / static_cast<double>(round_up(n, Vec<T>::N));
   };
@@ -270,7 +260,7 @@ bool dot_pays(const ConvShape& s) {
 }
 
 template <class T>
-Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status few_channels_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const DotPlan<T> d = plan_dot<T>(s);
   const int64_t parts = s.groups * d.channel_blocks;
   T* const sums =
@@ -288,7 +278,7 @@ Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
         for (int64_t r = 0; r < s.r; ++r) *tap++ = c * d.planes.channel + tap_offset(s, d.planes, r, t);
     const T* x = static_cast<const T*>(params.x) + (group * d.channels + c0) * s.h * s.w;
     const T* dy = static_cast<const T*>(params.y) + group * d.filters * s.p * s.q;
-    const int64_t per_split = divide_up(d.blocks, d.splits), begin = split * per_split;
+    const int64_t per_split = ceil_div(d.blocks, d.splits), begin = split * per_split;
     for (int64_t block = begin; block < min_of(begin + per_split, d.blocks); ++block)
       dot_block(s, d, x, dy, block, channels, block > begin, own, sums + task * d.sums);
   });
@@ -300,5 +290,10 @@ Status dot_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
                                      task % d.filter_tiles, static_cast<T*>(params.out));
                       });
 }
+
+template bool few_channels_pays<float>(const ConvShape& s);
+template bool few_channels_pays<double>(const ConvShape& s);
+template Status few_channels_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_channels_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

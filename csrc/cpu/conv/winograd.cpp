@@ -12,11 +12,12 @@
 // precision looser than fp32 allows, almost three times as much. That is a mean over the image: within a tile
 // the largest pixels decide. A NaN or infinity of x reaches every output of the tiles that read it, mostly as
 // NaN: up to m - 1 pixels more on each side than the filter itself would have reached.
-#pragma once
+#include "cpu/conv/algorithms.h"
 #include "cpu/conv/winograd_tiles.h"
 #include "cpu/gemm/tile.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 template <class T>
 struct WinogradOperands {
@@ -46,11 +47,11 @@ WinogradPlan<T> plan_winograd(const ConvShape& s, int64_t tile) {
   WinogradPlan<T> plan{};
   plan.filters = s.k / s.groups, plan.channels = s.c / s.groups;
   plan.grid = tile_grid(tile, s.n, s.p, s.q);
-  plan.panels = divide_up(plan.filters, Blocking<T>::NR);
-  plan.width = round_up(divide_up(plan.filters, plan.panels), Vec<T>::N);
-  const int64_t wanted = divide_up(kConvTasks, plan.grid.blocks * s.groups);
-  plan.part_panels = divide_up(plan.panels, min_of(wanted, plan.panels));
-  plan.parts = divide_up(plan.panels, plan.part_panels);
+  plan.panels = ceil_div(plan.filters, Blocking<T>::NR);
+  plan.width = round_up(ceil_div(plan.filters, plan.panels), Vec<T>::N);
+  const int64_t wanted = ceil_div(kConvTasks, plan.grid.blocks * s.groups);
+  plan.part_panels = ceil_div(plan.panels, min_of(wanted, plan.panels));
+  plan.parts = ceil_div(plan.panels, plan.part_panels);
   const int64_t points = plan.grid.points(), tiles = plan.grid.block_tiles();
   plan.w_panel = plan.channels * plan.width;
   plan.w_step = point_step<T>(s.groups * plan.panels * plan.w_panel);
@@ -66,17 +67,6 @@ WinogradPlan<T> plan_winograd(const ConvShape& s, int64_t tile) {
                      static_cast<double>(s.k * plan.channels) / (2.0 * kVectorBytes);
   return plan;
 }
-
-// Taps of a filter, as rows of blocks that can be transposed.
-constexpr int kWinogradTaps = 9;
-template <class T>
-struct TapBlocks {
-  static constexpr int N = Vec<T>::N, kBlocks = (kWinogradTaps - 1) / N + 1;
-  Vec<T> row[kBlocks][N];
-
-  FASTNN_INLINE Vec<T>& operator[](int tap) { return row[tap / N][tap % N]; }
-  static FASTNN_INLINE int length(int block) { return clamp_lane(kWinogradTaps - block * N, N); }
-};
 
 // U of one panel of filters, channels [c0, c1).
 template <class T, int m>
@@ -106,13 +96,21 @@ void multiply_points(const WinogradPlan<T>& plan, int64_t tiles, const T* v, con
   constexpr int64_t KC = Blocking<T>::KC;
   const int64_t channels = plan.channels, pitch = padded_channels<T>(channels);
   const int width = static_cast<int>(plan.width);
-  const int height = even_rows(tiles, max_rows(width / Vec<T>::N));
+  const int height = even_part(tiles, max_rows(width / Vec<T>::N));
   for (int64_t f = 0; f < plan.grid.points();
        ++f, v += plan.x_step, u += plan.w_step, products += plan.y_step)
     for (int64_t c = 0; c < channels; c += KC)
       for (int64_t t = 0; t < tiles; t += height)
-        micro_kernel(Tile<T>{min_of(KC, channels - c), v + t * pitch + c, pitch, 1, u + c * width, width,
-                             true, products + t * width, width, c > 0, nullptr},
+        micro_kernel(Tile<T>{.k = min_of(KC, channels - c),
+                             .a = v + t * pitch + c,
+                             .rs_a = pitch,
+                             .cs_a = 1,
+                             .b = u + c * width,
+                             .ldb = width,
+                             .packed_b = true,
+                             .c = products + t * width,
+                             .ldc = width,
+                             .accumulate = c > 0},
                      static_cast<int>(min_of(height, tiles - t)), width);
 }
 
@@ -156,7 +154,7 @@ Status run_winograd(Context& ctx, const WinogradOperands<T>& o, const ConvShape&
   if (!u) return Status::need_workspace;
 
   constexpr int64_t kChannels = 16;  // of a task
-  const int64_t chunks = divide_up(plan.channels, kChannels);
+  const int64_t chunks = ceil_div(plan.channels, kChannels);
   const Status transformed = parallel_for(
       ctx, s.groups * plan.panels * chunks, static_cast<double>(plan.w_elements) / 4, [&](int64_t task, int) {
         const int64_t panel = task / chunks, c0 = (task - panel * chunks) * kChannels;
@@ -194,61 +192,68 @@ template <class T>
 double winograd_cost(const ConvShape& s, int64_t m) {
   const auto number = [](int64_t i) { return static_cast<double>(i); };
   const int64_t channels = s.c / s.groups, filters = s.k / s.groups;
-  const double tiles = number(s.n * divide_up(s.p, m) * divide_up(s.q, m)),
-               points = number((m + 2) * (m + 2));
+  const double tiles = number(s.n * ceil_div(s.p, m) * ceil_div(s.q, m)), points = number((m + 2) * (m + 2));
   const double padded = number(padded_channels<T>(channels) + padded_channels<T>(filters));
   const double pairs = number(channels * filters);
   return points * (tiles * pairs / 0.85 + 10 * tiles * padded + 28 * pairs);
 }
 
-template <class T, int m>
+}  // namespace
+
+template <int m>
 bool winograd_pays(const ConvShape& s) {
-  if (sizeof(T) != sizeof(float) || s.r != 3 || s.s != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
+  if (s.r != 3 || s.s != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
   if (s.dilation_h != 1 || s.dilation_w != 1 || s.pad_h > 2 || s.pad_w > 2) return false;
   const int64_t pixels = s.n * s.p * s.q;
-  if (pixels <= Blocking<T>::NR) return false;  // there are ways to leave the filters where they are
+  if (pixels <= Blocking<float>::NR) return false;  // there are ways to leave the filters where they are
   const double pairs = static_cast<double>(s.c / s.groups) * static_cast<double>(s.k / s.groups);
-  const double direct = pairs * (9 * static_cast<double>(pixels) / 0.72 + 800), cost = winograd_cost<T>(s, m);
-  return cost < direct && (m == 2 || cost < winograd_cost<T>(s, 2));
+  const double direct = pairs * (9 * static_cast<double>(pixels) / 0.72 + 800),
+               cost = winograd_cost<float>(s, m);
+  return cost < direct && (m == 2 || cost < winograd_cost<float>(s, 2));
 }
 
-template <class T, int m>
+template <int m>
 Status winograd_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  if constexpr (sizeof(T) != sizeof(float)) {
-    return Status::ok;  // winograd_pays() says no
-  } else {
-    const WinogradOperands<T> o{static_cast<const T*>(params.x),
-                                static_cast<const T*>(params.w),
-                                static_cast<const T*>(params.bias),
-                                s.c / s.groups * kWinogradTaps,
-                                kWinogradTaps,
-                                false,
-                                params.activation == Activation::relu,
-                                static_cast<T*>(params.out)};
-    return run_winograd<T, m>(ctx, o, s);
-  }
+  const WinogradOperands<float> o{
+      .x = static_cast<const float*>(params.x),
+      .w = static_cast<const float*>(params.w),
+      .bias = static_cast<const float*>(params.bias),
+      .w_filter = s.c / s.groups * kWinogradTaps,
+      .w_channel = kWinogradTaps,
+      .turned = false,
+      .relu = params.activation == Activation::relu,
+      .out = static_cast<float*>(params.out),
+  };
+  return run_winograd<float, m>(ctx, o, s);
 }
 
-template <class T, int m>
+template <int m>
 bool winograd_grad_pays(const ConvShape& s) {
-  return s.pad_h <= 2 && s.pad_w <= 2 && winograd_pays<T, m>(grad_input_shape(s));
+  return s.pad_h <= 2 && s.pad_w <= 2 && winograd_pays<m>(grad_input_shape(s));
 }
 
-template <class T, int m>
+template <int m>
 Status winograd_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  if constexpr (sizeof(T) != sizeof(float)) {
-    return Status::ok;
-  } else {
-    const WinogradOperands<T> o{static_cast<const T*>(params.y),
-                                static_cast<const T*>(params.w),
-                                nullptr,
-                                kWinogradTaps,
-                                s.c / s.groups * kWinogradTaps,
-                                true,
-                                false,
-                                static_cast<T*>(params.out)};
-    return run_winograd<T, m>(ctx, o, grad_input_shape(s));
-  }
+  const WinogradOperands<float> o{
+      .x = static_cast<const float*>(params.y),
+      .w = static_cast<const float*>(params.w),
+      .bias = nullptr,
+      .w_filter = kWinogradTaps,
+      .w_channel = s.c / s.groups * kWinogradTaps,
+      .turned = true,
+      .relu = false,
+      .out = static_cast<float*>(params.out),
+  };
+  return run_winograd<float, m>(ctx, o, grad_input_shape(s));
 }
+
+template bool winograd_pays<2>(const ConvShape& s);
+template bool winograd_pays<4>(const ConvShape& s);
+template Status winograd_forward<2>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status winograd_forward<4>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template bool winograd_grad_pays<2>(const ConvShape& s);
+template bool winograd_grad_pays<4>(const ConvShape& s);
+template Status winograd_grad_input<2>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status winograd_grad_input<4>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

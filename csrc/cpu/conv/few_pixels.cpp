@@ -10,20 +10,14 @@
 //        back.
 //
 // Pixels of all images follow each other: (n, p, q).
-#pragma once
+#include "cpu/conv/algorithms.h"
 #include "cpu/conv/fold.h"
-#include "cpu/conv/shift.h"
+#include "cpu/conv/shifted_planes.h"
+#include "cpu/gemm/tile.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
-
-template <class T>
-bool few_pixels(const ConvShape& s) {
-  return s.n * s.p * s.q <= Blocking<T>::NR && s.k / s.groups >= 16;
-}
-template <class T>
-bool few_pixels_stride_1(const ConvShape& s) {
-  return few_pixels<T>(s) && s.stride_h == 1 && s.stride_w == 1;
-}
+namespace {
 
 // dy as [k][pixel], rows of whole vectors.
 template <class T>
@@ -60,35 +54,6 @@ void few_products(const T* w, int64_t w_filter, int64_t filters, int lanes, cons
     if (i < lanes) acc[i].store(t + i * pixels);
 }
 
-template <class T>
-Status few_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  constexpr int64_t N = Vec<T>::N;
-  const int64_t filters = s.k / s.groups, channels = s.c / s.groups, taps = s.r * s.s;
-  const int64_t pixels = round_up(s.n * s.p * s.q, N);
-  const int64_t per_task = divide_up(channels, max_of(1, kConvTasks / s.groups)),
-                parts = divide_up(channels, per_task);
-  const int64_t packed = s.k * pixels, per_worker = round_up(per_task * taps * pixels, 16);
-  T* const dy = workspace<T>(ctx, static_cast<size_t>(packed + ctx.threads * per_worker));
-  if (!dy) return Status::need_workspace;
-  pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
-  const double nanoseconds =
-      static_cast<double>(pixels * s.k) * static_cast<double>(channels * taps) / (2.0 * kVectorBytes);
-  return parallel_for(ctx, s.groups * parts, nanoseconds, [&](int64_t task, int worker) {
-    const int64_t group = task / parts, c0 = (task - group * parts) * per_task,
-                  c1 = min_of(c0 + per_task, channels);
-    const T* w = static_cast<const T*>(params.w) + (group * filters * channels + c0) * taps;
-    T* const t = dy + packed + worker * per_worker;
-    for (int64_t j = 0; j < (c1 - c0) * taps; j += N)
-      for (int64_t l = 0; l < pixels; l += N)
-        few_products(w + j, channels * taps, filters, static_cast<int>(min_of(N, (c1 - c0) * taps - j)),
-                     dy + group * filters * pixels + l, pixels, t + j * pixels + l);
-    for (int64_t n = 0; n < s.n; ++n)
-      for (int64_t c = c0; c < c1; ++c)
-        fold_channel(s, t + (c - c0) * taps * pixels + n * s.p * s.q, pixels, 0, s.p, true,
-                     static_cast<T*>(params.out) + ((n * s.groups + group) * channels + c) * s.h * s.w);
-  });
-}
-
 // Patches of one image and some channels, from their planes: patch[pixel][(c, r, s)].
 template <class T>
 void pack_patches(const ConvShape& s, const ShiftedPlanes& planes, const T* from, int64_t channels,
@@ -114,8 +79,43 @@ void pack_patches(const ConvShape& s, const ShiftedPlanes& planes, const T* from
   }
 }
 
+}  // namespace
+
 template <class T>
-Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+bool has_few_pixels(const ConvShape& s) {
+  return s.n * s.p * s.q <= Blocking<T>::NR && s.k / s.groups >= 16;
+}
+template <class T>
+Status few_pixels_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  constexpr int64_t N = Vec<T>::N;
+  const int64_t filters = s.k / s.groups, channels = s.c / s.groups, taps = s.r * s.s;
+  const int64_t pixels = round_up(s.n * s.p * s.q, N);
+  const int64_t per_task = ceil_div(channels, max_of(1, kConvTasks / s.groups)),
+                parts = ceil_div(channels, per_task);
+  const int64_t packed = s.k * pixels, per_worker = round_up(per_task * taps * pixels, 16);
+  T* const dy = workspace<T>(ctx, static_cast<size_t>(packed + ctx.threads * per_worker));
+  if (!dy) return Status::need_workspace;
+  pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
+  const double nanoseconds =
+      static_cast<double>(pixels * s.k) * static_cast<double>(channels * taps) / (2.0 * kVectorBytes);
+  return parallel_for(ctx, s.groups * parts, nanoseconds, [&](int64_t task, int worker) {
+    const int64_t group = task / parts, c0 = (task - group * parts) * per_task,
+                  c1 = min_of(c0 + per_task, channels);
+    const T* w = static_cast<const T*>(params.w) + (group * filters * channels + c0) * taps;
+    T* const t = dy + packed + worker * per_worker;
+    for (int64_t j = 0; j < (c1 - c0) * taps; j += N)
+      for (int64_t l = 0; l < pixels; l += N)
+        few_products(w + j, channels * taps, filters, static_cast<int>(min_of(N, (c1 - c0) * taps - j)),
+                     dy + group * filters * pixels + l, pixels, t + j * pixels + l);
+    for (int64_t n = 0; n < s.n; ++n)
+      for (int64_t c = c0; c < c1; ++c)
+        fold_channel(s, t + (c - c0) * taps * pixels + n * s.p * s.q, pixels, 0, s.p, true,
+                     static_cast<T*>(params.out) + ((n * s.groups + group) * channels + c) * s.h * s.w);
+  });
+}
+
+template <class T>
+Status few_pixels_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   constexpr int64_t N = Vec<T>::N, NR = Blocking<T>::NR;
   constexpr int64_t kChannels = 32;  // of a task that makes patches
   const int64_t filters = s.k / s.groups, channels = s.c / s.groups, rows = channels * s.r * s.s;
@@ -130,7 +130,7 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
   if (!dy) return Status::need_workspace;
   T *const patch = dy + s.k * pixels, *const own = patch + round_up(patches, 16);
   pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
-  const int64_t parts = divide_up(channels, kChannels);
+  const int64_t parts = ceil_div(channels, kChannels);
   const Status packed =
       parallel_for(ctx, s.n * s.groups * parts, static_cast<double>(patches), [&](int64_t task, int worker) {
         const int64_t image = task / parts, c0 = (task - image * parts) * kChannels;  // image and group
@@ -143,10 +143,10 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
                      patch + (group * all + n * s.p * s.q) * ld + c0 * s.r * s.s);
       });
   if (packed != Status::ok) return packed;
-  const int height = even_rows(filters, Blocking<T>::MR);
-  const int64_t tiles = divide_up(filters, height),
-                per_task = divide_up(tiles, max_of(1, kConvTasks / s.groups));
-  const int64_t tasks = divide_up(tiles, per_task);
+  const int height = tile_rows<T>(filters, Blocking<T>::MR);
+  const int64_t tiles = ceil_div(filters, height),
+                per_task = ceil_div(tiles, max_of(1, kConvTasks / s.groups));
+  const int64_t tasks = ceil_div(tiles, per_task);
   const double nanoseconds =
       static_cast<double>(pixels * s.k) * static_cast<double>(rows) / (2.0 * kVectorBytes);
   return parallel_for(ctx, s.groups * tasks, nanoseconds, [&](int64_t task, int) {
@@ -154,11 +154,25 @@ Status few_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& 
     for (int64_t m = tile0 * height; m < min_of((tile0 + per_task) * height, filters); m += height)
       for (int64_t j = 0; j < rows; j += NR) {
         const int64_t k = group * filters + m;
-        micro_kernel(Tile<T>{all, dy + k * pixels, pixels, 1, patch + group * all * ld + j, ld, true,
-                             static_cast<T*>(params.out) + k * rows + j, rows, false, nullptr},
+        micro_kernel(Tile<T>{.k = all,
+                             .a = dy + k * pixels,
+                             .rs_a = pixels,
+                             .cs_a = 1,
+                             .b = patch + group * all * ld + j,
+                             .ldb = ld,
+                             .packed_b = true,
+                             .c = static_cast<T*>(params.out) + k * rows + j,
+                             .ldc = rows},
                      static_cast<int>(min_of(height, filters - m)), static_cast<int>(min_of(NR, rows - j)));
       }
   });
 }
+
+template bool has_few_pixels<float>(const ConvShape& s);
+template bool has_few_pixels<double>(const ConvShape& s);
+template Status few_pixels_grad_input<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_input<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status few_pixels_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

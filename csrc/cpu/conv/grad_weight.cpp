@@ -14,10 +14,14 @@
 //
 // Blocks of images are summed separately, how many depends on the shape alone, and added in order at the end:
 // the bits do not depend on the number of threads.
-#pragma once
-#include "cpu/conv/panel.h"
+#include "cpu/conv/algorithms.h"
+#include "cpu/conv/shape.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/gemm/pack.h"
+#include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 // Rows of a tile of the gradient: each has a pointer into x of its own, so general registers are the limit.
 constexpr int grad_rows(int vectors) {
@@ -80,11 +84,10 @@ void run_grad_tile(const GradTile<T>& t) {
 }
 
 template <class T, int NV, int MR = grad_rows(NV)>
-FASTNN_INLINE void grad_tile_rows(const GradTile<T>& t, int rows) {
-  if constexpr (MR > 0) {
-    if (rows == MR) return run_grad_tile<T, MR, NV>(t);
-    grad_tile_rows<T, NV, MR - 1>(t, rows);
-  }
+FASTNN_INLINE void grad_tile_rows(GradTile<T> t, int rows) {
+  if constexpr (tile_height<T>(MR, grad_rows(NV)) == MR)
+    for (; rows >= MR; rows -= MR, t.tap += MR, t.sum += MR * t.width) run_grad_tile<T, MR, NV>(t);
+  if constexpr (MR > 1) grad_tile_rows<T, NV, MR - 1>(t, rows);
 }
 template <class T, int NV = 1>
 void grad_tile(const GradTile<T>& t, int rows) {
@@ -129,31 +132,30 @@ GradPlan<T> plan_grad(const ConvShape& shape) {
   if (g.swapped) g.s.c = shape.k, g.s.k = shape.c;
   const ConvShape& s = g.s;
   g.filters = s.k / s.groups, g.channels = s.c / s.groups;
-  g.filter_panels = divide_up(g.filters, B::NR);
-  g.width = round_up(divide_up(g.filters, g.filter_panels), Vec<T>::N);
-  g.channels_per_task = kBlockTaps / (s.r * s.s) > 1 ? kBlockTaps / (s.r * s.s) : 1;
-  g.channel_blocks = divide_up(g.channels, g.channels_per_task);
-  g.channels_per_task = divide_up(g.channels, g.channel_blocks);
+  g.filter_panels = ceil_div(g.filters, B::NR);
+  g.width = round_up(ceil_div(g.filters, g.filter_panels), Vec<T>::N);
+  g.channels_per_task = max_of(kBlockTaps / (s.r * s.s), 1);
+  g.channel_blocks = ceil_div(g.channels, g.channels_per_task);
+  g.channels_per_task = ceil_div(g.channels, g.channel_blocks);
   g.taps = g.channels * s.r * s.s;
   g.pixels = s.n * s.p * s.q;
   g.block_pixels = kBlockPixels;
-  g.blocks = divide_up(g.pixels, g.block_pixels);
+  g.blocks = ceil_div(g.pixels, g.block_pixels);
   const int64_t tasks = s.groups * g.filter_panels * g.channel_blocks;
-  int64_t splits = divide_up(kConvTasks, tasks);
-  if (splits > divide_up(g.blocks, 4)) splits = divide_up(g.blocks, 4);
-  g.blocks_per_split = divide_up(g.blocks, splits);
-  g.splits = divide_up(g.blocks, g.blocks_per_split);
+  const int64_t splits = min_of(ceil_div(kConvTasks, tasks), ceil_div(g.blocks, 4));
+  g.blocks_per_split = ceil_div(g.blocks, splits);
+  g.splits = ceil_div(g.blocks, g.blocks_per_split);
   g.sums = s.groups * g.filter_panels * g.taps * g.width;
 
   g.padded = s.pad_h > 0 || s.pad_w > 0;
   int64_t slab = 0;
   if (g.padded) {
     const int64_t lines = g.block_pixels / s.q + 2;  // output rows of one image that a block can touch
-    const int64_t rows = lines < s.p ? lines : s.p;
+    const int64_t rows = min_of(lines, s.p);
     g.slab_rows = (rows - 1) * s.stride_h + (s.r - 1) * s.dilation_h + 1;
     g.slab_cols = (s.q - 1) * s.stride_w + (s.s - 1) * s.dilation_w + 1;
     const int64_t images = g.block_pixels / (s.p * s.q) + 2;
-    g.slab_images = images < s.n ? images : s.n;
+    g.slab_images = min_of(images, s.n);
     slab = g.slab_images * g.channels_per_task * g.slab_rows * g.slab_cols;
   }
   g.tap_offsets = round_up(g.channels_per_task * s.r * s.s, 8);
@@ -170,7 +172,7 @@ void fill_slab(const GradPlan<T>& g, const T* x, int64_t n, int64_t c0, int64_t 
                T* slab) {
   const ConvShape& s = g.s;
   const int64_t rows = (p1 - p0 - 1) * s.stride_h + (s.r - 1) * s.dilation_h + 1;
-  const int64_t end = s.w + s.pad_w < g.slab_cols ? s.w + s.pad_w : g.slab_cols;
+  const int64_t end = min_of(s.w + s.pad_w, g.slab_cols);
   for (int64_t c = c0; c < c1; ++c, slab += g.slab_rows * g.slab_cols)
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t line = p0 * s.stride_h - s.pad_h + i;
@@ -218,7 +220,7 @@ struct GradTask {
     int64_t slabs = 0;
     for (int64_t l = first; l < first + count;) {  // images
       const int64_t n = l / pq, in_image = l - n * pq;
-      const int64_t len = pq - in_image < first + count - l ? pq - in_image : first + count - l;
+      const int64_t len = min_of(pq - in_image, first + count - l);
       pack_panel(panel + (l - first) * g.width, static_cast<int>(g.width),
                  dy + (n * s.k + group * g.filters + filter0) * pq + in_image, pq, 1,
                  static_cast<int>(filters), len);
@@ -228,7 +230,7 @@ struct GradTask {
       const int64_t base = g.padded ? slabs++ * slab_size : (n * s.c + channel0) * s.h * s.w;
       for (int64_t at = in_image; at < in_image + len;) {
         const int64_t p = at / s.q, q = at - p * s.q;
-        const int64_t left = in_image + len - at, part = s.q - q < left ? s.q - q : left;
+        const int64_t part = min_of(s.q - q, in_image + len - at);
         const int64_t row = g.padded ? (p - p0) * s.stride_h * g.slab_cols : p * s.stride_h * s.w;
         run[runs++] = {base + row + q * s.stride_w, part};
         at += part;
@@ -236,12 +238,19 @@ struct GradTask {
       l += len;
     }
     const int64_t rows = (c1 - c0) * s.r * s.s;
-    const int tile = even_rows(rows, grad_rows(static_cast<int>(g.width / Vec<T>::N)));
+    const int tile = tile_rows<T>(rows, grad_rows(static_cast<int>(g.width / Vec<T>::N)));
     for (int64_t i = 0; i < rows; i += tile) {
       if (g.swapped) prefetch_rows(x + run[0].x, tap + i + tile, min_of(tile, rows - i - tile), run[0].len);
-      grad_tile(GradTile<T>{g.padded ? slab : x, tap + i, s.stride_w, run, runs, panel, g.width,
-                            sum + i * g.width, accumulate},
-                static_cast<int>(rows - i < tile ? rows - i : tile));
+      grad_tile(GradTile<T>{.x = g.padded ? slab : x,
+                            .tap = tap + i,
+                            .step = s.stride_w,
+                            .run = run,
+                            .runs = runs,
+                            .dy = panel,
+                            .width = g.width,
+                            .sum = sum + i * g.width,
+                            .accumulate = accumulate},
+                static_cast<int>(min_of(tile, rows - i)));
     }
   }
 
@@ -259,7 +268,7 @@ template <class T>
 void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, int64_t taps, T* dw) {
   using V = Vec<T>;
   const int64_t group = panel / g.filter_panels, filter0 = (panel - group * g.filter_panels) * g.width;
-  const int64_t filters = g.filters - filter0 < g.width ? g.filters - filter0 : g.width;
+  const int64_t filters = min_of(g.width, g.filters - filter0);
   T* own = sums + (panel * g.taps + tap0) * g.width;
   for (int64_t i = 0; i < taps * g.width; i += V::N) {
     V sum = V::load(own + i);
@@ -276,7 +285,7 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
   }
   T* out = dw + (group * g.filters + filter0) * g.taps + tap0;
   for (int64_t t0 = 0; t0 < taps; t0 += V::N) {
-    const int lanes = taps - t0 < V::N ? static_cast<int>(taps - t0) : V::N;
+    const int lanes = static_cast<int>(min_of(V::N, taps - t0));
     for (int64_t k0 = 0; k0 < filters; k0 += V::N) {
       V row[V::N];
 #pragma GCC unroll 16
@@ -288,6 +297,8 @@ void combine_sums(const GradPlan<T>& g, T* sums, int64_t panel, int64_t tap0, in
     }
   }
 }
+
+}  // namespace
 
 template <class T>
 Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& shape) {
@@ -304,40 +315,44 @@ Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape
         const int64_t split = task % g.splits, rest = task / g.splits;
         const int64_t panel = rest / g.channel_blocks, block = rest - panel * g.channel_blocks;
         const int64_t group = panel / g.filter_panels, filter0 = (panel - group * g.filter_panels) * g.width;
-        const int64_t filters = g.filters - filter0 < g.width ? g.filters - filter0 : g.width;
+        const int64_t filters = min_of(g.width, g.filters - filter0);
         const int64_t c0 = block * g.channels_per_task;
-        const int64_t c1 = c0 + g.channels_per_task < g.channels ? c0 + g.channels_per_task : g.channels;
+        const int64_t c1 = min_of(c0 + g.channels_per_task, g.channels);
         T* const dy_panel = own + worker * g.per_worker;
         int64_t* const tap = reinterpret_cast<int64_t*>(dy_panel + g.block_pixels * g.width);
         T* const slab = reinterpret_cast<T*>(tap + g.tap_offsets);
-        GradTask<T> t{g,
-                      static_cast<const T*>(g.swapped ? params.y : params.x),
-                      static_cast<const T*>(g.swapped ? params.x : params.y),
-                      group,
-                      filter0,
-                      filters,
-                      c0,
-                      c1,
-                      dy_panel,
-                      slab,
-                      tap,
-                      sums + split * g.sums + (panel * g.taps + c0 * s.r * s.s) * g.width};
+        GradTask<T> t{
+            .g = g,
+            .x = static_cast<const T*>(g.swapped ? params.y : params.x),
+            .dy = static_cast<const T*>(g.swapped ? params.x : params.y),
+            .group = group,
+            .filter0 = filter0,
+            .filters = filters,
+            .c0 = c0,
+            .c1 = c1,
+            .panel = dy_panel,
+            .slab = slab,
+            .tap = tap,
+            .sum = sums + split * g.sums + (panel * g.taps + c0 * s.r * s.s) * g.width,
+        };
         t.set_taps();
         const int64_t begin = split * g.blocks_per_split * g.block_pixels;
-        int64_t end = begin + g.blocks_per_split * g.block_pixels;
-        if (end > g.pixels) end = g.pixels;
+        const int64_t end = min_of(begin + g.blocks_per_split * g.block_pixels, g.pixels);
         for (int64_t first = begin; first < end; first += g.block_pixels)
-          t.run_block(first, end - first < g.block_pixels ? end - first : g.block_pixels, first > begin);
+          t.run_block(first, min_of(g.block_pixels, end - first), first > begin);
       });
   if (summed != Status::ok) return summed;
 
   constexpr int64_t kTapsPerTask = 64;
-  const int64_t parts = divide_up(g.taps, kTapsPerTask);
-  return parallel_for(
-      ctx, panels * parts, static_cast<double>(g.splits * g.sums) / kVectorBytes, [&](int64_t task, int) {
-        const int64_t panel = task / parts, tap0 = (task - panel * parts) * kTapsPerTask;
-        combine_sums(g, sums, panel, tap0, g.taps - tap0 < kTapsPerTask ? g.taps - tap0 : kTapsPerTask, dw);
-      });
+  const int64_t parts = ceil_div(g.taps, kTapsPerTask);
+  return parallel_for(ctx, panels * parts, static_cast<double>(g.splits * g.sums) / kVectorBytes,
+                      [&](int64_t task, int) {
+                        const int64_t panel = task / parts, tap0 = (task - panel * parts) * kTapsPerTask;
+                        combine_sums(g, sums, panel, tap0, min_of(kTapsPerTask, g.taps - tap0), dw);
+                      });
 }
+
+template Status panel_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status panel_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

@@ -1,17 +1,8 @@
-// Loads that convolution needs: the part of a row that lies in the image, and every second element of one.
+// Some neighbouring lanes of a vector.
 #pragma once
-#include "cpu/gemm/pack.h"
+#include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {
-
-template <class T, int... l>
-FASTNN_INLINE Vec<T> every_second(Vec<T> a, Vec<T> b, Lanes<l...>) {
-#if defined(__clang__)
-  return Vec<T>(__builtin_shufflevector(a.v, b.v, (2 * l)...));
-#else
-  return Vec<T>(__builtin_shuffle(a.v, b.v, typename native<Int<T> >::type{(2 * l)...}));
-#endif
-}
 
 constexpr int clamp_lane(int64_t lane, int most) {
   return lane < 0 ? 0 : lane > most ? most : static_cast<int>(lane);
@@ -69,35 +60,5 @@ FASTNN_INLINE Vec<T> load_part(const T* p, Part<T> part) {
   return V(lane);
 #endif
 }
-
-// N elements, kStep apart: those at offsets [low, high) from the first, zero in place of the others. A kStep
-// of 0 stands for any.
-template <class T, int kStep>
-struct StridedPart {
-  Part<T> first, second;
-  int64_t low, high, step;
-
-  StridedPart() = default;
-  FASTNN_INLINE StridedPart(int64_t low, int64_t high, int64_t step)
-      : first(part_of<T>(low, high)),
-        second(part_of<T>(low - Vec<T>::N, high - Vec<T>::N)),
-        low(low),
-        high(high),
-        step(step) {}
-
-  FASTNN_INLINE Vec<T> load(const T* p) const {
-    if constexpr (kStep == 1) {
-      return load_part(p, first);
-    } else if constexpr (kStep == 2) {
-      return every_second(load_part(p, first), load_part(p + Vec<T>::N, second),
-                          typename LanesUpTo<Vec<T>::N>::type{});
-    } else {
-      typename Vec<T>::Native lane = {};
-      for (int64_t l = 0, at = 0; l < Vec<T>::N && at < high; ++l, at += step)
-        if (at >= low) lane[l] = p[at];
-      return Vec<T>(lane);
-    }
-  }
-};
 
 }  // namespace fastnn::FASTNN_ISA

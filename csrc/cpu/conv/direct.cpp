@@ -8,69 +8,19 @@
 //
 // The input gradient of filters that step by one is the same with dy as its source, the filters turned round
 // by the table of taps, and their transpose, which is copied.
-#pragma once
-#include "cpu/conv/shift.h"
+#include "cpu/conv/algorithms.h"
+#include "cpu/conv/shifted_planes.h"
 #include "cpu/gemm/tile.h"
+#include "cpu/simd/cache.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 constexpr int64_t kDirectPixels = 1024;       // of a block, about
 constexpr int64_t kDirectLeast = 256;         // below it the filters are read too often
 constexpr int64_t kDirectDepth = 576;         // of channels whose planes are filled at a time, about
 constexpr int64_t kDirectElements = 1 << 17;  // of their planes: 512 KB, in L2
 constexpr int64_t kDirectWeights = 1 << 16;   // elements of filters that stay in L2, whatever the pixels
-
-// A tile whose rows of B are at b + tap[p]; rows of B may be read in whole vectors.
-template <class T>
-struct TapTile {
-  Tile<T> tile;
-  const int32_t* tap;
-};
-
-template <class T, int MR, int NV>
-void run_tap_tile(const TapTile<T>& t, int last) {
-  using V = Vec<T>;
-  V acc[MR][NV];
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < NV; ++j) acc[i][j] = V(T(0));
-  const T *a = t.tile.a, *b = t.tile.b;
-  const int64_t rs_a = t.tile.rs_a, k = t.tile.k;
-  const int32_t* const tap = t.tap;
-  for (int64_t p = 0; p < k; ++p) {
-    const T* from = b + tap[p];
-    V row[NV];
-#pragma GCC unroll 8
-    for (int j = 0; j < NV; ++j) row[j] = V::load(from + j * V::N), keep(row[j]);
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const V x(a[i * rs_a]);
-#pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, row[j], acc[i][j]);
-    }
-    ++a;
-  }
-  finish_tile<T, MR, NV>(t.tile, acc, last);
-}
-
-template <class T>
-using TapTileFn = void (*)(const TapTile<T>&, int last);
-template <class T, int NV, class = typename LanesUpTo<max_rows(NV)>::type>
-struct TapTileTable;
-template <class T, int NV, int... i>
-struct TapTileTable<T, NV, Lanes<i...>> {
-  static constexpr TapTileFn<T> rows[] = {run_tap_tile<T, i + 1, NV>...};
-};
-
-template <class T, int NV = 1>
-FASTNN_INLINE void tap_kernel(const TapTile<T>& t, int m, int n) {
-  const int last = n - (NV - 1) * Vec<T>::N;
-  if (NV == kMaxVectors || last <= Vec<T>::N)
-    TapTileTable<T, NV>::rows[m - 1](t, last);
-  else if constexpr (NV < kMaxVectors)
-    tap_kernel<T, NV + 1>(t, m, n);
-}
 
 template <class T>
 struct DirectOperands {
@@ -108,21 +58,21 @@ DirectPlan<T> plan_direct(const ConvShape& s) {
   constexpr int64_t NR = Blocking<T>::NR;
   DirectPlan<T> d{};
   d.filters = s.k / s.groups, d.channels = s.c / s.groups, d.taps = s.r * s.s, d.depth = d.channels * d.taps;
-  d.block_channels = divide_up(d.channels, divide_up(d.depth, kDirectDepth));
+  d.block_channels = ceil_div(d.channels, ceil_div(d.depth, kDirectDepth));
   d.block_images = min_of(s.n, max_of(1, NR / (s.p * s.q)));
   int64_t rows = max_of(1, min_of(s.p, kDirectPixels / s.q));
   const ShiftedPlanes one = shifted_planes(s, 1, d.block_images), two = shifted_planes(s, 2, d.block_images);
   const int64_t room = kDirectElements / d.block_channels - one.channel;
   if (s.n * s.p * s.q > NR) rows = min_of(rows, 1 + max_of(room, 0) / (two.channel - one.channel));
   d.planes = shifted_planes(s, whole_panels<T>(rows, s), d.block_images);
-  d.row_blocks = divide_up(s.p, d.planes.rows);
-  d.blocks = divide_up(s.n, d.block_images) * d.row_blocks * s.groups;
+  d.row_blocks = ceil_div(s.p, d.planes.rows);
+  d.blocks = ceil_div(s.n, d.block_images) * d.row_blocks * s.groups;
   d.stream = kVectorBytes >= 32 && d.block_images == 1 &&
              s.n * s.k * s.p * s.q * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
   d.shared = d.blocks < kConvTasks;
-  const int64_t wanted = d.shared ? divide_up(kConvTasks, d.blocks) : 1;
-  d.part_filters = round_up(divide_up(d.filters, wanted), max_rows(kMaxVectors));
-  d.filter_parts = divide_up(d.filters, d.part_filters);
+  const int64_t wanted = d.shared ? ceil_div(kConvTasks, d.blocks) : 1;
+  d.part_filters = round_up(ceil_div(d.filters, wanted), max_rows(kMaxVectors));
+  d.filter_parts = ceil_div(d.filters, d.part_filters);
   d.offsets = round_up(d.block_channels * d.taps, 16) * static_cast<int64_t>(sizeof(int32_t)) /
               static_cast<int64_t>(sizeof(T));
   d.block_elements = round_up((d.shared ? d.channels : d.block_channels) * d.planes.channel + NR, 16);
@@ -130,20 +80,6 @@ DirectPlan<T> plan_direct(const ConvShape& s) {
   d.nanoseconds =
       static_cast<double>(s.n * s.p * s.q) * static_cast<double>(s.k * d.depth) / (2.0 * kVectorBytes);
   return d;
-}
-
-template <class T>
-bool direct_pays(const ConvShape& s) {
-  if (s.n * s.k * s.p * s.q == 0 || s.r * s.s * s.c == 0) return false;
-  const DirectPlan<T> d = plan_direct<T>(s);
-  const int64_t planes = (d.shared ? d.channels : d.block_channels) * d.planes.channel;
-  if (s.n * s.p * s.q <= Blocking<T>::NR) return planes < 1 << 20;
-  const int64_t pixels = d.block_images * d.planes.rows * s.q;
-  // Rows of taps that share no plane leave as much to copy as panels do, and panels are smaller.
-  if (s.r <= s.stride_h && planes > kDirectElements / 2) return false;
-  return d.taps > 1 && planes <= (d.shared ? 1 << 20 : kDirectElements) &&
-         (pixels >= kDirectLeast || d.filters * d.depth <= kDirectWeights) &&
-         4 * pixels >= 3 * round_up(pixels, Vec<T>::N);
 }
 
 template <class T>
@@ -177,17 +113,29 @@ void multiply_block(const DirectOperands<T>& o, const ConvShape& s, const Direct
   T* const out =
       d.block_images > 1 ? many : o.out + ((b.image * s.groups + b.group) * d.filters + m0) * pq + b.p0 * s.q;
   const int64_t ldc = d.block_images > 1 ? NR : pq;
-  const int most = max_rows(static_cast<int>(divide_up(min_of(pixels, NR), Vec<T>::N)));
-  const int64_t tiles = divide_up(m1 - m0, most);
+  const int most = max_rows(static_cast<int>(ceil_div(min_of(pixels, NR), Vec<T>::N)));
+  const int64_t tiles = ceil_div(m1 - m0, most);
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
-    const int64_t last = (m1 - m0) * (i + 1) / tiles;  // as even as can be: 32 rows by 6 are 5 5 6 5 5 6
+    // As even as can be: 32 rows by 6 are 5 5 6 5 5 6.
+    const int64_t last = kEveryHeight<T> ? (m1 - m0) * (i + 1) / tiles : min_of(first + most, m1 - m0);
     const int64_t m = m0 + first;
-    const Epilogue<T> finish{nullptr, o.bias ? o.bias + b.group * d.filters + m : nullptr, o.relu, d.stream};
-    TapTile<T> t{{(c1 - c0) * d.taps, w + m * d.depth, d.depth, 1, planes, 0, true, out + first * ldc, ldc,
-                  c0 > 0, c1 == d.channels ? &finish : nullptr},
-                 tap};
-    for (int64_t l = 0; l < pixels; l += NR, t.tile.b += NR, t.tile.c += NR)
-      tap_kernel(t, static_cast<int>(last - first), static_cast<int>(min_of(NR, pixels - l)));
+    const Epilogue<T> finish{
+        .row_bias = o.bias ? o.bias + b.group * d.filters + m : nullptr, .relu = o.relu, .stream = d.stream};
+    Tile<T> t{
+        .k = (c1 - c0) * d.taps,
+        .a = w + m * d.depth,
+        .rs_a = d.depth,
+        .cs_a = 1,
+        .b = planes,
+        .b_rows = tap,
+        .packed_b = true,
+        .c = out + first * ldc,
+        .ldc = ldc,
+        .accumulate = c0 > 0,
+        .epilogue = c1 == d.channels ? &finish : nullptr,
+    };
+    for (int64_t l = 0; l < pixels; l += NR, t.b += NR, t.c += NR)
+      micro_kernel(t, static_cast<int>(last - first), static_cast<int>(min_of(NR, pixels - l)));
     first = last;
   }
 }
@@ -229,7 +177,7 @@ Status run_direct(Context& ctx, const DirectOperands<T>& o, const ConvShape& s, 
       }
   if (d.shared) {
     constexpr int64_t kChannels = 32;
-    const int64_t parts = divide_up(d.channels, kChannels);
+    const int64_t parts = ceil_div(d.channels, kChannels);
     const Status filled = parallel_for(
         ctx, d.blocks * parts, static_cast<double>(d.blocks * d.block_elements), [&](int64_t task, int) {
           const int64_t block = task / parts, c0 = (task - block * parts) * kChannels;
@@ -254,14 +202,35 @@ Status run_direct(Context& ctx, const DirectOperands<T>& o, const ConvShape& s, 
   });
 }
 
+}  // namespace
+
+template <class T>
+bool direct_pays(const ConvShape& s) {
+  if (s.n * s.k * s.p * s.q == 0 || s.r * s.s * s.c == 0) return false;
+  const DirectPlan<T> d = plan_direct<T>(s);
+  const int64_t planes = (d.shared ? d.channels : d.block_channels) * d.planes.channel;
+  if (s.n * s.p * s.q <= Blocking<T>::NR) return planes < 1 << 20;
+  const int64_t pixels = d.block_images * d.planes.rows * s.q;
+  // Rows of taps that share no plane leave as much to copy as panels do, and panels are smaller.
+  if (s.r <= s.stride_h && planes > kDirectElements / 2) return false;
+  return d.taps > 1 && planes <= (d.shared ? 1 << 20 : kDirectElements) &&
+         (pixels >= kDirectLeast || d.filters * d.depth <= kDirectWeights) &&
+         4 * pixels >= 3 * round_up(pixels, Vec<T>::N);
+}
+
 template <class T>
 Status direct_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const DirectPlan<T> d = plan_direct<T>(s);
   T* const scratch = workspace<T>(ctx, static_cast<size_t>(direct_scratch(ctx, d)));
   if (!scratch) return Status::need_workspace;
-  const DirectOperands<T> o{static_cast<const T*>(params.x),    static_cast<const T*>(params.w),
-                            static_cast<const T*>(params.bias), params.activation == Activation::relu,
-                            static_cast<T*>(params.out),        false};
+  const DirectOperands<T> o{
+      .x = static_cast<const T*>(params.x),
+      .w = static_cast<const T*>(params.w),
+      .bias = static_cast<const T*>(params.bias),
+      .relu = params.activation == Activation::relu,
+      .out = static_cast<T*>(params.out),
+      .turned = false,
+  };
   return run_direct(ctx, o, s, d, scratch);
 }
 
@@ -287,9 +256,24 @@ Status direct_grad_input(Context& ctx, const ConvParams& params, const ConvShape
       for (int64_t i = 0; i < d.taps; ++i) *to++ = from[i];
   });
   if (copied != Status::ok) return copied;
-  const DirectOperands<T> o{static_cast<const T*>(params.y), scratch, nullptr, false,
-                            static_cast<T*>(params.out),     true};
+  const DirectOperands<T> o{
+      .x = static_cast<const T*>(params.y),
+      .w = scratch,
+      .bias = nullptr,
+      .relu = false,
+      .out = static_cast<T*>(params.out),
+      .turned = true,
+  };
   return run_direct(ctx, o, turned, d, scratch + weights);
 }
+
+template bool direct_pays<float>(const ConvShape& s);
+template bool direct_pays<double>(const ConvShape& s);
+template Status direct_forward<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status direct_forward<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template bool direct_grad_pays<float>(const ConvShape& s);
+template bool direct_grad_pays<double>(const ConvShape& s);
+template Status direct_grad_input<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status direct_grad_input<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

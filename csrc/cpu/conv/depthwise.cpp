@@ -2,18 +2,15 @@
 // packed: a vector of neighbouring pixels is summed over the taps straight from the image, its lanes outside
 // the image masked off. What a column of vectors needs to know of each tap's columns is worked out once for
 // all rows.
-#pragma once
+#include "cpu/conv/algorithms.h"
 #include "cpu/conv/product.h"
+#include "cpu/conv/strided_part.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 // Taps of a row that are prepared at a time; taps of a filter that the gradient keeps sums of.
 constexpr int64_t kDepthwiseTaps = 64;
-
-template <class T>
-bool is_depthwise(const ConvProduct<T>& p) {
-  return p.filters == 1 && p.grid.channels == 1 && p.grid.taps_w <= kDepthwiseTaps;
-}
 
 // Pixels [j, j + lanes) of every row of one plane.
 template <class T, int kStep>
@@ -109,6 +106,18 @@ void square_plane(const ConvProduct<T>& p, const T* source, const T* w, T bias, 
   }
 }
 
+}  // namespace
+
+template <class T>
+bool is_depthwise(const ConvProduct<T>& p) {
+  return p.filters == 1 && p.grid.channels == 1 && p.grid.taps_w <= kDepthwiseTaps;
+}
+
+template <class T>
+bool is_depthwise(const ConvShape& s) {
+  return s.k == s.groups && s.c == s.groups && s.r * s.s <= kDepthwiseTaps;
+}
+
 template <class T>
 Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
   const bool square = steps_by_one(p) && p.grid.taps_h == p.grid.taps_w;
@@ -135,12 +144,14 @@ Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
   });
 }
 
-// The filters' gradient: every tap keeps a vector of sums over the pixels of all images, added up at the end.
 template <class T>
-bool is_depthwise(const ConvShape& s) {
-  return s.k == s.groups && s.c == s.groups && s.r * s.s <= kDepthwiseTaps;
+Status depthwise_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
+  return run_depthwise(ctx, forward_product<T>(params, s));
 }
 
+namespace {
+
+// The filters' gradient: every tap keeps a vector of sums over the pixels of all images, added up at the end.
 template <class T, int kStep>
 void depthwise_plane_grad(const ConvShape& s, const T* x, const T* dy, Vec<T>* sum) {
   constexpr int N = Vec<T>::N;
@@ -211,6 +222,8 @@ void square_plane_grad(const ConvShape& s, const T* x, const T* dy, int64_t x_im
     for (int j = 0; j < R; ++j) sum[i * R + j] = acc[i][j];
 }
 
+}  // namespace
+
 template <class T>
 Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.y);
@@ -239,5 +252,16 @@ Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvS
     for (int64_t t = 0; t < s.r * s.s; ++t) dw[group * s.r * s.s + t] = reduce_add(sum[t]);
   });
 }
+
+template bool is_depthwise(const ConvProduct<float>& p);
+template bool is_depthwise(const ConvProduct<double>& p);
+template Status run_depthwise(Context& ctx, const ConvProduct<float>& p);
+template Status run_depthwise(Context& ctx, const ConvProduct<double>& p);
+template bool is_depthwise<float>(const ConvShape& s);
+template bool is_depthwise<double>(const ConvShape& s);
+template Status depthwise_forward<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status depthwise_forward<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status depthwise_grad_weight<float>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status depthwise_grad_weight<double>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA

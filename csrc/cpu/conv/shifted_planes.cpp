@@ -1,36 +1,9 @@
-// Images copied once per column of taps, for convolutions of few channels: plane (c, s) holds, for every
-// pixel (p, q) of the output, the element of channel c that tap column s meets, and its rows are as long as
-// the output's:
-//
-//     plane[i * Q + q] = x[n][c][(p0 + i) * stride_h - pad_h][q * stride_w - pad_w + s * dilation_w]
-//
-// or 0 outside.
-//
-// Then tap (c, r, s) meets the pixels [p0, p1) x [0, Q) in one contiguous stretch of its plane, r rows
-// further on: vectors run over the ends of rows, no lane is idle, and an element is copied s times instead of
-// r * s times. With stride_h > 1 each phase of rows, (r * dilation_h) mod stride_h, has a plane of its own.
-#pragma once
-#include "cpu/conv/panel.h"
+#include "cpu/conv/shifted_planes.h"
+
+#include "cpu/conv/strided_part.h"
 
 namespace fastnn::FASTNN_ISA {
-
-// Several images may share planes: their rows take turns, row i of all images before row i + 1 of any.
-struct ShiftedPlanes {
-  int64_t rows;            // of the output
-  int64_t pitch;           // from one row of an image to its next
-  int64_t plane, channel;  // elements of a plane and of all planes of a channel
-};
-
-inline ShiftedPlanes shifted_planes(const ConvShape& s, int64_t rows, int64_t images = 1) {
-  const int64_t pitch = images * s.q, plane = (rows + (s.r - 1) * s.dilation_h / s.stride_h) * pitch;
-  return {rows, pitch, plane, s.s * s.stride_h * plane};
-}
-
-// Offset of tap (r, t) of a channel.
-inline int64_t tap_offset(const ConvShape& s, const ShiftedPlanes& planes, int64_t r, int64_t t) {
-  const int64_t line = r * s.dilation_h;
-  return (t * s.stride_h + line % s.stride_h) * planes.plane + line / s.stride_h * planes.pitch;
-}
+namespace {
 
 template <class T>
 void clear_rows(T* to, int64_t pitch, int64_t rows, int64_t cols) {
@@ -89,7 +62,7 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   using V = Vec<T>;
   StridedPart<T, kStep> part[kFillVectors];
   RowCopy<T> copy{};
-  copy.vectors = static_cast<int>(divide_up(q1 - q0, V::N));
+  copy.vectors = static_cast<int>(ceil_div(q1 - q0, V::N));
   copy.last = static_cast<int>(q1 - q0) - (copy.vectors - 1) * V::N;
   copy.x_row = s.stride_h * s.w, copy.plane_row = planes.pitch;
   // The next channel is too far for the processor to foresee, if it is not in cache yet.
@@ -102,7 +75,7 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   }
   const int64_t phases = min_of(s.stride_h, (s.r - 1) * s.dilation_h + 1), rows = planes.plane / planes.pitch;
   // Rows from here on reach beyond the plane.
-  const int64_t spill_free = exact ? 0 : max_of(0, rows - divide_up(V::N, s.q));
+  const int64_t spill_free = exact ? 0 : max_of(0, rows - ceil_div(V::N, s.q));
   for (int64_t phase = 0; phase < phases; ++phase) {
     const int64_t line = p0 * s.stride_h - s.pad_h + phase;
     const TapRange inside = taps_inside(line, s.stride_h, rows, s.h);
@@ -120,8 +93,8 @@ void fill_columns(const ConvShape& s, const ShiftedPlanes& planes, const T* x, i
   }
 }
 
-// The planes of `channels` channels, the first of which begins at x, for output rows from p0 on. Rows beyond
-// the image's last are zero.
+}  // namespace
+
 template <class T>
 void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const T* x, int64_t channels, int64_t p0,
                  T* out) {
@@ -138,5 +111,9 @@ void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const T* x, in
         fill_columns<T, 0>(s, planes, x, channels, p0, t, q, end, exact, out);
     }
 }
+template void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const float* x, int64_t channels,
+                          int64_t p0, float* out);
+template void fill_planes(const ConvShape& s, const ShiftedPlanes& planes, const double* x, int64_t channels,
+                          int64_t p0, double* out);
 
 }  // namespace fastnn::FASTNN_ISA

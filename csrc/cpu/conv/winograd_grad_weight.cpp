@@ -5,10 +5,12 @@
 //
 // dw is what P becomes in the end. A task sums a part of the blocks for some filters and channels, few
 // enough that P stays in L2; parts are added in order, how many depends on the shape alone.
-#pragma once
-#include "cpu/conv/winograd.h"
+#include "cpu/conv/algorithms.h"
+#include "cpu/conv/winograd_tiles.h"
+#include "cpu/gemm/tile.h"
 
 namespace fastnn::FASTNN_ISA {
+namespace {
 
 constexpr int64_t kWinogradFilters = 64, kWinogradChannels = 128;  // of a task
 
@@ -29,14 +31,14 @@ WinogradGradPlan<T> plan_winograd_grad(const ConvShape& s, int64_t tile) {
   WinogradGradPlan<T> g{};
   g.grid = tile_grid(tile, s.n, s.p, s.q);
   g.filters = s.k / s.groups, g.channels = s.c / s.groups;
-  g.filter_parts = divide_up(g.filters, kWinogradFilters);
-  g.part_filters = divide_up(g.filters, g.filter_parts);
-  g.channel_parts = divide_up(g.channels, kWinogradChannels);
-  g.part_channels = round_up(divide_up(g.channels, g.channel_parts), Vec<T>::N);
-  g.channel_parts = divide_up(g.channels, g.part_channels);
+  g.filter_parts = ceil_div(g.filters, kWinogradFilters);
+  g.part_filters = ceil_div(g.filters, g.filter_parts);
+  g.channel_parts = ceil_div(g.channels, kWinogradChannels);
+  g.part_channels = round_up(ceil_div(g.channels, g.channel_parts), Vec<T>::N);
+  g.channel_parts = ceil_div(g.channels, g.part_channels);
   const int64_t tasks = s.groups * g.filter_parts * g.channel_parts;
-  g.split_blocks = divide_up(g.grid.blocks, min_of(divide_up(kConvTasks, tasks), g.grid.blocks));
-  g.splits = divide_up(g.grid.blocks, g.split_blocks);
+  g.split_blocks = ceil_div(g.grid.blocks, min_of(ceil_div(kConvTasks, tasks), g.grid.blocks));
+  g.splits = ceil_div(g.grid.blocks, g.split_blocks);
   const int64_t points = g.grid.points(), tiles = g.grid.block_tiles();
   g.x_step = point_step<T>(tiles * padded_channels<T>(g.part_channels));
   g.y_step = point_step<T>(tiles * padded_channels<T>(g.part_filters));
@@ -78,10 +80,18 @@ void add_products(const WinogradGradPlan<T>& g, const WinogradGradPart& part, in
   for (int64_t f = 0; f < g.grid.points(); ++f, v += g.x_step, y += g.y_step, sums += g.sum_step)
     for (int64_t c = 0; c < v_pitch; c += NR) {
       const int width = static_cast<int>(min_of(NR, v_pitch - c));
-      const int height = even_rows(part.filters, max_rows(width / Vec<T>::N));
+      const int height = even_part(part.filters, max_rows(width / Vec<T>::N));
       for (int64_t k = 0; k < part.filters; k += height)
-        micro_kernel(Tile<T>{tiles, y + k, 1, y_pitch, v + c, v_pitch, true, sums + k * v_pitch + c, v_pitch,
-                             accumulate, nullptr},
+        micro_kernel(Tile<T>{.k = tiles,
+                             .a = y + k,
+                             .rs_a = 1,
+                             .cs_a = y_pitch,
+                             .b = v + c,
+                             .ldb = v_pitch,
+                             .packed_b = true,
+                             .c = sums + k * v_pitch + c,
+                             .ldc = v_pitch,
+                             .accumulate = accumulate},
                      static_cast<int>(min_of(height, part.filters - k)), width);
     }
 }
@@ -150,12 +160,14 @@ Status run_winograd_grad(Context& ctx, const ConvParams& params, const ConvShape
       });
 }
 
-template <class T, int m>
+}  // namespace
+
+template <int m>
 Status winograd_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  if constexpr (sizeof(T) != sizeof(float))
-    return Status::ok;  // never chosen
-  else
-    return run_winograd_grad<T, m>(ctx, params, s);
+  return run_winograd_grad<float, m>(ctx, params, s);
 }
+
+template Status winograd_grad_weight<2>(Context& ctx, const ConvParams& params, const ConvShape& s);
+template Status winograd_grad_weight<4>(Context& ctx, const ConvParams& params, const ConvShape& s);
 
 }  // namespace fastnn::FASTNN_ISA
