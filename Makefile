@@ -48,7 +48,8 @@ sanitize: sanitize-address sanitize-thread
 sanitize-address: SANITIZERS = address,undefined
 sanitize-address: RUNTIME = libasan.so
 sanitize-address: RUN = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
-sanitize-address: TESTS = ops conv matmul pool norm tensor indexing autograd optim random io aliasing elementwise losses
+sanitize-address: TESTS = ops rows conv matmul pool norm tensor indexing autograd in_place functions optim random io aliasing elementwise \
+  losses
 sanitize-thread: SANITIZERS = thread
 sanitize-thread: RUNTIME = libtsan.so
 sanitize-thread: RUN = TSAN_OPTIONS=halt_on_error=1:suppressions=tests/tsan.supp
