@@ -5,6 +5,7 @@ import fastnn.nn.functional as F
 import numpy as np
 import pytest
 from fastnn import nn
+from fastnn.nn.fusion import FUSIONS
 from test_nn import close, floats
 
 
@@ -66,3 +67,30 @@ def test_subclasses_are_not_fused():
     x = fn.tensor(floats(3, 2))
     assert float(net(x).max()) > 0
     close(net(x), F.relu(F.linear(x, net[0].weight, net[0].bias) * 2), 0, 0)
+
+
+LAYERS = {
+    nn.Linear: (lambda: nn.Linear(7, 5), (6, 7)),
+    nn.Conv2d: (lambda: nn.Conv2d(3, 5, 2), (2, 3, 5, 7)),
+    nn.BatchNorm1d: (lambda: nn.BatchNorm1d(4), (6, 4)),
+    nn.BatchNorm2d: (lambda: nn.BatchNorm2d(4), (3, 4, 5, 5)),
+    nn.ReLU: (nn.ReLU, ()),
+    nn.MaxPool2d: (lambda: nn.MaxPool2d(2), ()),
+}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: "-".join(layer.__name__ for layer in f.layers))
+def test_every_fusion_gives_what_its_layers_give(fusion):
+    net = nn.Sequential(nn.Identity(), *(LAYERS[layer][0]() for layer in fusion.layers), nn.Flatten())
+    x = fn.tensor(floats(*LAYERS[fusion.layers[0]][1]), requires_grad=True)
+    leaves = [x, *net.parameters()]
+    fused = net(x)
+    assert list(net._steps[1:-1]) == list(fusion.steps(*list(net)[1:-1]))
+    with net[2].register_forward_hook(lambda *_: None):
+        plain = net(x)
+        assert len(net._steps) == len(net)
+    close(fused, plain, 1e-6, 1e-6)
+    for a, b in zip(
+        fn.grad((fused * fused).sum(), leaves), fn.grad((plain * plain).sum(), leaves), strict=True
+    ):
+        close(a, b, 1e-5, 1e-5)

@@ -46,7 +46,7 @@ MAY_INCLUDE = {
 INTRINSICS = {
     "csrc/cpu/host/thread_pool.cpp": "the pause of a spinning thread",
     "csrc/cpu/conv/lanes.h": "masked loads",
-    "csrc/cpu/elementwise/loops.h": "stores past the caches",
+    "csrc/cpu/elementwise/loops.h": "bytes of a mask beside wider lanes",
     "csrc/cpu/elementwise/move.h": "stores past the caches",
     "csrc/cpu/random/draws.h": "the products of Philox",
 }
