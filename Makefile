@@ -85,7 +85,7 @@ stubs: $(VENV)/installed
 
 docs: EXTRAS = images,progress,docs
 docs: $(VENV)/tools
-	@$(INSTALL) --no-build-isolation '.[$(EXTRAS)]'
+	@$(INSTALL) --no-build-isolation $(OPTIONS) '.[$(EXTRAS)]'
 	$(BIN)/sphinx-build -q -b html docs docs/_build/html
 
 bench: $(VENV)/installed-test
@@ -118,8 +118,13 @@ $(VENV)/tools: | $(BIN)/python
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS = images,progress
 
+# Until there are tests to run, this machine's instruction set is enough. They need all, and reuse what was compiled.
+ISAS = $(if $(wildcard $(VENV)/installed-test),all,native)
+OPTIONS = --config-settings=cmake.define.FASTNN_ISAS=$(ISAS)
+
 $(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
-$(VENV)/installed-test: OPTIONS = --config-settings=cmake.define.FASTNN_TESTS=ON \
+$(VENV)/installed-test: ISAS = all
+$(VENV)/installed-test: OPTIONS += --config-settings=cmake.define.FASTNN_TESTS=ON \
   $(if $(NVCC),--config-settings=cmake.define.FASTNN_CUDA=on)
 $(VENV)/installed-test: export CUDACXX = $(NVCC)
 $(VENV)/installed-lint: EXTRAS = images,progress,lint
