@@ -48,7 +48,8 @@ sanitize: sanitize-address sanitize-thread
 sanitize-address: SANITIZERS = address,undefined
 sanitize-address: RUNTIME = libasan.so
 sanitize-address: RUN = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
-sanitize-address: TESTS = ops conv matmul pool norm tensor indexing autograd optim random io aliasing elementwise losses
+sanitize-address: TESTS = ops rows conv matmul pool norm tensor indexing autograd in_place functions optim random io aliasing elementwise \
+  losses
 sanitize-thread: SANITIZERS = thread
 sanitize-thread: RUNTIME = libtsan.so
 sanitize-thread: RUN = TSAN_OPTIONS=halt_on_error=1:suppressions=tests/tsan.supp
@@ -84,7 +85,7 @@ stubs: $(VENV)/installed
 
 docs: EXTRAS = images,progress,docs
 docs: $(VENV)/tools
-	@$(INSTALL) --no-build-isolation '.[$(EXTRAS)]'
+	@$(INSTALL) --no-build-isolation $(OPTIONS) '.[$(EXTRAS)]'
 	$(BIN)/sphinx-build -q -b html docs docs/_build/html
 
 bench: $(VENV)/installed-test
@@ -117,8 +118,13 @@ $(VENV)/tools: | $(BIN)/python
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS = images,progress
 
+# Until there are tests to run, this machine's instruction set is enough. They need all, and reuse what was compiled.
+ISAS = $(if $(wildcard $(VENV)/installed-test),all,native)
+OPTIONS = --config-settings=cmake.define.FASTNN_ISAS=$(ISAS)
+
 $(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
-$(VENV)/installed-test: OPTIONS = --config-settings=cmake.define.FASTNN_TESTS=ON \
+$(VENV)/installed-test: ISAS = all
+$(VENV)/installed-test: OPTIONS += --config-settings=cmake.define.FASTNN_TESTS=ON \
   $(if $(NVCC),--config-settings=cmake.define.FASTNN_CUDA=on)
 $(VENV)/installed-test: export CUDACXX = $(NVCC)
 $(VENV)/installed-lint: EXTRAS = images,progress,lint

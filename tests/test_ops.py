@@ -1,4 +1,4 @@
-"""Every op of the table in cases.py: values, gradients, layouts, threads, instruction sets, special values."""
+"""Every op of the table in tests/cases: values, gradients, layouts, threads, instruction sets, special values."""
 
 from __future__ import annotations
 

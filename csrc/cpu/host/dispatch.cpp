@@ -4,10 +4,12 @@
 #include <stdexcept>
 #include <string>
 
-// Those that are built, as CMake says by FASTNN_HAS_<name>.
-extern "C" void fastnn_cpu_kernels_avx512(fastnn::Kernels&);
-extern "C" void fastnn_cpu_kernels_avx2(fastnn::Kernels&);
-extern "C" void fastnn_cpu_kernels_baseline(fastnn::Kernels&);
+// Weak: null unless the set was linked (FASTNN_ISAS), on which no object but the sets' own depends.
+extern "C" {
+[[gnu::weak]] void fastnn_cpu_kernels_avx512(fastnn::Kernels&);
+[[gnu::weak]] void fastnn_cpu_kernels_avx2(fastnn::Kernels&);
+[[gnu::weak]] void fastnn_cpu_kernels_baseline(fastnn::Kernels&);
+}
 
 namespace fastnn {
 namespace {
@@ -15,32 +17,36 @@ namespace {
 #if defined(__x86_64__)
 // The compiler's runtime asks cpuid and, through xgetbv, whether the system saves the registers. Every
 // processor with these has the smaller members of x86-64-v3 and -v4 too.
-[[maybe_unused]] bool has_avx2() {
+bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
-[[maybe_unused]] bool has_avx512() {
+bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
 }
+#else
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
 #endif
 
 }  // namespace
 
 const Isa* isas(int* count) {
-  static const Isa all[] = {
-#ifdef FASTNN_HAS_avx512
-      {"avx512", has_avx512(), fastnn_cpu_kernels_avx512},
-#endif
-#ifdef FASTNN_HAS_avx2
-      {"avx2", has_avx2(), fastnn_cpu_kernels_avx2},
-#endif
-#ifdef FASTNN_HAS_baseline
-      {"baseline", true, fastnn_cpu_kernels_baseline},
-#endif
-  };
-  *count = sizeof(all) / sizeof(all[0]);
-  return all;
+  static Isa built[3];
+  static const int size = [] {
+    const Isa all[] = {
+        {"avx512", has_avx512(), fastnn_cpu_kernels_avx512},
+        {"avx2", has_avx2(), fastnn_cpu_kernels_avx2},
+        {"baseline", true, fastnn_cpu_kernels_baseline},
+    };
+    int n = 0;
+    for (const Isa& isa : all)
+      if (isa.fill) built[n++] = isa;
+    return n;
+  }();
+  *count = size;
+  return built;
 }
 
 const Isa& current_isa() {

@@ -10,7 +10,7 @@ struct Isa {
   void (*fill)(Kernels&);
 };
 
-// Every set built into this library, best first; the last is the baseline.
+// Every set built into this library, best first.
 const Isa* isas(int* count);
 
 // The best supported one, or the one FASTNN_ISA names; a name that is unknown or not supported throws.

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .activation import ReLU
-from .conv import Conv2d
-from .linear import Linear
+from .fusion import plan
 from .locate import locate
 from .module import Module, structure_version
-from .norm import BatchNorm1d, BatchNorm2d
-from .pool import MaxPool2d
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
 
@@ -76,10 +72,6 @@ class _Numbered(Module):
         return self
 
 
-# Layers that have a forward_relu.
-_WITH_RELU = (Linear, Conv2d, BatchNorm1d, BatchNorm2d)
-
-
 class Sequential(_Numbered):
     """Modules that run one after another: ``Sequential(a, b)(x)`` is ``b(a(x))``. A dict gives them names.
 
@@ -129,42 +121,11 @@ class Sequential(_Numbered):
         return x
 
     def _plan(self) -> None:
-        """What to call: the forward of each module, one call for a layer of _WITH_RELU and the ReLU behind it.
-
-        A module's own call adds nothing but hooks and the place of an error, which ``forward`` tells itself:
-        nets of a few units would spend as long there as in their kernels.
-        """
         version = structure_version[0]
-        left = list(self.children())[::-1]
-        steps: list[Callable[[Any], Any]] = []
-        while left:
-            module = left.pop()
-            relu, pool = (left[-1] if left else None), (left[-2] if len(left) > 1 else None)
-            if not _plain(module):
-                steps.append(module)
-            elif type(module) not in _WITH_RELU or type(relu) is not ReLU or not _plain(relu):
-                steps.append(module.forward)
-            elif type(module) is Conv2d and type(pool) is MaxPool2d and _plain(pool):
-                # The largest of some numbers, or 0, is the same in either order, and so is its gradient.
-                steps += [module.forward, pool.forward, relu.forward]
-                del left[-2:]
-            else:
-                steps.append(module.forward_relu)  # type: ignore[attr-defined]
-                del left[-1:]
-        # Straight into the dict: planning changes nothing that __setattr__ watches. The version goes last, so
-        # that another thread never takes old steps for new ones.
-        self.__dict__["_steps"] = tuple(steps)
+        # Straight into the dict: planning changes nothing that __setattr__ watches. The version goes last, so that
+        # another thread never takes old steps for new ones.
+        self.__dict__["_steps"] = plan(list(self.children()))
         self.__dict__["_steps_version"] = version
-
-
-def _plain(module: Module | None) -> bool:
-    """Calling the module is calling its class's forward: no hooks, no forward put in from outside."""
-    return (
-        module is not None
-        and module._hooks is None
-        and "forward" not in module.__dict__
-        and type(module).__call__ is Module.__call__
-    )
 
 
 class ModuleList(_Numbered):

@@ -10,6 +10,7 @@ import fastnn as fn
 from fastnn import Tensor
 
 from .conv import Conv2d
+from .modes import evaluating
 from .module import Module
 
 __all__ = ["Row", "Summary", "summary"]
@@ -105,20 +106,16 @@ def summary(model: Module, input_shape: tuple[int, ...], dtype: Any = None) -> S
     parameters = list(model.parameters())
     dtype = dtype or (parameters[0].dtype if parameters else fn.float32)
     device = parameters[0].device if parameters else "cpu"
-    modes = [(module, module.training) for module in model.modules()]
     handles = []
     for path, module in model.named_modules():
         if _is_layer(module):
             handles.append(module.register_forward_hook(_recorder(path, rows, counted)))
     try:
-        model.eval()
-        with fn.no_grad():
+        with evaluating(model):
             model(fn.zeros(1, *input_shape, dtype=dtype, device=device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return Summary(
         type(model).__name__,
         tuple(input_shape),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import fastnn as fn
 from fastnn import Tensor, nn
 from fastnn.data import DataLoader
 
-__all__ = ["Placement", "evaluating", "loader_of", "restored"]
+__all__ = ["Placement", "loader_of"]
 
 
 def loader_of(data: Any, batch_size: int, shuffle: bool = False, seed: int = 0) -> Any:
@@ -69,22 +68,3 @@ class Placement:
 
 def _tensor(values: Any) -> Tensor:
     return values if isinstance(values, Tensor) else fn.from_numpy(np.ascontiguousarray(values))
-
-
-@contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """Puts every module back into the mode, training or not, that it had before."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode and no graph recorded, for a while."""
-    with restored(model), fn.no_grad():
-        model.eval()
-        yield

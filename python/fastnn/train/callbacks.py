@@ -42,7 +42,9 @@ class Callback:
 
 
 class _Monitor(Callback):
-    """Follows one number of the logs and knows when it is better by ``min_delta`` than ever before."""
+    """Follows one number of the logs: knows when it is better by ``min_delta`` than ever before, and counts the epochs
+    since.
+    """
 
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):
@@ -55,6 +57,7 @@ class _Monitor(Callback):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         self.best = math.inf
+        self._waited = 0
 
     def improved(self, logs: Logs) -> bool:
         if self.monitor not in logs:
@@ -66,7 +69,9 @@ class _Monitor(Callback):
         value = self.sign * logs[self.monitor]
         if value < self.best - self.min_delta:
             self.best = value
+            self._waited = 0
             return True
+        self._waited += 1
         return False
 
 
@@ -103,17 +108,13 @@ class EarlyStopping(_Monitor):
         super().on_fit_begin(trainer)
         self.best_epoch = None
         self._weights: dict[str, Any] = {}
-        self._waited = 0
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
         if self.improved(logs):
             self.best_epoch = epoch
-            self._waited = 0
             if self.restore_best:
                 self._weights = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-            return
-        self._waited += 1
-        if self._waited >= self.patience:
+        elif self._waited >= self.patience:
             trainer.stop(f"{self.monitor} has not improved for {self._waited} epochs")
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -186,13 +187,8 @@ class ReduceLROnPlateau(_Monitor):
         self.patience = patience
         self.min_lr = min_lr
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        super().on_fit_begin(trainer)
-        self._waited = 0
-
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
-        self._waited = 0 if self.improved(logs) else self._waited + 1
-        if self._waited < self.patience:
+        if self.improved(logs) or self._waited < self.patience:
             return
         self._waited = 0
         groups = trainer.opt.param_groups

@@ -16,7 +16,8 @@ from fastnn import Tensor, nn
 from fastnn.data.dataset import ArrayDataset
 from fastnn.optim import Optimizer
 
-from .batches import Placement, evaluating, loader_of, restored
+from ..nn.modes import evaluating, restored
+from .batches import Placement, loader_of
 from .callbacks import Callback
 from .checks import check_finite, check_labels
 from .history import History

@@ -1,0 +1,128 @@
+"""Transforms of batches."""
+
+import numpy as np
+import pytest
+from fastnn.data import (
+    Compose,
+    Log1p,
+    Reshape,
+    Resize,
+    Standardize,
+    ToFloat,
+    ToImages,
+)
+from test_data import X
+
+
+class TestTransforms:
+    def test_to_float(self):
+        assert ToFloat()(np.array([0, 255], np.uint8)).tolist() == [0, 1]
+        assert ToFloat()(np.array([0.25, 7])).tolist() == [0.25, 7]
+        assert ToFloat(0.5)(np.array([4], np.uint8)).tolist() == [2]
+
+    @pytest.mark.parametrize("shape", [(50, 3), (50, 3, 4, 5)])
+    def test_standardize_makes_mean_0_and_deviation_1(self, shape):
+        x = np.random.default_rng(1).normal(5, 3, shape) * np.array([1, 10, 100]).reshape(
+            3, *[1] * (len(shape) - 2)
+        )
+        y = Standardize.fit(x)(x.astype(np.float32))
+        axes = (0, *range(2, len(shape)))
+        np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
+        np.testing.assert_allclose(y.std(axes), 1, atol=1e-5)
+
+    def test_standardize_keeps_constant_columns_finite(self):
+        x = np.ones((5, 2), np.float32)
+        assert (Standardize.fit(x)(x) == 0).all()
+
+    def test_standardize_refuses_other_channels(self):
+        with pytest.raises(ValueError, match="3 channels"):
+            Standardize([1, 2, 3], [1, 1, 1])(np.zeros((2, 4), np.float32))
+
+    def test_log1p(self):
+        np.testing.assert_allclose(Log1p()(np.array([0, 9, -9.0])), [0, np.log(10), -np.log(10)], rtol=1e-6)
+
+    def test_reshape_and_compose(self):
+        assert Compose(Reshape(2, 1), ToFloat())(X).shape == (10, 2, 1)
+        with pytest.raises(ValueError, match="reshape"):
+            Reshape(3)(X)
+
+    @pytest.mark.parametrize("size", [(8, 8), (28, 28), (61, 7), (100, 53), (1, 1), (37, 53)])
+    def test_resize_is_pillows_bilinear(self, size):
+        image = pytest.importorskip("PIL.Image")
+        x = np.random.default_rng(2).random((37, 53)).astype(np.float32)
+        expected = np.asarray(image.fromarray(x).resize(size[::-1], image.Resampling.BILINEAR))
+        np.testing.assert_allclose(Resize(*size)(x[None, None])[0, 0], expected, atol=1e-6)
+
+
+class TestToImages:
+    digit = np.zeros((8, 8), np.uint8)
+    digit[1:7, 3:5] = 255
+
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            lambda d: d,
+            lambda d: d[None],
+            lambda d: d[None, None],
+            lambda d: d[None, :, :, None],
+            lambda d: np.repeat(d[None, :, :, None], 3, axis=3),
+            lambda d: np.repeat(d[None, None], 3, axis=1),
+            lambda d: d.reshape(1, 64),
+            lambda d: d / 255,
+            lambda d: d > 0,
+            lambda d: d.astype(np.uint16) * 257,
+            lambda d: np.concatenate(
+                [np.repeat(d[None, :, :, None], 3, 3), np.full((1, 8, 8, 1), 255, np.uint8)], 3
+            ),
+        ],
+    )
+    def test_every_layout_gives_the_same_images(self, layout):
+        for ink in (False, True):
+            y = ToImages((1, 8, 8), ink)(layout(self.digit))
+            assert y.dtype == np.float32
+            np.testing.assert_allclose(y, self.digit[None, None] / 255, atol=1e-6)
+
+    def test_grey_becomes_three_channels(self):
+        assert ToImages((3, 8, 8))(self.digit).shape == (1, 3, 8, 8)
+
+    def test_transparent_parts_are_paper(self):
+        picture = np.zeros((1, 8, 8, 4), np.uint8)  # black, and where alpha is 0, invisible
+        picture[..., 3] = self.digit
+        np.testing.assert_allclose(ToImages((1, 8, 8), ink=True)(picture)[0, 0], self.digit / 255, atol=1e-6)
+
+    @pytest.mark.parametrize("paper", [0, 255])
+    def test_ink_is_found_wherever_it_is(self, paper):
+        page = np.full((90, 200), paper, np.uint8)
+        page[20:60, 120:160] = 255 - paper  # a square of ink fills the image
+        np.testing.assert_allclose(ToImages((1, 8, 8), ink=True)(page), 1, atol=1e-6)
+
+    def test_a_bar_is_centred(self):
+        page = np.zeros((100, 100), np.uint8)
+        page[10:90, 2:22] = 255
+        y = ToImages((1, 8, 8), ink=True)(page)[0, 0]
+        np.testing.assert_allclose(y, y[:, ::-1], atol=1e-6)
+        assert (y[:, 3:5] > 0.8).all()
+        assert (y[:, :2] < 0.1).all()
+
+    def test_blank_page(self):
+        assert (ToImages((1, 8, 8), ink=True)(np.full((30, 30), 255, np.uint8)) == 0).all()
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            np.zeros(64),
+            np.zeros((2, 5, 8, 8)),
+            np.zeros((2, 1, 0, 8)),
+            np.full((8, 8), np.nan),
+            np.full((8, 8), 16.0),
+            np.full((8, 8), -1),
+            np.full((8, 8), 1j),
+            np.full((8, 8), "x"),
+        ],
+    )
+    def test_other_input_is_refused(self, bad):
+        with pytest.raises(ValueError, match=r"shape|0\.\.1"):
+            ToImages((1, 8, 8))(bad)
+
+    def test_no_images(self):
+        assert ToImages((1, 8, 8), ink=True)(np.zeros((0, 1, 20, 20))).shape == (0, 1, 8, 8)
