@@ -8,8 +8,6 @@
 // last bit of the float tells whether anything was lost, and the second rounding, at least two bits further
 // up, is then right. A bool is read as the byte 0 or 1.
 #pragma once
-#include <string.h>
-
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
@@ -18,14 +16,6 @@ template <class T>
 constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;
 template <class T>
 constexpr bool is_floating_lane = contains(FLOATS, dtype_of<T>);
-
-template <class To, class From>
-__host__ __device__ inline To bits_as(From x) {
-  static_assert(sizeof(To) == sizeof(From));
-  To y;
-  memcpy(&y, &x, sizeof y);
-  return y;
-}
 
 template <class To, class From>
 __host__ __device__ inline To saturate(From x) {

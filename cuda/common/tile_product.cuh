@@ -89,12 +89,10 @@ class ColumnWriter {
     }
     T* const row = base_ + i * out_.row_stride;
     if (out_.vector) {
-      struct alignas(16) Piece {
-        T v[V];
-      } piece;
+      Vector<T> piece;
 #pragma unroll
       for (int e = 0; e < V; ++e) piece.v[e] = v[e];
-      if (count_ > 0) *reinterpret_cast<Piece*>(row + offset_[0]) = piece;
+      if (count_ > 0) piece.store(row + offset_[0]);
       return;
     }
 #pragma unroll

@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
   const Point at(points);
   if (at.number >= points.count) return;
   const T* from = x + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;
-  const Span<T, 2 * n> top = Span<T, 2 * n>::load(from), bottom = Span<T, 2 * n>::load(from + width);
-  Span<T, n> mean;
+  const Vector<T, 2 * n> top = Vector<T, 2 * n>::load(from), bottom = Vector<T, 2 * n>::load(from + width);
+  Vector<T, n> mean;
 #pragma unroll
   for (int j = 0; j < n; ++j)
     mean.v[j] =
@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_halves_backward(T* dx, const T* dy, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const Span<T, n> g = Span<T, n>::load(dy + at.number * n);
-  Span<T, 2 * n> twice;
+  const Vector<T, n> g = Vector<T, n>::load(dy + at.number * n);
+  Vector<T, 2 * n> twice;
 #pragma unroll
   for (int j = 0; j < n; ++j) twice.v[2 * j] = twice.v[2 * j + 1] = g.v[j] * T(0.25);
   T* to = dx + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;

@@ -96,9 +96,9 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
   const Point at(points);
   if (at.number >= points.count) return;
   const T* from = x + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;
-  const Span<T, 2 * n> top = Span<T, 2 * n>::load(from), bottom = Span<T, 2 * n>::load(from + width);
-  Span<T, n> value;
-  Span<uint8_t, n> tap;
+  const Vector<T, 2 * n> top = Vector<T, 2 * n>::load(from), bottom = Vector<T, 2 * n>::load(from + width);
+  Vector<T, n> value;
+  Vector<uint8_t, n> tap;
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     Largest<T> best(0);
@@ -117,9 +117,9 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_halves_backward(T* dx, const T* dy, const uint8_t* positions, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const Span<T, n> g = Span<T, n>::load(dy + at.number * n);
-  const Span<uint8_t, n> tap = Span<uint8_t, n>::load(positions + at.number * n);
-  Span<T, 2 * n> top, bottom;
+  const Vector<T, n> g = Vector<T, n>::load(dy + at.number * n);
+  const Vector<uint8_t, n> tap = Vector<uint8_t, n>::load(positions + at.number * n);
+  Vector<T, 2 * n> top, bottom;
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     top.v[2 * j] = tap.v[j] == 0 ? g.v[j] : T(0);

@@ -127,61 +127,14 @@ inline bool halves(const PoolParams& p) {
          p.pad_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p == p.h && 2 * p.q == p.w;
 }
 
-// n neighbouring elements, aligned to their size or 16 bytes, in as few instructions as may be.
-template <size_t bytes>
-struct word {
-  using type = uint4;
-};
-template <>
-struct word<8> {
-  using type = uint2;
-};
-template <>
-struct word<4> {
-  using type = uint32_t;
-};
-template <>
-struct word<2> {
-  using type = uint16_t;
-};
-template <>
-struct word<1> {
-  using type = uint8_t;
-};
-template <class T, int n>
-struct Span {
-  static constexpr int kBytes = n * static_cast<int>(sizeof(T));
-  using Word = typename word < kBytes<16 ? kBytes : 16>::type;
-  static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
-  T v[n];
-
-  __device__ static Span load(const T* from) {
-    Word words[kWords];
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) words[i] = reinterpret_cast<const Word*>(from)[i];
-    Span span;
-    memcpy(span.v, words, kBytes);
-    return span;
-  }
-  __device__ void store(T* to) const {
-    Word words[kWords];
-    memcpy(words, v, kBytes);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) store_words(reinterpret_cast<Word*>(to) + i, words[i]);
-  }
-};
-
 // Calls run.operator()<n>(): n outputs of a row to a thread, as many as sizes and alignment allow. 0: there
 // is no alignment for two pixels even.
 template <class T, class F>
 Status with_span(const PoolParams& p, const void* pixels, const void* windows, const F& run) {
   auto fits = [&](int n) {
-    auto even = [](const void* q, size_t bytes) {
-      return reinterpret_cast<uintptr_t>(q) % (bytes < 16 ? bytes : 16) == 0;
-    };
-    const size_t bytes = static_cast<size_t>(n) * sizeof(T);
-    return p.q % n == 0 && even(pixels, 2 * bytes) && even(windows, bytes) &&
-           even(p.index, static_cast<size_t>(n));
+    auto even = [](const void* q, int bytes) { return aligned_to(q, bytes < 16 ? bytes : 16); };
+    const int bytes = n * static_cast<int>(sizeof(T));
+    return p.q % n == 0 && even(pixels, 2 * bytes) && even(windows, bytes) && even(p.index, n);
   };
   if (fits(4)) return run.template operator()<4>();
   if (fits(2)) return run.template operator()<2>();
@@ -193,7 +146,7 @@ Status with_span(const PoolParams& p, const void* pixels, const void* windows, c
 template <class T, bool whole>
 __device__ void store_pixels(T* to, const T (&v)[kPixels], int count) {
   if constexpr (whole) {
-    Span<T, kPixels> span;
+    Vector<T, kPixels> span;
 #pragma unroll
     for (int j = 0; j < kPixels; ++j) span.v[j] = v[j];
     span.store(to);
@@ -205,7 +158,7 @@ __device__ void store_pixels(T* to, const T (&v)[kPixels], int count) {
 }
 template <class T>
 bool whole_pixels(const PoolParams& p) {
-  return p.w % kPixels == 0 && reinterpret_cast<uintptr_t>(p.y) % 16 == 0;
+  return p.w % kPixels == 0 && vector_aligned(p.y);
 }
 
 }  // namespace fastnn::cuda
