@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <atomic>
+#include <concepts>
 #include <type_traits>
 
 #include "backend/backend.h"
@@ -25,6 +26,11 @@ template <class T>
 __host__ __device__ constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;
 }
+
+template <class T>
+concept Floating = std::same_as<T, float> || std::same_as<T, double>;
+template <class T>
+concept Integral = std::same_as<T, uint8_t> || std::same_as<T, int32_t> || std::same_as<T, int64_t>;
 
 // The unsigned integer of T's size.
 template <class T>

@@ -4,16 +4,9 @@
 // It mixes with nothing but itself: a bare 0.5 in a formula for float, which would make the compiler compute
 // in double, is an error. Integers wrap around. Comparisons give bool.
 #pragma once
-#include <concepts>
-
 #include "cuda/common/math.cuh"
 
 namespace fastnn::cuda {
-
-template <class T>
-concept Floating = std::same_as<T, float> || std::same_as<T, double>;
-template <class T>
-concept Integral = std::same_as<T, uint8_t> || std::same_as<T, int32_t> || std::same_as<T, int64_t>;
 
 template <class T>
 struct Scalar {

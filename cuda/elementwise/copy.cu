@@ -60,7 +60,7 @@ template <class T>
 Status fill(Context& ctx, const FillParams& p) {
   using U = Unsigned<T>;
   T value;
-  if constexpr (is_half<T> || is_floating_lane<T>)
+  if constexpr (is_half<T> || Floating<T>)
     value = convert<T>(p.value);
   else
     value = convert<T>(p.integer);
@@ -72,7 +72,7 @@ template <class T>
 __global__ void arange_kernel(T* y, int64_t numel, double start, double step) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= numel) return;
-  if constexpr (is_floating_lane<T>)
+  if constexpr (Floating<T>)
     y[i] = static_cast<T>(start + static_cast<double>(i) * step);
   else
     y[i] = static_cast<T>(static_cast<uint64_t>(static_cast<int64_t>(start)) +

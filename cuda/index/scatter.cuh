@@ -1,4 +1,4 @@
-// Adding slices to listed places. The list is put in order of places first (index_order.cuh) and cut into
+// Adding slices to listed places. The list is put in order of places first (order.cuh) and cut into
 // windows of kWindow entries; `threads` threads walk a window, each with its own columns of the slices, and
 // add up what falls into one place: first what lies there, then the slices in order of the list. A place
 // whose entries go on into later windows gets their sums, left in `front`, from a second kernel, window by

@@ -131,9 +131,7 @@ __global__ void __launch_bounds__(kOptimThreads) update_kernel(Rule rule, Tensor
   const int64_t begin = static_cast<int64_t>(blockIdx.x - list.first_block[low]) * kBlockElements<T>;
   const int count =
       static_cast<int>(t.numel - begin < kBlockElements<T> ? t.numel - begin : kBlockElements<T>);
-  const uintptr_t places = reinterpret_cast<uintptr_t>(t.w) | reinterpret_cast<uintptr_t>(t.g) |
-                           reinterpret_cast<uintptr_t>(t.state1) | reinterpret_cast<uintptr_t>(t.state2);
-  if (places % 16 == 0) {
+  if (vector_aligned(t.w) && vector_aligned(t.g) && vector_aligned(t.state1) && vector_aligned(t.state2)) {
     update_some<T, V, kOptimUnroll, first>(rule, t, begin, count / V);
     update_some<T, 1, 1, first>(rule, t, begin + count / V * V, count % V);
   } else {

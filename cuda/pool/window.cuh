@@ -60,7 +60,7 @@ struct Pooling {
 inline bool countable(const PoolParams& p) { return p.h < 1 << 29 && p.w < 1 << 29; }
 
 constexpr int kPoolThreads = 256;
-constexpr int kPixels = 4;  // neighbours of a row that a thread of the backward passes has
+constexpr int kPixels = 4;
 
 // A thread for each of planes * rows * columns points.
 struct Points {
@@ -120,8 +120,34 @@ struct Window {
   }
 };
 
-// ---- 2 x 2 windows with stride 2, the usual case, on images they cover
-// --------------------------------------
+// ---- backward: kPixels neighbours of a row to a thread ----
+
+// They, and the outputs [row_first, row_last] x [column_first, column_last] whose windows reach over one.
+struct Pixels {
+  int column, count, row_first, row_last, column_first, column_last;
+  int64_t place;  // of the first
+
+  __device__ Pixels(const Pooling& p, const Point& at) : column(at.column * kPixels) {
+    count = column + kPixels <= p.w.size ? kPixels : p.w.size - column;
+    row_first = p.h.first_output(at.row), row_last = p.h.last_output(at.row);
+    column_first = p.w.first_output(column), column_last = p.w.last_output(column + count - 1);
+    place = at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
+  }
+  // With `whole`, all threads have all of theirs, aligned.
+  template <class T>
+  __device__ void store(T* dx, const Vector<T, kPixels>& v, bool whole) const {
+    if (whole) return v.store(dx + place);
+#pragma unroll
+    for (int j = 0; j < kPixels; ++j)
+      if (j < count) dx[place + j] = v.v[j];
+  }
+};
+inline Points pixel_points(const PoolParams& p) {
+  return Points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
+}
+inline bool whole_pixels(const PoolParams& p) { return p.w % kPixels == 0 && vector_aligned(p.y); }
+
+// ---- 2 x 2 windows with stride 2, the usual case, on images they cover ----
 inline bool halves(const PoolParams& p) {
   return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 &&
          p.pad_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p == p.h && 2 * p.q == p.w;
@@ -140,25 +166,6 @@ Status with_span(const PoolParams& p, const void* pixels, const void* windows, c
   if (fits(2)) return run.template operator()<2>();
   if (fits(1)) return run.template operator()<1>();
   return run.template operator()<0>();
-}
-
-// Writes the pixels of one thread; with `whole`, all threads have all of theirs, aligned.
-template <class T, bool whole>
-__device__ void store_pixels(T* to, const T (&v)[kPixels], int count) {
-  if constexpr (whole) {
-    Vector<T, kPixels> span;
-#pragma unroll
-    for (int j = 0; j < kPixels; ++j) span.v[j] = v[j];
-    span.store(to);
-  } else {
-#pragma unroll
-    for (int j = 0; j < kPixels; ++j)
-      if (j < count) to[j] = v[j];
-  }
-}
-template <class T>
-bool whole_pixels(const PoolParams& p) {
-  return p.w % kPixels == 0 && vector_aligned(p.y);
 }
 
 }  // namespace fastnn::cuda

@@ -48,7 +48,7 @@ Status launch_groups(const Context& ctx, int G, int64_t numel, const Args&... ar
 // The draws of one Philox block: four of 32 bits or two of 64.
 template <class U>
 struct Draws {
-  static constexpr int count = 16 / static_cast<int>(sizeof(U));
+  static constexpr int count = kVector<U>;
   U at[count];
 
   __device__ Draws(uint64_t seed, uint64_t op, int64_t block) {
@@ -82,7 +82,7 @@ T below(T a, T b) {
 template <class T>
 __global__ void uniform_kernel(T* y, int64_t numel, bool aligned, uint64_t seed, uint64_t op, T a, T width,
                                T top) {
-  constexpr int G = Draws<Unsigned<T>>::count;
+  constexpr int G = kVector<T>;
   for_groups(G, numel, [&](int64_t first) {
     const Draws<Unsigned<T>> draw(seed, op, first / G);
     Vector<T, G> values;
@@ -96,7 +96,7 @@ __global__ void uniform_kernel(T* y, int64_t numel, bool aligned, uint64_t seed,
 }
 template <class T>
 Status uniform(Context& ctx, const RandomParams& p) {
-  constexpr int G = Draws<Unsigned<T>>::count;
+  constexpr int G = kVector<T>;
   const T a = static_cast<T>(p.a), top = below(a, static_cast<T>(p.b));
   return launch_groups<uniform_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), p.numel,
                                           aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op, a,
@@ -169,7 +169,7 @@ __device__ inline double radius_unit(uint64_t draw) { return unit(draw) + 0x1p-5
 template <class T>
 __global__ void normal_kernel(T* y, int64_t numel, bool aligned, uint64_t seed, uint64_t op, T mean,
                               T deviation) {
-  constexpr int G = Draws<Unsigned<T>>::count;
+  constexpr int G = kVector<T>;
   for_groups(G, numel, [&](int64_t first) {
     const Draws<Unsigned<T>> draw(seed, op, first / G);
     Vector<T, G> values;
@@ -185,7 +185,7 @@ __global__ void normal_kernel(T* y, int64_t numel, bool aligned, uint64_t seed, 
 }
 template <class T>
 Status normal(Context& ctx, const RandomParams& p) {
-  constexpr int G = Draws<Unsigned<T>>::count;
+  constexpr int G = kVector<T>;
   return launch_groups<normal_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), p.numel,
                                          aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op,
                                          static_cast<T>(p.a), static_cast<T>(p.b));

@@ -9,9 +9,6 @@
 
 namespace fastnn::cuda {
 
-template <class T>
-constexpr bool is_float = contains(FLOATS, dtype_of<T>);
-
 // Sums of floats follow one tree: element r of a chunk is added to lane r mod kLanes, lanes are combined in
 // pairs of neighbours, and so on. A thread of either walk holds neighbouring lanes. Integers, summed modulo
 // 2^64, need no tree.
@@ -19,8 +16,8 @@ template <class T>
 struct Sum {
   using Element = T;
   using Key = T;
-  using State = std::conditional_t<is_float<T>, T, unsigned long long>;
-  static constexpr bool kTree = is_float<T>;
+  using State = std::conditional_t<Floating<T>, T, unsigned long long>;
+  static constexpr bool kTree = Floating<T>;
   static constexpr int kLanes = kTree ? 512 / static_cast<int>(sizeof(T)) : 128;
   void* y;
   double scale;
@@ -83,18 +80,18 @@ struct Largest {
 
   Largest(void* y, int64_t* index, bool smallest) : y(static_cast<T*>(y)), index(index), flip(0) {
     constexpr Unsigned<Key> kSign = Unsigned<Key>(1) << (8 * sizeof(Key) - 1);
-    if (smallest) flip = is_float<T> ? kSign : static_cast<Unsigned<Key>>(-1);
+    if (smallest) flip = Floating<T> ? kSign : static_cast<Unsigned<Key>>(-1);
   }
 
   __device__ Key key(T x) const { return flipped(static_cast<Key>(x)); }
   __device__ static bool replaces(Key x, Key best) {
-    if constexpr (is_float<T>)
+    if constexpr (Floating<T>)
       return x > best || (x != x && best == best);
     else
       return x > best;
   }
   __device__ static Key worst() {
-    if constexpr (is_float<T>)
+    if constexpr (Floating<T>)
       return static_cast<Key>(-__builtin_inff());
     else
       return static_cast<Key>(Unsigned<Key>(1) << (8 * sizeof(Key) - 1));
