@@ -9,7 +9,11 @@
 #include <cuda_runtime.h>
 #endif
 
+#include <string.h>
+
 #include <atomic>
+#include <concepts>
+#include <type_traits>
 
 #include "backend/backend.h"
 
@@ -21,6 +25,28 @@ constexpr unsigned kFullWarp = 0xffffffffu;
 template <class T>
 __host__ __device__ constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;
+}
+
+template <class T>
+concept Floating = std::same_as<T, float> || std::same_as<T, double>;
+template <class T>
+concept Integral = std::same_as<T, uint8_t> || std::same_as<T, int32_t> || std::same_as<T, int64_t>;
+
+// The unsigned integer of T's size.
+template <class T>
+using Unsigned = std::conditional_t<
+    sizeof(T) == 1, uint8_t,
+    std::conditional_t<sizeof(T) == 2, uint16_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>>;
+// T in memory: a bool is a byte, 0 or 1.
+template <class T>
+using Stored = std::conditional_t<std::is_same_v<T, bool>, uint8_t, T>;
+
+template <class To, class From>
+__host__ __device__ inline To bits_as(From x) {
+  static_assert(sizeof(To) == sizeof(From));
+  To y;
+  memcpy(&y, &x, sizeof y);
+  return y;
 }
 
 // The block's dynamic shared memory, handed out piece by piece. Every thread of a block asks for the same

@@ -8,24 +8,12 @@
 // last bit of the float tells whether anything was lost, and the second rounding, at least two bits further
 // up, is then right. A bool is read as the byte 0 or 1.
 #pragma once
-#include <string.h>
-
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
 
 template <class T>
 constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;
-template <class T>
-constexpr bool is_floating_lane = contains(FLOATS, dtype_of<T>);
-
-template <class To, class From>
-__host__ __device__ inline To bits_as(From x) {
-  static_assert(sizeof(To) == sizeof(From));
-  To y;
-  memcpy(&y, &x, sizeof y);
-  return y;
-}
 
 template <class To, class From>
 __host__ __device__ inline To saturate(From x) {
@@ -91,7 +79,7 @@ __host__ __device__ inline To convert(From x) {
     return half;
   } else if constexpr (dtype_of<To> == DType::boolean) {
     return x != From(0);
-  } else if constexpr (is_floating_lane<From> && !is_floating_lane<To>) {
+  } else if constexpr (Floating<From> && !Floating<To>) {
     return saturate<To>(x);
   } else {
     return static_cast<To>(x);

@@ -51,28 +51,15 @@ struct Row {
   bool aligned;  // with V > 1: whether pointers are, too
 
   __device__ void load(const T* x, int at, T* v) const {
-    if constexpr (V > 1) {
-      if (aligned) {
-        const Vector<T> vector = load_vector(x + at);
+    const auto vector = Vector<T, V>::load(x + at, aligned);
 #pragma unroll
-        for (int c = 0; c < V; ++c) v[c] = vector.v[c];
-        return;
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < V; ++c) v[c] = x[at + c];
+    for (int c = 0; c < V; ++c) v[c] = vector.v[c];
   }
   __device__ void store(T* y, int at, const T* v) const {
-    if constexpr (V > 1) {
-      if (aligned) {
-        Vector<T> vector;
+    Vector<T, V> vector;
 #pragma unroll
-        for (int c = 0; c < V; ++c) vector.v[c] = v[c];
-        return store_vector(y + at, vector);
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < V; ++c) y[at + c] = v[c];
+    for (int c = 0; c < V; ++c) vector.v[c] = v[c];
+    vector.store(y + at, aligned);
   }
   // Calls f(j, at) for the team member's elements j, j + 1 ... j + V - 1, those from `at` on.
   template <int N, class F>

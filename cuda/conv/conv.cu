@@ -1,10 +1,10 @@
 // Convolution of N C H W images with K C/g R S filters to N K P Q, and its two gradients.
 //
-// conv_tiles.cuh has all three as products by tiles, conv_depthwise.cuh those of one channel per filter,
-// conv_direct.cuh what neither counts to.
+// implicit_gemm.cuh has all three as products by tiles, depthwise.cuh those of one channel per filter,
+// direct.cuh what the others cannot count.
 #include "cuda/conv/depthwise.cuh"
 #include "cuda/conv/direct.cuh"
-#include "cuda/conv/tiles.cuh"
+#include "cuda/conv/implicit_gemm.cuh"
 
 namespace fastnn::cuda {
 
@@ -16,7 +16,7 @@ struct ConvAlgorithm {
 };
 
 inline bool always(const Context&, const ConvShape&) { return true; }
-inline bool tiles_apply(const Context&, const ConvShape& s) { return fits_32_bits(s); }
+inline bool implicit_gemm_applies(const Context&, const ConvShape& s) { return fits_32_bits(s); }
 inline bool phases_apply(const Context&, const ConvShape& s) {
   return fits_32_bits(s) && s.stride_h * s.stride_w <= kMostPhases;
 }
@@ -25,19 +25,19 @@ inline bool phases_apply(const Context&, const ConvShape& s) {
 template <class T>
 constexpr ConvAlgorithm<T> kForward[] = {
     {"depthwise", depthwise_forward_applies<T>, depthwise_forward<T>},
-    {"tiles", tiles_apply, tiles_forward<T>},
+    {"implicit gemm", implicit_gemm_applies, implicit_gemm_forward<T>},
     {"direct", always, direct_forward<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradInput[] = {
     {"depthwise", depthwise_grad_input_applies<T>, depthwise_grad_input<T>},
-    {"tiles", phases_apply, tiles_grad_input<T>},
+    {"implicit gemm", phases_apply, implicit_gemm_grad_input<T>},
     {"direct", always, direct_grad_input<T>},
 };
 template <class T>
 constexpr ConvAlgorithm<T> kGradWeight[] = {
     {"depthwise", depthwise_grad_weight_applies, depthwise_grad_weight<T>},
-    {"tiles", tiles_apply, tiles_grad_weight<T>},
+    {"implicit gemm", implicit_gemm_applies, implicit_gemm_grad_weight<T>},
     {"direct", always, direct_grad_weight<T>},
 };
 

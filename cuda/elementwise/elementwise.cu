@@ -1,73 +1,51 @@
 // Arithmetic, comparisons and elementary functions. Integers wrap around; comparisons and logical operations
 // write bools.
-#include "cuda/common/loops.cuh"
-#include "cuda/common/math.cuh"
+#include "cuda/elementwise/params.cuh"
 
 namespace fastnn::cuda {
 namespace {
 
-template <class T>
-constexpr bool is_float = contains(FLOATS, dtype_of<T>);
-template <class T>
-constexpr bool is_signed = T(-1) < T(0);
-
-// Two's complement arithmetic wraps when it is done on unsigned numbers.
-template <class T>
-struct unsigned_of {
-  using type = T;
-};
-template <>
-struct unsigned_of<int32_t> {
-  using type = uint32_t;
-};
-template <>
-struct unsigned_of<int64_t> {
-  using type = uint64_t;
-};
-template <class T>
-using Wrapping = typename unsigned_of<T>::type;
-
 struct Add {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
-    return static_cast<T>(a + b);
+  template <class W>
+  __device__ W operator()(W a, W b) const {
+    return a + b;
   }
 };
 struct Sub {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
-    return static_cast<T>(a - b);
+  template <class W>
+  __device__ W operator()(W a, W b) const {
+    return a - b;
   }
 };
 struct Mul {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
-    return static_cast<T>(a * b);
+  template <class W>
+  __device__ W operator()(W a, W b) const {
+    return a * b;
   }
 };
 struct Div {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
+  template <class W>
+  __device__ W operator()(W a, W b) const {
     return a / b;
   }
 };
 struct Pow {
-  template <class T>
-  __device__ T operator()(T x, T y) const {
-    return math_pow(x, y);
+  template <class W>
+  __device__ W operator()(W x, W y) const {
+    return pow(x, y);
   }
 };
 template <class T>
 Status add(Context& ctx, const BinaryParams& p) {
-  return map<Wrapping<T>>(ctx, p, Add());
+  return map<T>(ctx, p, Add());
 }
 template <class T>
 Status sub(Context& ctx, const BinaryParams& p) {
-  return map<Wrapping<T>>(ctx, p, Sub());
+  return map<T>(ctx, p, Sub());
 }
 template <class T>
 Status mul(Context& ctx, const BinaryParams& p) {
-  return map<Wrapping<T>>(ctx, p, Mul());
+  return map<T>(ctx, p, Mul());
 }
 template <class T>
 Status div(Context& ctx, const BinaryParams& p) {
@@ -80,14 +58,14 @@ Status pow(Context& ctx, const BinaryParams& p) {
 
 // A NaN on either side gives NaN.
 struct Maximum {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
+  template <class W>
+  __device__ W operator()(W a, W b) const {
     return a > b || a != a ? a : b;
   }
 };
 struct Minimum {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
+  template <class W>
+  __device__ W operator()(W a, W b) const {
     return a < b || a != a ? a : b;
   }
 };
@@ -101,34 +79,26 @@ Status minimum(Context& ctx, const BinaryParams& p) {
 }
 
 struct Neg {
-  template <class T>
-  __device__ T operator()(T x) const {
-    return static_cast<T>(-x);
+  template <class W>
+  __device__ W operator()(W x) const {
+    return -x;
   }
 };
 struct Abs {
-  template <class T>
-  __device__ T operator()(T x) const {
-    if constexpr (is_float<T>)
-      return math_abs(x);
-    else if constexpr (is_signed<T>)
-      return x < 0 ? static_cast<T>(-static_cast<Wrapping<T>>(x)) : x;  // the smallest integer stays itself
-    else
-      return x;
+  template <class W>
+  __device__ W operator()(W x) const {
+    return abs(x);
   }
 };
 struct Sign {  // -1, 0 or 1; the sign of NaN is NaN, of a zero that zero
-  template <class T>
-  __device__ T operator()(T x) const {
-    if (x > T(0)) return T(1);
-    if constexpr (is_signed<T>)
-      if (x < T(0)) return T(-1);
-    return x;
+  template <class W>
+  __device__ W operator()(W x) const {
+    return select(x > W::zero(), W::constant(1), select(x < W::zero(), W::constant(-1), x));
   }
 };
 template <class T>
 Status neg(Context& ctx, const UnaryParams& p) {
-  return map<Wrapping<T>>(ctx, p, Neg());
+  return map<T>(ctx, p, Neg());
 }
 template <class T>
 Status abs(Context& ctx, const UnaryParams& p) {
@@ -140,27 +110,27 @@ Status sign(Context& ctx, const UnaryParams& p) {
 }
 
 struct Exp {
-  template <class T>
-  __device__ T operator()(T x) const {
-    return math_exp(x);
+  template <class W>
+  __device__ W operator()(W x) const {
+    return exp(x);
   }
 };
 struct Log {
-  template <class T>
-  __device__ T operator()(T x) const {
-    return math_log(x);
+  template <class W>
+  __device__ W operator()(W x) const {
+    return log(x);
   }
 };
 struct Sqrt {
-  template <class T>
-  __device__ T operator()(T x) const {
-    return math_sqrt(x);
+  template <class W>
+  __device__ W operator()(W x) const {
+    return sqrt(x);
   }
 };
 struct Erf {
-  template <class T>
-  __device__ T operator()(T x) const {
-    return math_erf(x);
+  template <class W>
+  __device__ W operator()(W x) const {
+    return erf(x);
   }
 };
 template <class T>
@@ -181,54 +151,54 @@ Status erf(Context& ctx, const UnaryParams& p) {
 }
 
 struct Equal {
-  template <class T>
-  __device__ bool operator()(T a, T b) const {
+  template <class W>
+  __device__ bool operator()(W a, W b) const {
     return a == b;
   }
 };
 struct NotEqual {
-  template <class T>
-  __device__ bool operator()(T a, T b) const {
+  template <class W>
+  __device__ bool operator()(W a, W b) const {
     return a != b;
   }
 };
 struct Less {
-  template <class T>
-  __device__ bool operator()(T a, T b) const {
+  template <class W>
+  __device__ bool operator()(W a, W b) const {
     return a < b;
   }
 };
 struct LessEqual {
-  template <class T>
-  __device__ bool operator()(T a, T b) const {
+  template <class W>
+  __device__ bool operator()(W a, W b) const {
     return a <= b;
   }
 };
 template <class T>
 Status eq(Context& ctx, const BinaryParams& p) {
-  return map<T, bool>(ctx, p, Equal());
+  return map<Stored<T>, bool>(ctx, p, Equal());
 }
 template <class T>
 Status ne(Context& ctx, const BinaryParams& p) {
-  return map<T, bool>(ctx, p, NotEqual());
+  return map<Stored<T>, bool>(ctx, p, NotEqual());
 }
 template <class T>
 Status lt(Context& ctx, const BinaryParams& p) {
-  return map<T, bool>(ctx, p, Less());
+  return map<Stored<T>, bool>(ctx, p, Less());
 }
 template <class T>
 Status le(Context& ctx, const BinaryParams& p) {
-  return map<T, bool>(ctx, p, LessEqual());
+  return map<Stored<T>, bool>(ctx, p, LessEqual());
 }
 
 struct And {
-  __device__ uint8_t operator()(uint8_t a, uint8_t b) const { return a & b; }
+  __device__ bool operator()(bool a, bool b) const { return a && b; }
 };
 struct Or {
-  __device__ uint8_t operator()(uint8_t a, uint8_t b) const { return a | b; }
+  __device__ bool operator()(bool a, bool b) const { return a || b; }
 };
 struct Not {
-  __device__ uint8_t operator()(uint8_t a) const { return a ^ 1; }
+  __device__ bool operator()(bool a) const { return !a; }
 };
 template <class T>
 Status logical_and(Context& ctx, const BinaryParams& p) {
@@ -244,14 +214,14 @@ Status logical_not(Context& ctx, const UnaryParams& p) {
 }
 
 struct Where {
-  template <class T>
-  __device__ T operator()(uint8_t condition, T a, T b) const {
-    return condition != 0 ? a : b;
+  template <class W>
+  __device__ W operator()(bool condition, W a, W b) const {
+    return condition ? a : b;
   }
 };
 template <class T>
 Status where(Context& ctx, const WhereParams& p) {
-  return map<T>(ctx, p, Where());
+  return map<Unsigned<T>>(ctx, p, Where());  // a choice moves bits, whatever they mean
 }
 
 }  // namespace

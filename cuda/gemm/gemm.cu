@@ -2,8 +2,8 @@
 //
 // tile_product.cuh has the kernel, tile_plan.cuh the choice of tile, tile_load.cuh how operands reach shared
 // memory; gemv.cuh has products with a vector.
-#include "cuda/common/tile_plan.cuh"
 #include "cuda/gemm/gemv.cuh"
+#include "cuda/gemm/tile_plan.cuh"
 
 namespace fastnn::cuda {
 

@@ -4,7 +4,7 @@
 // contiguous along k, warps read its rows; where it is along i, threads take neighbouring outputs and walk
 // down k. Long k is split over blocks where outputs alone do not fill the device.
 #pragma once
-#include "cuda/common/tile_product.cuh"
+#include "cuda/gemm/tile_product.cuh"
 
 namespace fastnn::cuda {
 

@@ -8,7 +8,7 @@ namespace fastnn::cuda {
 
 template <class T>
 Status gather(Context& ctx, const IndexParams& p) {
-  return gather_moves<typename raw<sizeof(T)>::type>(ctx, p);
+  return gather_moves<Unsigned<T>>(ctx, p);
 }
 
 template <class T>
@@ -18,7 +18,7 @@ Status scatter_add(Context& ctx, const IndexParams& p) {
 
 template <class T>
 Status put(Context& ctx, const IndexParams& p) {
-  return put_moves<typename raw<sizeof(T)>::type>(ctx, p);
+  return put_moves<Unsigned<T>>(ctx, p);
 }
 
 template <class T>

@@ -9,52 +9,6 @@ namespace fastnn::cuda {
 
 constexpr int kMoveThreads = 256, kMoves = 4;
 
-template <size_t bytes>
-struct raw;
-template <>
-struct raw<1> {
-  using type = uint8_t;
-};
-template <>
-struct raw<2> {
-  using type = uint16_t;
-};
-template <>
-struct raw<4> {
-  using type = uint32_t;
-};
-template <>
-struct raw<8> {
-  using type = uint64_t;
-};
-
-// V elements; those at y of gather, and at x of put, are aligned where V > 1.
-template <class T, int V>
-struct Bits {
-  T v[V];
-  __device__ static Bits load(const T* from, bool aligned) {
-    Bits bits;
-    if (V > 1 && aligned) {
-      const uint4 words = *reinterpret_cast<const uint4*>(from);
-      memcpy(&bits, &words, sizeof bits);
-    } else {
-#pragma unroll
-      for (int j = 0; j < V; ++j) bits.v[j] = from[j];
-    }
-    return bits;
-  }
-  __device__ void store(T* to, bool aligned) const {
-    if (V > 1 && aligned) {
-      uint4 words;
-      memcpy(&words, this, sizeof *this);
-      store_words(to, words);
-    } else {
-#pragma unroll
-      for (int j = 0; j < V; ++j) to[j] = v[j];
-    }
-  }
-};
-
 // Calls move(j, i, column) for kMoves places of this thread: columns [column, column + V) of slice i, j
 // counts.
 template <int V, class F>
@@ -73,13 +27,13 @@ template <class T, int V>
 __global__ void __launch_bounds__(kMoveThreads, 1)
     gather_slices(T* y, const T* x, const int64_t* offset, int64_t count, int64_t inner,
                   WideDivide by_vectors) {
-  Bits<T, V> held[kMoves];
+  Vector<T, V> held[kMoves];
   for_moves<V>(count, by_vectors, [&](int j, int64_t i, int64_t column) {
     const T* from = x + offset[i] + column;
-    held[j] = Bits<T, V>::load(from, vector_aligned(from));
+    held[j] = Vector<T, V>::load(from, vector_aligned(from));
   });
   for_moves<V>(count, by_vectors,
-               [&](int j, int64_t i, int64_t column) { held[j].store(y + i * inner + column, true); });
+               [&](int j, int64_t i, int64_t column) { held[j].store(y + i * inner + column); });
 }
 
 // Of several slices for one place the last of the list is written: it is the last of its kind in order.
@@ -87,12 +41,12 @@ template <class T, int V>
 __global__ void __launch_bounds__(kMoveThreads, 1)
     put_slices(T* y, const T* x, Order order, int64_t inner, WideDivide by_vectors) {
   const uint32_t* sorted = order.sorted();
-  Bits<T, V> held[kMoves];
+  Vector<T, V> held[kMoves];
   int64_t to[kMoves];
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t s, int64_t column) {
     const uint32_t i = sorted[s], next = sorted[s + 1 < order.count ? s + 1 : s];
     to[j] = i != next && order.offset[i] == order.offset[next] ? -1 : order.offset[i] + column;
-    held[j] = Bits<T, V>::load(x + i * inner + column, true);
+    held[j] = Vector<T, V>::load(x + i * inner + column);
   });
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t, int64_t) {
     if (to[j] >= 0) held[j].store(y + to[j], vector_aligned(y + to[j]));

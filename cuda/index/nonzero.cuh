@@ -15,7 +15,7 @@ __device__ inline unsigned true_bits(const uint8_t* x, const Nest& nest, bool ve
                                      int64_t numel) {
   unsigned bits = 0;
   if (vectors && first + kTrueItems <= numel) {
-    const Vector<uint8_t> held = load_vector(x + first);
+    const auto held = Vector<uint8_t>::load(x + first);
 #pragma unroll
     for (int j = 0; j < kTrueItems; ++j) bits |= static_cast<unsigned>(held.v[j] != 0) << j;
   } else {

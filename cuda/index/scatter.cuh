@@ -1,4 +1,4 @@
-// Adding slices to listed places. The list is put in order of places first (index_order.cuh) and cut into
+// Adding slices to listed places. The list is put in order of places first (order.cuh) and cut into
 // windows of kWindow entries; `threads` threads walk a window, each with its own columns of the slices, and
 // add up what falls into one place: first what lies there, then the slices in order of the list. A place
 // whose entries go on into later windows gets their sums, left in `front`, from a second kernel, window by
@@ -14,42 +14,11 @@ namespace fastnn::cuda {
 
 constexpr int kWindow = 32, kScatterThreads = 256, kScatterBatch = 4;
 
-// V columns of a slice.
 template <class T, int V>
-struct Columns {
-  T v[V];
-
-  __device__ static Columns load(const T* from, bool aligned) {
-    Columns c;
-    if constexpr (V == kVector<T> && V > 1) {
-      if (aligned) {
-        const Vector<T> vector = load_vector(from);
+__device__ void add(Vector<T, V>& sum, const Vector<T, V>& other) {
 #pragma unroll
-        for (int j = 0; j < V; ++j) c.v[j] = vector.v[j];
-        return c;
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < V; ++j) c.v[j] = from[j];
-    return c;
-  }
-  __device__ void store(T* to, bool aligned) const {
-    if constexpr (V == kVector<T> && V > 1) {
-      if (aligned) {
-        Vector<T> vector;
-#pragma unroll
-        for (int j = 0; j < V; ++j) vector.v[j] = v[j];
-        return store_vector(to, vector);
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < V; ++j) to[j] = v[j];
-  }
-  __device__ void add(const Columns& other) {
-#pragma unroll
-    for (int j = 0; j < V; ++j) v[j] = static_cast<T>(v[j] + other.v[j]);
-  }
-};
+  for (int j = 0; j < V; ++j) sum.v[j] = static_cast<T>(sum.v[j] + other.v[j]);
+}
 
 template <class T>
 struct Scatter {
@@ -86,22 +55,22 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_windows(Scatter<T>
   T* to = p.front + window * p.inner + column;
   int64_t current = p.continues(sorted, window) ? p.offset(sorted, begin) : -1;
   bool open = current >= 0;
-  Columns<T, V> sum{};
+  Vector<T, V> sum{};
   for (int64_t s = begin; s < end; s += kScatterBatch) {
     uint32_t entry[kScatterBatch];
     int64_t offset[kScatterBatch];
-    Columns<T, V> x[kScatterBatch], there[kScatterBatch];
+    Vector<T, V> x[kScatterBatch], there[kScatterBatch];
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j) entry[j] = sorted[s + j < end ? s + j : s];
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j) {
       offset[j] = p.order.offset[entry[j]];
-      x[j] = Columns<T, V>::load(p.x + entry[j] * p.inner + column, true);
+      x[j] = Vector<T, V>::load(p.x + entry[j] * p.inner + column);
     }
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j)  // no place is named before another's entries are through
       if (s + j < end && offset[j] != (j == 0 ? current : offset[j - 1]))
-        there[j] = Columns<T, V>::load(y + offset[j], vector_aligned(y + offset[j]));
+        there[j] = Vector<T, V>::load(y + offset[j], vector_aligned(y + offset[j]));
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j) {
       if (s + j >= end) break;
@@ -109,7 +78,7 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_windows(Scatter<T>
         if (open) sum.store(to, vector_aligned(to));
         sum = there[j], to = y + offset[j], current = offset[j], open = true;
       }
-      sum.add(x[j]);
+      add(sum, x[j]);
     }
   }
   sum.store(to, vector_aligned(to));
@@ -131,10 +100,10 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_fronts(Scatter<T> 
   }
   T* const y = p.y + offset + column;
   const bool aligned = vector_aligned(y);
-  Columns<T, V> sum = Columns<T, V>::load(y, aligned);
+  Vector<T, V> sum = Vector<T, V>::load(y, aligned);
   const T* front = p.front + column;
 #pragma unroll 4
-  for (int64_t w = window; w <= last / kWindow; ++w) sum.add(Columns<T, V>::load(front + w * p.inner, true));
+  for (int64_t w = window; w <= last / kWindow; ++w) add(sum, Vector<T, V>::load(front + w * p.inner));
   sum.store(y, aligned);
 }
 

@@ -66,38 +66,8 @@ __device__ Part merge_warp(Part part) {  // lane 0 has the result
   return part;
 }
 
-// ---- V elements at a time: 1, or kVector where runs are multiples of it, whether or not memory is aligned:
+// V elements go at a time: 1, or kVector where runs are multiples of it, whether or not memory is aligned:
 // who has which element depends on the shape alone.
-
-template <class T, int V>
-struct Group {
-  T at[V];
-
-  __device__ void load(const T* from, bool aligned) {
-    if constexpr (V > 1) {
-      if (aligned) {
-        const Vector<T> vector = load_vector(from);
-#pragma unroll
-        for (int e = 0; e < V; ++e) at[e] = vector.v[e];
-        return;
-      }
-    }
-#pragma unroll
-    for (int e = 0; e < V; ++e) at[e] = from[e];
-  }
-  __device__ void store(T* to, bool aligned) const {
-    if constexpr (V > 1) {
-      if (aligned) {
-        Vector<T> vector;
-#pragma unroll
-        for (int e = 0; e < V; ++e) vector.v[e] = at[e];
-        return store_vector(to, vector);
-      }
-    }
-#pragma unroll
-    for (int e = 0; e < V; ++e) to[e] = at[e];
-  }
-};
 
 // ---- a block's elements -----------------------------------------------------------------------------------
 
@@ -197,14 +167,14 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
   const BatchPlace<strip> place(s);
   Moments<T> part;
   place.template each<held>([&](int i) {
-    Group<T, V> v[held];
+    Vector<T, V> v[held];
     Moments<T> few;
 #pragma unroll
     for (int u = 0; u < held; ++u)
       if (i + u * place.step < place.count) {
-        v[u].load(x + place.offset(i + u * place.step) * V, s.aligned);
+        v[u] = Vector<T, V>::load(x + place.offset(i + u * place.step) * V, s.aligned);
 #pragma unroll
-        for (int e = 0; e < V; ++e) few.mean += v[u].at[e];
+        for (int e = 0; e < V; ++e) few.mean += v[u].v[e];
         few.count += T(V);
       }
     few.mean /= few.count;
@@ -213,7 +183,7 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
       if (i + u * place.step < place.count)
 #pragma unroll
         for (int e = 0; e < V; ++e)
-          few.squares = math_fma(v[u].at[e] - few.mean, v[u].at[e] - few.mean, few.squares);
+          few.squares = math_fma(v[u].v[e] - few.mean, v[u].v[e] - few.mean, few.squares);
     part.merge(few);
   });
   leave(place, s, part, parts, scratch);
@@ -272,18 +242,19 @@ __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(Batch
   const BatchPlace<strip> place(s);
   const ChannelMap<T> map(p, place.channel);
   place.template each<held>([&](int i) {
-    Group<T, V> v[held];
+    Vector<T, V> v[held];
 #pragma unroll
     for (int u = 0; u < held; ++u)
       if (i + u * place.step < place.count)
-        v[u].load(static_cast<const T*>(p.x) + place.offset(i + u * place.step) * V, s.aligned);
+        v[u] =
+            Vector<T, V>::load(static_cast<const T*>(p.x) + place.offset(i + u * place.step) * V, s.aligned);
 #pragma unroll
     for (int u = 0; u < held; ++u) {
       if (i + u * place.step >= place.count) continue;
 #pragma unroll
       for (int e = 0; e < V; ++e) {
-        const T z = map.affine(map.normalized(v[u].at[e]));
-        v[u].at[e] = rectified && T(0) > z ? T(0) : z;
+        const T z = map.affine(map.normalized(v[u].v[e]));
+        v[u].v[e] = rectified && T(0) > z ? T(0) : z;
       }
       v[u].store(static_cast<T*>(p.y) + place.offset(i + u * place.step) * V, s.aligned);
     }
@@ -296,7 +267,7 @@ __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(Batch
 template <class T, int V, bool masked, bool strip>
 struct HeldGradients {
   static constexpr int held = kBatchHeld / V;
-  Group<T, V> h[held] = {}, g[held] = {};
+  Vector<T, V> h[held] = {}, g[held] = {};
 
   __device__ HeldGradients(const BatchNormParams& p, const BatchPlace<strip>& place, const ChannelMap<T>& map,
                            int i, bool aligned) {
@@ -304,16 +275,16 @@ struct HeldGradients {
     for (int u = 0; u < held; ++u)
       if (i + u * place.step < place.count) {
         const int64_t at = place.offset(i + u * place.step) * V;
-        h[u].load(static_cast<const T*>(p.x) + at, aligned);
-        g[u].load(static_cast<const T*>(p.dy) + at, aligned);
+        h[u] = Vector<T, V>::load(static_cast<const T*>(p.x) + at, aligned);
+        g[u] = Vector<T, V>::load(static_cast<const T*>(p.dy) + at, aligned);
       }
 #pragma unroll
     for (int u = 0; u < held; ++u) {
       if (i + u * place.step >= place.count) continue;
 #pragma unroll
       for (int e = 0; e < V; ++e) {
-        h[u].at[e] = map.normalized(h[u].at[e]);
-        if (masked && map.affine(h[u].at[e]) <= T(0)) g[u].at[e] = T(0);
+        h[u].v[e] = map.normalized(h[u].v[e]);
+        if (masked && map.affine(h[u].v[e]) <= T(0)) g[u].v[e] = T(0);
       }
     }
   }
@@ -334,8 +305,8 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
     for (int u = 0; u < Held::held; ++u)
 #pragma unroll
       for (int e = 0; e < V; ++e) {
-        part.g += v.g[u].at[e];
-        part.gh = math_fma(v.g[u].at[e], v.h[u].at[e], part.gh);
+        part.g += v.g[u].v[e];
+        part.gh = math_fma(v.g[u].v[e], v.h[u].v[e], part.gh);
       }
   });
   leave(place, s, part, parts, scratch);
@@ -374,8 +345,8 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
       if (i + u * place.step >= place.count) continue;
 #pragma unroll
       for (int e = 0; e < V; ++e) {
-        const T g = v.g[u].at[e];
-        v.g[u].at[e] = scale * (p.training ? g - math_fma(v.h[u].at[e], mean_gh, mean_g) : g);
+        const T g = v.g[u].v[e];
+        v.g[u].v[e] = scale * (p.training ? g - math_fma(v.h[u].v[e], mean_gh, mean_g) : g);
       }
       v.g[u].store(static_cast<T*>(p.dx) + place.offset(i + u * place.step) * V, s.aligned);
     }

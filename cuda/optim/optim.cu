@@ -1,8 +1,8 @@
 // Optimiser steps: one pass over the memory of all parameters. A launch takes a list of tensors by value;
 // each block finds its tensor by the block it starts at. Every element is updated alone, by the arithmetic of
 // the CPU's kernels to the bit. Bytes per element (float): SGD 12, with momentum 20, Adam 28.
-#include "cuda/common/loops.cuh"
 #include "cuda/common/math.cuh"
+#include "cuda/common/vector.cuh"
 
 namespace fastnn::cuda {
 namespace {
@@ -10,9 +10,7 @@ namespace {
 constexpr int kOptimThreads = 256;
 constexpr int kOptimUnroll = 2;  // vectors of each operand in flight: eight loads a thread for Adam
 template <class T>
-constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
-template <class T>
-constexpr int64_t kBlockElements = kOptimThreads * kOptimUnroll * kLanes<T>;
+constexpr int64_t kBlockElements = kOptimThreads * kOptimUnroll * kVector<T>;
 
 // With the rule's constants it stays within the 4096 bytes of parameters that every driver takes.
 constexpr int kListTensors = 88;
@@ -92,35 +90,35 @@ struct Adam {
 // Vectors of V elements from element `begin` on: threadIdx.x, threadIdx.x + 256, ... of `count`, U of them.
 template <class T, int V, int U, bool first, class Rule>
 __device__ void update_some(const Rule& rule, const OptimTensor& t, int64_t begin, int count) {
-  using Vector = Pack<T, V>;
-  Vector* const w = reinterpret_cast<Vector*>(static_cast<T*>(t.w) + begin);
-  const Vector* const g = reinterpret_cast<const Vector*>(static_cast<const T*>(t.g) + begin);
-  Vector* const m = reinterpret_cast<Vector*>(static_cast<T*>(t.state1) + begin);
-  Vector* const v = reinterpret_cast<Vector*>(static_cast<T*>(t.state2) + begin);
-  Vector wi[U] = {}, gi[U] = {}, mi[U] = {}, vi[U] = {};
+  using Few = Vector<T, V>;
+  T* const w = static_cast<T*>(t.w) + begin;
+  const T* const g = static_cast<const T*>(t.g) + begin;
+  T* const m = static_cast<T*>(t.state1) + begin;
+  T* const v = static_cast<T*>(t.state2) + begin;
+  Few wi[U] = {}, gi[U] = {}, mi[U] = {}, vi[U] = {};
 #pragma unroll
   for (int u = 0; u < U; ++u) {
     const int i = static_cast<int>(threadIdx.x) + u * kOptimThreads;
     if (i >= count) continue;
-    wi[u] = w[i], gi[u] = g[i];
-    if constexpr (first) mi[u] = m[i];
-    if constexpr (Rule::second) vi[u] = v[i];
+    wi[u] = Few::load(w + i * V), gi[u] = Few::load(g + i * V);
+    if constexpr (first) mi[u] = Few::load(m + i * V);
+    if constexpr (Rule::second) vi[u] = Few::load(v + i * V);
   }
 #pragma unroll
   for (int u = 0; u < U; ++u) {
     const int i = static_cast<int>(threadIdx.x) + u * kOptimThreads;
     if (i >= count) continue;
 #pragma unroll
-    for (int e = 0; e < V; ++e) rule.update(wi[u].at[e], gi[u].at[e], mi[u].at[e], vi[u].at[e]);
-    w[i] = wi[u];
-    if constexpr (first) m[i] = mi[u];
-    if constexpr (Rule::second) v[i] = vi[u];
+    for (int e = 0; e < V; ++e) rule.update(wi[u].v[e], gi[u].v[e], mi[u].v[e], vi[u].v[e]);
+    wi[u].store(w + i * V);
+    if constexpr (first) mi[u].store(m + i * V);
+    if constexpr (Rule::second) vi[u].store(v + i * V);
   }
 }
 
 template <class T, bool first, class Rule>
 __global__ void __launch_bounds__(kOptimThreads) update_kernel(Rule rule, TensorList list) {
-  constexpr int V = kLanes<T>;
+  constexpr int V = kVector<T>;
   int low = 0, high = list.count;  // first_block[low] <= blockIdx.x < first_block[high]
   while (high - low > 1) {
     const int middle = (low + high) / 2;
@@ -133,9 +131,7 @@ __global__ void __launch_bounds__(kOptimThreads) update_kernel(Rule rule, Tensor
   const int64_t begin = static_cast<int64_t>(blockIdx.x - list.first_block[low]) * kBlockElements<T>;
   const int count =
       static_cast<int>(t.numel - begin < kBlockElements<T> ? t.numel - begin : kBlockElements<T>);
-  const uintptr_t places = reinterpret_cast<uintptr_t>(t.w) | reinterpret_cast<uintptr_t>(t.g) |
-                           reinterpret_cast<uintptr_t>(t.state1) | reinterpret_cast<uintptr_t>(t.state2);
-  if (places % 16 == 0) {
+  if (vector_aligned(t.w) && vector_aligned(t.g) && vector_aligned(t.state1) && vector_aligned(t.state2)) {
     update_some<T, V, kOptimUnroll, first>(rule, t, begin, count / V);
     update_some<T, 1, 1, first>(rule, t, begin + count / V * V, count % V);
   } else {

@@ -50,32 +50,27 @@ __global__ void __launch_bounds__(1024, 1)
   if (at.row < planes && at.team.rank == 0) y[at.row] = sum / count;
 }
 
-// As max_pool_backward: kPixels neighbours of a row to a thread. A row of windows is visited from its end,
-// for that is the order of their taps.
-template <class T, bool whole>
+// A row of windows is visited from its end, for that is the order of their taps.
+template <class T>
 __global__ void __launch_bounds__(kPoolThreads, 1)
-    avg_pool_backward(T* dx, const T* dy, bool with_padding, Pooling p, Points points) {
+    avg_pool_backward(T* dx, const T* dy, bool with_padding, Pooling p, Points points, bool whole) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const int column = at.column * kPixels,
-            last = column + kPixels <= p.w.size ? column + kPixels - 1 : p.w.size - 1;
-  const int row_end = p.h.last_output(at.row), column_begin = p.w.first_output(column),
-            column_end = p.w.last_output(last);
-  T sum[kPixels] = {};
-  for (int row = p.h.first_output(at.row); row <= row_end; ++row) {
+  const Pixels pixels(p, at);
+  Vector<T, kPixels> sum{};
+  for (int row = pixels.row_first; row <= pixels.row_last; ++row) {
     const T* from = dy + at.plane * p.windows + static_cast<int64_t>(row) * p.w.outputs;
 #pragma unroll 2
-    for (int q = column_end; q >= column_begin; --q) {
+    for (int q = pixels.column_last; q >= pixels.column_first; --q) {
       const Window window(p, row, q);
       const T share = from[q] / divisor<T>(p, window, with_padding);
-      const int first = window.left - column;
+      const int first = window.left - pixels.column;
 #pragma unroll
       for (int j = 0; j < kPixels; ++j)
-        if (j >= first && j < first + p.w.kernel) sum[j] += share;
+        if (j >= first && j < first + p.w.kernel) sum.v[j] += share;
     }
   }
-  T* const to = dx + at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
-  store_pixels<T, whole>(to, sum, last + 1 - column);
+  pixels.store(dx, sum, whole);
 }
 
 // ---- halves: n outputs of a row to a thread ---------------------------------------------------------------
@@ -85,8 +80,8 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
   const Point at(points);
   if (at.number >= points.count) return;
   const T* from = x + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;
-  const Span<T, 2 * n> top = Span<T, 2 * n>::load(from), bottom = Span<T, 2 * n>::load(from + width);
-  Span<T, n> mean;
+  const Vector<T, 2 * n> top = Vector<T, 2 * n>::load(from), bottom = Vector<T, 2 * n>::load(from + width);
+  Vector<T, n> mean;
 #pragma unroll
   for (int j = 0; j < n; ++j)
     mean.v[j] =
@@ -99,8 +94,8 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     avg_pool_halves_backward(T* dx, const T* dy, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const Span<T, n> g = Span<T, n>::load(dy + at.number * n);
-  Span<T, 2 * n> twice;
+  const Vector<T, n> g = Vector<T, n>::load(dy + at.number * n);
+  Vector<T, 2 * n> twice;
 #pragma unroll
   for (int j = 0; j < n; ++j) twice.v[2 * j] = twice.v[2 * j + 1] = g.v[j] * T(0.25);
   T* to = dx + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;
@@ -160,12 +155,9 @@ Status launch_avg_pool_backward(Context& ctx, const PoolParams& p) {
   T* dx = static_cast<T*>(p.y);
   const T* dy = static_cast<const T*>(p.x);
   auto general = [&] {
-    const Points points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
-    return whole_pixels<T>(p)
-               ? launch<avg_pool_backward<T, true>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
-                                                    p.count_include_pad, Pooling(p), points)
-               : launch<avg_pool_backward<T, false>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
-                                                     p.count_include_pad, Pooling(p), points);
+    const Points points = pixel_points(p);
+    return launch<avg_pool_backward<T>>(ctx, points.grid(), kPoolThreads, 0, dx, dy, p.count_include_pad,
+                                        Pooling(p), points, whole_pixels(p));
   };
   if (!halves(p)) return general();
   return with_span<T>(p, dx, dy, [&]<int n>() {

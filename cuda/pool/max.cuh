@@ -47,34 +47,30 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
 }
 
 // A thread has kPixels neighbours of a row, and visits the windows that reach over one of them, in order.
-template <class T, bool whole>
+template <class T>
 __global__ void __launch_bounds__(kPoolThreads, 1)
-    max_pool_backward(T* dx, const T* dy, Positions positions, Pooling p, Points points) {
+    max_pool_backward(T* dx, const T* dy, Positions positions, Pooling p, Points points, bool whole) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const int column = at.column * kPixels,
-            last = column + kPixels <= p.w.size ? column + kPixels - 1 : p.w.size - 1;
-  const int row_end = p.h.last_output(at.row), column_begin = p.w.first_output(column),
-            column_end = p.w.last_output(last);
-  T sum[kPixels] = {};
-  for (int row = p.h.first_output(at.row); row <= row_end; ++row) {
+  const Pixels pixels(p, at);
+  Vector<T, kPixels> sum{};
+  for (int row = pixels.row_first; row <= pixels.row_last; ++row) {
     const int64_t first = at.plane * p.windows + static_cast<int64_t>(row) * p.w.outputs;
     const int top = p.h.origin(row);
 #pragma unroll 4
-    for (int q = column_begin; q <= column_end; ++q) {
+    for (int q = pixels.column_first; q <= pixels.column_last; ++q) {
       const int tap = positions.get(first + q);
       const T g = dy[first + q];
       const int r = static_cast<int>(p.by_kernel_w.quotient(static_cast<unsigned>(tap)));
       const int s = tap - r * p.w.kernel;
       const bool here = top + r * p.h.dilation == at.row;
-      const int pixel = p.w.origin(q) + s * p.w.dilation - column;
+      const int pixel = p.w.origin(q) + s * p.w.dilation - pixels.column;
 #pragma unroll
       for (int j = 0; j < kPixels; ++j)
-        if (here && pixel == j) sum[j] += g;
+        if (here && pixel == j) sum.v[j] += g;
     }
   }
-  T* const to = dx + at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
-  store_pixels<T, whole>(to, sum, last + 1 - column);
+  pixels.store(dx, sum, whole);
 }
 
 template <class T>
@@ -96,9 +92,9 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
   const Point at(points);
   if (at.number >= points.count) return;
   const T* from = x + 2 * (at.number - at.column) * 2 * n + at.column * 2 * n;
-  const Span<T, 2 * n> top = Span<T, 2 * n>::load(from), bottom = Span<T, 2 * n>::load(from + width);
-  Span<T, n> value;
-  Span<uint8_t, n> tap;
+  const Vector<T, 2 * n> top = Vector<T, 2 * n>::load(from), bottom = Vector<T, 2 * n>::load(from + width);
+  Vector<T, n> value;
+  Vector<uint8_t, n> tap;
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     Largest<T> best(0);
@@ -117,9 +113,9 @@ __global__ void __launch_bounds__(kPoolThreads, 1)
     max_pool_halves_backward(T* dx, const T* dy, const uint8_t* positions, int64_t width, Points points) {
   const Point at(points);
   if (at.number >= points.count) return;
-  const Span<T, n> g = Span<T, n>::load(dy + at.number * n);
-  const Span<uint8_t, n> tap = Span<uint8_t, n>::load(positions + at.number * n);
-  Span<T, 2 * n> top, bottom;
+  const Vector<T, n> g = Vector<T, n>::load(dy + at.number * n);
+  const Vector<uint8_t, n> tap = Vector<uint8_t, n>::load(positions + at.number * n);
+  Vector<T, 2 * n> top, bottom;
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     top.v[2 * j] = tap.v[j] == 0 ? g.v[j] : T(0);
@@ -163,12 +159,10 @@ Status launch_max_pool_backward(Context& ctx, const PoolParams& p) {
   T* dx = static_cast<T*>(p.y);
   const T* dy = static_cast<const T*>(p.x);
   auto general = [&] {
-    const Points points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
-    const Positions positions{p.index, p.index_bytes};
-    return whole_pixels<T>(p) ? launch<max_pool_backward<T, true>>(ctx, points.grid(), kPoolThreads, 0, dx,
-                                                                   dy, positions, Pooling(p), points)
-                              : launch<max_pool_backward<T, false>>(ctx, points.grid(), kPoolThreads, 0, dx,
-                                                                    dy, positions, Pooling(p), points);
+    const Points points = pixel_points(p);
+    return launch<max_pool_backward<T>>(ctx, points.grid(), kPoolThreads, 0, dx, dy,
+                                        Positions{p.index, p.index_bytes}, Pooling(p), points,
+                                        whole_pixels(p));
   };
   if (!halves(p)) return general();
   return with_span<T>(p, dx, dy, [&]<int n>() {

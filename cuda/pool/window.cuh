@@ -60,7 +60,7 @@ struct Pooling {
 inline bool countable(const PoolParams& p) { return p.h < 1 << 29 && p.w < 1 << 29; }
 
 constexpr int kPoolThreads = 256;
-constexpr int kPixels = 4;  // neighbours of a row that a thread of the backward passes has
+constexpr int kPixels = 4;
 
 // A thread for each of planes * rows * columns points.
 struct Points {
@@ -120,92 +120,52 @@ struct Window {
   }
 };
 
-// ---- 2 x 2 windows with stride 2, the usual case, on images they cover
-// --------------------------------------
+// ---- backward: kPixels neighbours of a row to a thread ----
+
+// They, and the outputs [row_first, row_last] x [column_first, column_last] whose windows reach over one.
+struct Pixels {
+  int column, count, row_first, row_last, column_first, column_last;
+  int64_t place;  // of the first
+
+  __device__ Pixels(const Pooling& p, const Point& at) : column(at.column * kPixels) {
+    count = column + kPixels <= p.w.size ? kPixels : p.w.size - column;
+    row_first = p.h.first_output(at.row), row_last = p.h.last_output(at.row);
+    column_first = p.w.first_output(column), column_last = p.w.last_output(column + count - 1);
+    place = at.plane * p.pixels + static_cast<int64_t>(at.row) * p.w.size + column;
+  }
+  // With `whole`, all threads have all of theirs, aligned.
+  template <class T>
+  __device__ void store(T* dx, const Vector<T, kPixels>& v, bool whole) const {
+    if (whole) return v.store(dx + place);
+#pragma unroll
+    for (int j = 0; j < kPixels; ++j)
+      if (j < count) dx[place + j] = v.v[j];
+  }
+};
+inline Points pixel_points(const PoolParams& p) {
+  return Points(p.planes, p.h, ceil_div<int64_t>(p.w, kPixels));
+}
+inline bool whole_pixels(const PoolParams& p) { return p.w % kPixels == 0 && vector_aligned(p.y); }
+
+// ---- 2 x 2 windows with stride 2, the usual case, on images they cover ----
 inline bool halves(const PoolParams& p) {
   return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 &&
          p.pad_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p == p.h && 2 * p.q == p.w;
 }
-
-// n neighbouring elements, aligned to their size or 16 bytes, in as few instructions as may be.
-template <size_t bytes>
-struct word {
-  using type = uint4;
-};
-template <>
-struct word<8> {
-  using type = uint2;
-};
-template <>
-struct word<4> {
-  using type = uint32_t;
-};
-template <>
-struct word<2> {
-  using type = uint16_t;
-};
-template <>
-struct word<1> {
-  using type = uint8_t;
-};
-template <class T, int n>
-struct Span {
-  static constexpr int kBytes = n * static_cast<int>(sizeof(T));
-  using Word = typename word < kBytes<16 ? kBytes : 16>::type;
-  static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
-  T v[n];
-
-  __device__ static Span load(const T* from) {
-    Word words[kWords];
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) words[i] = reinterpret_cast<const Word*>(from)[i];
-    Span span;
-    memcpy(span.v, words, kBytes);
-    return span;
-  }
-  __device__ void store(T* to) const {
-    Word words[kWords];
-    memcpy(words, v, kBytes);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) store_words(reinterpret_cast<Word*>(to) + i, words[i]);
-  }
-};
 
 // Calls run.operator()<n>(): n outputs of a row to a thread, as many as sizes and alignment allow. 0: there
 // is no alignment for two pixels even.
 template <class T, class F>
 Status with_span(const PoolParams& p, const void* pixels, const void* windows, const F& run) {
   auto fits = [&](int n) {
-    auto even = [](const void* q, size_t bytes) {
-      return reinterpret_cast<uintptr_t>(q) % (bytes < 16 ? bytes : 16) == 0;
-    };
-    const size_t bytes = static_cast<size_t>(n) * sizeof(T);
-    return p.q % n == 0 && even(pixels, 2 * bytes) && even(windows, bytes) &&
-           even(p.index, static_cast<size_t>(n));
+    auto even = [](const void* q, int bytes) { return aligned_to(q, bytes < 16 ? bytes : 16); };
+    const int bytes = n * static_cast<int>(sizeof(T));
+    return p.q % n == 0 && even(pixels, 2 * bytes) && even(windows, bytes) && even(p.index, n);
   };
   if (fits(4)) return run.template operator()<4>();
   if (fits(2)) return run.template operator()<2>();
   if (fits(1)) return run.template operator()<1>();
   return run.template operator()<0>();
-}
-
-// Writes the pixels of one thread; with `whole`, all threads have all of theirs, aligned.
-template <class T, bool whole>
-__device__ void store_pixels(T* to, const T (&v)[kPixels], int count) {
-  if constexpr (whole) {
-    Span<T, kPixels> span;
-#pragma unroll
-    for (int j = 0; j < kPixels; ++j) span.v[j] = v[j];
-    span.store(to);
-  } else {
-#pragma unroll
-    for (int j = 0; j < kPixels; ++j)
-      if (j < count) to[j] = v[j];
-  }
-}
-template <class T>
-bool whole_pixels(const PoolParams& p) {
-  return p.w % kPixels == 0 && reinterpret_cast<uintptr_t>(p.y) % 16 == 0;
 }
 
 }  // namespace fastnn::cuda

@@ -6,27 +6,24 @@
 // included, is that of the CPU's kernels with fused multiply-add, so values agree to the bit.
 #include "backend/philox.h"
 #include "cuda/common/convert.cuh"
-#include "cuda/common/loops.cuh"
 #include "cuda/common/math.cuh"
+#include "cuda/common/vector.cuh"
 
 namespace fastnn::cuda {
 namespace {
 
 constexpr int kRandomThreads = 256;
 
-template <class T>
-constexpr int kWords = sizeof(T) / 4;  // 32-bit words behind an element
-
-// n of the G elements of a group, which begin at element `first`; in one piece where memory is aligned to
-// that.
+// A group of G elements from element `first` on, as far as there are so many; in one piece where memory is
+// aligned to that.
 template <class T, int G>
-__device__ void store_group(T* y, int64_t first, int64_t numel, bool aligned, const Pack<T, G>& values) {
+__device__ void store_group(T* y, int64_t first, int64_t numel, bool aligned, const Vector<T, G>& values) {
   if (aligned && first + G <= numel) {
-    *reinterpret_cast<Pack<T, G>*>(y + first) = values;
+    values.store(y + first);
   } else {
 #pragma unroll
     for (int e = 0; e < G; ++e)
-      if (first + e < numel) y[first + e] = values.at[e];
+      if (first + e < numel) y[first + e] = values.v[e];
   }
 }
 
@@ -46,30 +43,12 @@ Status launch_groups(const Context& ctx, int G, int64_t numel, const Args&... ar
   const int64_t blocks = ceil_div<int64_t>(numel, static_cast<int64_t>(G) * kGroups * kRandomThreads);
   return launch<Kernel>(ctx, static_cast<unsigned>(blocks), kRandomThreads, 0, args...);
 }
-template <int G>
-bool aligned_for(const void* p, size_t size) {
-  return reinterpret_cast<uintptr_t>(p) % (G * size) == 0;
-}
-
 // ---- from words to numbers ----
-
-template <class T>
-struct same_size;  // the unsigned integer of T's size
-template <>
-struct same_size<float> {
-  using type = uint32_t;
-};
-template <>
-struct same_size<double> {
-  using type = uint64_t;
-};
-template <class T>
-using Draw = typename same_size<T>::type;
 
 // The draws of one Philox block: four of 32 bits or two of 64.
 template <class U>
 struct Draws {
-  static constexpr int count = 16 / static_cast<int>(sizeof(U));
+  static constexpr int count = kVector<U>;
   U at[count];
 
   __device__ Draws(uint64_t seed, uint64_t op, int64_t block) {
@@ -103,24 +82,24 @@ T below(T a, T b) {
 template <class T>
 __global__ void uniform_kernel(T* y, int64_t numel, bool aligned, uint64_t seed, uint64_t op, T a, T width,
                                T top) {
-  constexpr int G = Draws<Draw<T>>::count;
+  constexpr int G = kVector<T>;
   for_groups(G, numel, [&](int64_t first) {
-    const Draws<Draw<T>> draw(seed, op, first / G);
-    Pack<T, G> values;
+    const Draws<Unsigned<T>> draw(seed, op, first / G);
+    Vector<T, G> values;
 #pragma unroll
     for (int e = 0; e < G; ++e) {
       const T value = math_fma(unit(draw.at[e]), width, a);
-      values.at[e] = value < top ? value : top;
+      values.v[e] = value < top ? value : top;
     }
     store_group(y, first, numel, aligned, values);
   });
 }
 template <class T>
 Status uniform(Context& ctx, const RandomParams& p) {
-  constexpr int G = Draws<Draw<T>>::count;
+  constexpr int G = kVector<T>;
   const T a = static_cast<T>(p.a), top = below(a, static_cast<T>(p.b));
   return launch_groups<uniform_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), p.numel,
-                                          aligned_for<G>(p.y, sizeof(T)), p.seed, p.op, a,
+                                          aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op, a,
                                           static_cast<T>(p.b - p.a), top);
 }
 
@@ -190,26 +169,26 @@ __device__ inline double radius_unit(uint64_t draw) { return unit(draw) + 0x1p-5
 template <class T>
 __global__ void normal_kernel(T* y, int64_t numel, bool aligned, uint64_t seed, uint64_t op, T mean,
                               T deviation) {
-  constexpr int G = Draws<Draw<T>>::count;
+  constexpr int G = kVector<T>;
   for_groups(G, numel, [&](int64_t first) {
-    const Draws<Draw<T>> draw(seed, op, first / G);
-    Pack<T, G> values;
+    const Draws<Unsigned<T>> draw(seed, op, first / G);
+    Vector<T, G> values;
 #pragma unroll
     for (int e = 0; e < G; e += 2) {
       T z[2];
       box_muller(radius_unit(draw.at[e]), unit(draw.at[e + 1]), z);
-      values.at[e] = math_fma(z[0], deviation, mean);
-      values.at[e + 1] = math_fma(z[1], deviation, mean);
+      values.v[e] = math_fma(z[0], deviation, mean);
+      values.v[e + 1] = math_fma(z[1], deviation, mean);
     }
     store_group(y, first, numel, aligned, values);
   });
 }
 template <class T>
 Status normal(Context& ctx, const RandomParams& p) {
-  constexpr int G = Draws<Draw<T>>::count;
+  constexpr int G = kVector<T>;
   return launch_groups<normal_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), p.numel,
-                                         aligned_for<G>(p.y, sizeof(T)), p.seed, p.op, static_cast<T>(p.a),
-                                         static_cast<T>(p.b));
+                                         aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op,
+                                         static_cast<T>(p.a), static_cast<T>(p.b));
 }
 
 // ---- integers ----
@@ -222,7 +201,7 @@ __global__ void integers_kernel(T* y, int64_t numel, bool aligned, uint64_t seed
                                 uint64_t range) {
   constexpr int G = kIntegers<T>;
   for_groups(G, numel, [&](int64_t first) {
-    Pack<T, G> values;
+    Vector<T, G> values;
 #pragma unroll
     for (int e = 0; e < G; e += 2) {
       const Draws<uint64_t> draw(seed, op, (first + e) / 2);
@@ -230,7 +209,7 @@ __global__ void integers_kernel(T* y, int64_t numel, bool aligned, uint64_t seed
       for (int i = 0; i < 2; ++i) {
         const uint64_t offset =
             static_cast<uint64_t>(static_cast<unsigned __int128>(draw.at[i]) * range >> 64);
-        values.at[e + i] = static_cast<T>(low + offset);
+        values.v[e + i] = static_cast<T>(low + offset);
       }
     }
     store_group(y, first, numel, aligned, values);
@@ -241,7 +220,7 @@ Status random_integers(Context& ctx, const RandomParams& p) {
   constexpr int G = kIntegers<T>;
   const uint64_t low = static_cast<uint64_t>(p.low), range = static_cast<uint64_t>(p.high) - low;
   return launch_groups<integers_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), p.numel,
-                                           aligned_for<G>(p.y, sizeof(T)), p.seed, p.op, low, range);
+                                           aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op, low, range);
 }
 
 // ---- dropout ----
@@ -252,17 +231,17 @@ __global__ void dropout_kernel(T* __restrict__ y, const T* __restrict__ x, int64
                                uint64_t seed, uint64_t op, uint32_t limit, bool all, T scale) {
   constexpr int G = 4;
   for_groups(G, numel, [&](int64_t first) {
-    Pack<T, G> values = {};
+    Vector<T, G> values = {};
     if (aligned && first + G <= numel) {
-      values = *reinterpret_cast<const Pack<T, G>*>(x + first);
+      values = Vector<T, G>::load(x + first);
     } else {
 #pragma unroll
       for (int e = 0; e < G; ++e)
-        if (first + e < numel) values.at[e] = x[first + e];
+        if (first + e < numel) values.v[e] = x[first + e];
     }
     const Draws<uint32_t> draw(seed, op, first / G);
 #pragma unroll
-    for (int e = 0; e < G; ++e) values.at[e] = draw.at[e] >= limit && !all ? values.at[e] * scale : T(0);
+    for (int e = 0; e < G; ++e) values.v[e] = draw.at[e] >= limit && !all ? values.v[e] * scale : T(0);
     store_group(y, first, numel, aligned, values);
   });
 }
@@ -274,7 +253,7 @@ Status dropout(Context& ctx, const DropoutParams& p) {
   const bool all = threshold >= 4294967296.0;
   const uint32_t limit = all ? 0xffffffffu : static_cast<uint32_t>(threshold);
   const T scale = static_cast<T>(all ? 0 : 1 / (1 - p.p));
-  const bool aligned = aligned_for<G>(p.y, sizeof(T)) && aligned_for<G>(p.x, sizeof(T));
+  const bool aligned = aligned_to(p.y, Vector<T, G>::kAlign) && aligned_to(p.x, Vector<T, G>::kAlign);
   return launch_groups<dropout_kernel<T>>(ctx, G, p.numel, static_cast<T*>(p.y), static_cast<const T*>(p.x),
                                           p.numel, aligned, p.seed, p.op, limit, all, scale);
 }

@@ -2,40 +2,25 @@
 // is written. reduce.cu has the walks over memory.
 //
 // An Op has a State, the result of a part; and a Local<A>, a thread's accumulators while it reads. see(x, a,
-// r, n) takes in element r of the thread's chunk, where a = r mod A; r >= n stands for no element, x is 0
-// then.
+// r, n) takes in op.key(element r of the thread's chunk), where a = r mod A; r >= n stands for no element,
+// which is read as 0.
 #pragma once
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
 
-struct Result {
-  void* y;
-  int64_t* index;
-  double scale;
-};
-
-template <class T>
-struct accumulator {  // integers and bools: modulo 2^64
-  using type = unsigned long long;
-};
-template <>
-struct accumulator<float> {
-  using type = float;
-};
-template <>
-struct accumulator<double> {
-  using type = double;
-};
-
 // Sums of floats follow one tree: element r of a chunk is added to lane r mod kLanes, lanes are combined in
-// pairs of neighbours, and so on. A thread of either walk holds neighbouring lanes. Integers need no tree.
+// pairs of neighbours, and so on. A thread of either walk holds neighbouring lanes. Integers, summed modulo
+// 2^64, need no tree.
 template <class T>
 struct Sum {
   using Element = T;
-  using State = typename accumulator<T>::type;
-  static constexpr bool kTree = dtype_of<T> == DType::float32 || dtype_of<T> == DType::float64;
+  using Key = T;
+  using State = std::conditional_t<Floating<T>, T, unsigned long long>;
+  static constexpr bool kTree = Floating<T>;
   static constexpr int kLanes = kTree ? 512 / static_cast<int>(sizeof(T)) : 128;
+  void* y;
+  double scale;
 
   template <int A>
   struct Local {
@@ -55,72 +40,70 @@ struct Sum {
       return lane[0];
     }
   };
+  __device__ T key(T x) const { return x; }
   __device__ static State identity() { return State(0); }
   __device__ static State combine(State a, State b) { return a + b; }
   __device__ static State shuffle(State a, int distance) { return __shfl_xor_sync(kFullWarp, a, distance); }
-  __device__ static void store(const Result& result, int64_t output, State sum) {
+  __device__ void store(int64_t output, State sum) const {
     if constexpr (kTree)
-      static_cast<T*>(result.y)[output] = static_cast<T>(static_cast<double>(sum) * result.scale);
+      static_cast<T*>(y)[output] = static_cast<T>(static_cast<double>(sum) * scale);
     else
-      static_cast<int64_t*>(result.y)[output] = static_cast<int64_t>(sum);
+      static_cast<int64_t*>(y)[output] = static_cast<int64_t>(sum);
+  }
+  // The op that writes the outputs from `output` on.
+  __host__ Sum from(int64_t output) const {
+    return {static_cast<char*>(y) + output * static_cast<int64_t>(kTree ? sizeof(T) : sizeof(int64_t)),
+            scale};
   }
 };
 
-// ---- maxima and minima: the first NaN, else the first of the best -----------------------------------------
-template <class T>
-struct comparable {
-  using type = T;
-};
-template <>
-struct comparable<uint8_t> {
-  using type = int32_t;
-};
-
-template <class T>
-__device__ T lowest() {
-  if constexpr (dtype_of<T> == DType::float32 || dtype_of<T> == DType::float64)
-    return static_cast<T>(-__builtin_inff());
-  else
-    return static_cast<T>(uint64_t{1} << (8 * sizeof(T) - 1));
-}
-
+// ---- maxima and minima: the first NaN, else the first of the best ----
+//
+// A minimum is the maximum of elements with the bits of `flip` turned over: the sign of floats, all bits of
+// integers.
+//
 // What a part's best begins with loses to every element but an equal one, and to that it may lose too: then
 // all elements are equal, and the first is at position 0, which kNowhere stands for.
-template <class T, bool largest>
-struct Best {
+template <class T>
+struct Largest {
   using Element = T;
-  using Value = typename comparable<T>::type;
+  using Key = std::conditional_t<std::is_same_v<T, uint8_t>, int32_t, T>;
   static constexpr bool kTree = false;
   static constexpr int kLanes = 128, kNowhere = INT32_MAX;
   struct State {
-    Value value;
+    Key value;
     int64_t position;
   };
+  T* y;  // may be null, and so may the other
+  int64_t* index;
+  Unsigned<Key> flip;
 
-  __device__ static bool replaces(Value x, Value best) {
-    const bool better = largest ? x > best : x < best;
-    if constexpr (dtype_of<T> == DType::float32 || dtype_of<T> == DType::float64)
-      return better || (x != x && best == best);
-    else
-      return better;
+  Largest(void* y, int64_t* index, bool smallest) : y(static_cast<T*>(y)), index(index), flip(0) {
+    constexpr Unsigned<Key> kSign = Unsigned<Key>(1) << (8 * sizeof(Key) - 1);
+    if (smallest) flip = Floating<T> ? kSign : static_cast<Unsigned<Key>>(-1);
   }
-  __device__ static Value worst() {
-    if constexpr (largest)
-      return lowest<Value>();
-    else if constexpr (dtype_of<T> == DType::float32 || dtype_of<T> == DType::float64)
-      return -lowest<Value>();
+
+  __device__ Key key(T x) const { return flipped(static_cast<Key>(x)); }
+  __device__ static bool replaces(Key x, Key best) {
+    if constexpr (Floating<T>)
+      return x > best || (x != x && best == best);
     else
-      return ~lowest<Value>();
+      return x > best;
+  }
+  __device__ static Key worst() {
+    if constexpr (Floating<T>)
+      return static_cast<Key>(-__builtin_inff());
+    else
+      return static_cast<Key>(Unsigned<Key>(1) << (8 * sizeof(Key) - 1));
   }
 
   template <int A>
   struct Local {
-    Value best = worst();
+    Key best = worst();
     int position = kNowhere;
-    __device__ void see(T x, int, int r, int n) {
-      const Value value = static_cast<Value>(x);
-      const bool take = r < n && replaces(value, best);
-      best = take ? value : best;
+    __device__ void see(Key x, int, int r, int n) {
+      const bool take = r < n && replaces(x, best);
+      best = take ? x : best;
       position = take ? r : position;
     }
     __device__ State finish(int64_t first) const {
@@ -136,9 +119,19 @@ struct Best {
   __device__ static State shuffle(const State& a, int distance) {
     return {__shfl_xor_sync(kFullWarp, a.value, distance), __shfl_xor_sync(kFullWarp, a.position, distance)};
   }
-  __device__ static void store(const Result& result, int64_t output, const State& best) {
-    if (result.y) static_cast<T*>(result.y)[output] = static_cast<T>(best.value);
-    if (result.index) result.index[output] = best.position == INT64_MAX ? 0 : best.position;
+  __device__ void store(int64_t output, const State& best) const {
+    if (y) y[output] = static_cast<T>(flipped(best.value));
+    if (index) index[output] = best.position == INT64_MAX ? 0 : best.position;
+  }
+  __host__ Largest from(int64_t output) const {
+    Largest op = *this;
+    op.y = y ? y + output : nullptr, op.index = index ? index + output : nullptr;
+    return op;
+  }
+
+ private:
+  __device__ Key flipped(Key x) const {
+    return bits_as<Key>(static_cast<Unsigned<Key>>(bits_as<Unsigned<Key>>(x) ^ flip));
   }
 };
 

@@ -1,12 +1,13 @@
 // Reductions: y[kept] = op over `reduced` of x. The floor is x's bytes, read once.
 //
-// The R elements behind an output are cut into chunks, a chunk into lanes (reduce_op.cuh); partial results of
+// The R elements behind an output are cut into chunks, a chunk into lanes (op.cuh); partial results of
 // several chunks wait in the workspace for a second kernel. Chunks depend on the number of outputs and on R
 // alone, and there are two walks over the same tree, so that a transposed view gives the same bits as its
 // copy:
 //   rows      up to a warp for a chunk of one output; lanes are neighbours in the sequence of its elements
 //   columns   neighbouring outputs side by side, for x that is contiguous along them
 #include "cuda/common/nest.cuh"
+#include "cuda/common/strided_copy.cuh"
 #include "cuda/common/vector.cuh"
 #include "cuda/reduce/op.cuh"
 
@@ -41,69 +42,112 @@ struct Plan {
   }
 };
 
+// The elements behind an output: rows of `row` elements that are `step` apart; rows are `next` apart. One row
+// of any length counts as several.
+struct Elements {
+  static constexpr int64_t kLongestRow = 1 << 30;
+  int64_t step, next;
+  FastDivide row;
+  WideDivide wide_row;
+
+  __host__ static bool fits(const Loop<1>& nest) {
+    return nest.ndim == 1 || (nest.ndim == 2 && nest.shape[1] <= kLongestRow);
+  }
+  __host__ explicit Elements(const Loop<1>& nest) {
+    const int last = nest.ndim - 1;
+    const int64_t length = most(1, least(nest.shape[last], kLongestRow));
+    step = nest.stride[0][last];
+    next = last > 0 ? nest.stride[0][0] : length * step;
+    row = FastDivide(static_cast<unsigned>(length));
+    wide_row = WideDivide(static_cast<uint64_t>(length));
+  }
+};
+// Those of the chunk that begins at element `first`, counted from there.
+struct ChunkElements {
+  const Elements& e;
+  int64_t begin;
+  unsigned place;  // of the chunk's first element in its row
+
+  __device__ ChunkElements(const Elements& e, int64_t first) : e(e) {
+    const int64_t row = first == 0 ? 0 : e.wide_row.quotient(first);
+    begin = row * e.next;
+    place = static_cast<unsigned>(first - row * e.row.divisor);
+  }
+  __device__ int64_t offset(int at) const {
+    const unsigned i = place + static_cast<unsigned>(at), row = e.row.quotient(i);
+    return begin + row * e.next + (i - row * e.row.divisor) * e.step;
+  }
+};
+
 template <class Op>
-__device__ void put(const Plan& plan, const Result& result, typename Op::State* partial, int64_t output,
+__device__ void put(const Plan& plan, const Op& op, typename Op::State* partial, int64_t output,
                     int64_t chunk, const typename Op::State& state) {
   if (plan.chunks == 1)
-    Op::store(result, output, state);
+    op.store(output, state);
   else
     partial[chunk * plan.outputs + output] = state;
 }
 
 // `group` threads, a power of two up to 32, take a chunk of an output. With `packed`, kVector elements lie
 // together and are aligned wherever a thread reads.
-template <class Op, bool packed>
+template <class Op>
 __global__ void __launch_bounds__(kThreads, 1)
-    reduce_rows(const typename Op::Element* x, Nest kept, Nest reduced, Plan plan, int group,
-                typename Op::State* partial, Result result) {
+    reduce_rows(const typename Op::Element* x, Nest kept, Elements reduced, Plan plan, int group, bool packed,
+                typename Op::State* partial, Op op) {
   using T = typename Op::Element;
-  constexpr int V = kVector<T>, U = V > 4 ? (packed ? 4 : 2) : 8;
+  constexpr int V = kVector<T>, U = V > 4 ? 2 : 8;
   const int rank = static_cast<int>(threadIdx.x) & (group - 1);
   const int64_t unit = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / group;
   const bool live = unit < plan.outputs * plan.chunks;
   const int64_t output = plan.chunks == 1 ? unit : unit / plan.chunks;
   const int64_t chunk = plan.chunks == 1 ? 0 : unit % plan.chunks, first = chunk * plan.chunk;
   const int n = live ? plan.elements(first) : 0;
-  const T* row = x + (live ? kept.offset(output) : 0);
+  const T* const row = x + (live ? kept.offset(output) : 0);
+  const ChunkElements elements(reduced, first);
 
   typename Op::template Local<V> local;
   for (int i = rank * V; i < n; i += group * V * U) {
     Vector<T> batch[U];
+    if (packed) {
 #pragma unroll
-    for (int u = 0; u < U; ++u) {
-      const int at = i + u * group * V;
-      if constexpr (packed) {
-        batch[u] = at + V <= n ? load_vector(row + reduced.offset(first + at)) : Vector<T>{};
-      } else {
-#pragma unroll
-        for (int v = 0; v < V; ++v) batch[u].v[v] = at + v < n ? row[reduced.offset(first + at + v)] : T(0);
+      for (int u = 0; u < U; ++u) {
+        const int at = i + u * group * V;
+        batch[u] = at + V <= n ? Vector<T>::load(row + elements.offset(at)) : Vector<T>{};
       }
+    } else {
+#pragma unroll
+      for (int u = 0; u < U; ++u)
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          const int at = i + u * group * V + v;
+          batch[u].v[v] = at < n ? row[elements.offset(at)] : T(0);
+        }
     }
 #pragma unroll
     for (int u = 0; u < U; ++u) {
       const int at = i + u * group * V, end = packed && at + V > n ? 0 : n;
 #pragma unroll
-      for (int v = 0; v < V; ++v) local.see(batch[u].v[v], v, at + v, end);
+      for (int v = 0; v < V; ++v) local.see(op.key(batch[u].v[v]), v, at + v, end);
     }
   }
   if (packed && n % V && n / V % group == rank) {
     const int at = n - n % V;
 #pragma unroll
     for (int v = 0; v < V; ++v)
-      if (at + v < n) local.see(row[reduced.offset(first + at + v)], v, at + v, n);
+      if (at + v < n) local.see(op.key(row[elements.offset(at + v)]), v, at + v, n);
   }
 
   typename Op::State state = local.finish(first);
   for (int distance = 1; distance < group; distance *= 2)
     state = Op::combine(state, Op::shuffle(state, distance));
-  if (live && rank == 0) put<Op>(plan, result, partial, output, chunk, state);
+  if (live && rank == 0) put(plan, op, partial, output, chunk, state);
 }
 
 // blockDim.x outputs, and blockDim.y threads for each: thread y holds lanes y * A to y * A + A - 1.
 template <class Op, int A>
 __global__ void __launch_bounds__(kColumnThreads<A>, 1)
-    reduce_columns(const typename Op::Element* x, Nest kept, Nest reduced, Plan plan,
-                   typename Op::State* partial, Result result) {
+    reduce_columns(const typename Op::Element* x, Nest kept, Elements reduced, Plan plan,
+                   typename Op::State* partial, Op op) {
   using T = typename Op::Element;
   constexpr int U = kInFlight / A;
   const int columns = blockDim.x, threads = blockDim.y, y = threadIdx.y;
@@ -111,7 +155,8 @@ __global__ void __launch_bounds__(kColumnThreads<A>, 1)
                 first = chunk * plan.chunk;
   const bool live = output < plan.outputs;
   const int n = live ? plan.elements(first) : 0;
-  const T* column = x + (live ? kept.offset(output) : 0);
+  const T* const column = x + (live ? kept.offset(output) : 0);
+  const ChunkElements elements(reduced, first);
 
   typename Op::template Local<A> local;
   for (int i = y * A; i < n; i += threads * A * U) {
@@ -119,10 +164,11 @@ __global__ void __launch_bounds__(kColumnThreads<A>, 1)
 #pragma unroll
     for (int j = 0; j < kInFlight; ++j) {
       const int at = i + j / A * threads * A + j % A;
-      batch[j] = at < n ? column[reduced.offset(first + at)] : T(0);
+      batch[j] = at < n ? column[elements.offset(at)] : T(0);
     }
 #pragma unroll
-    for (int j = 0; j < kInFlight; ++j) local.see(batch[j], j % A, i + j / A * threads * A + j % A, n);
+    for (int j = 0; j < kInFlight; ++j)
+      local.see(op.key(batch[j]), j % A, i + j / A * threads * A + j % A, n);
   }
   typename Op::State state = local.finish(first);
 
@@ -137,13 +183,13 @@ __global__ void __launch_bounds__(kColumnThreads<A>, 1)
     }
     state = states[place];
   }
-  if (live && y == 0) put<Op>(plan, result, partial, output, chunk, state);
+  if (live && y == 0) put(plan, op, partial, output, chunk, state);
 }
 
 // A block brings an output's chunks together.
 template <class Op>
 __global__ void __launch_bounds__(kChunkThreads)
-    reduce_chunks(const typename Op::State* partial, int64_t outputs, int64_t chunks, Result result) {
+    reduce_chunks(const typename Op::State* partial, int64_t outputs, int64_t chunks, Op op) {
   const int64_t output = blockIdx.x;
   typename Op::State state = Op::identity();
   for (int64_t c = threadIdx.x; c < chunks; c += blockDim.x)
@@ -156,11 +202,19 @@ __global__ void __launch_bounds__(kChunkThreads)
     if (threadIdx.x < half)
       states[threadIdx.x] = Op::combine(states[threadIdx.x], states[threadIdx.x + half]);
   }
-  if (threadIdx.x == 0) Op::store(result, output, states[0]);
+  if (threadIdx.x == 0) op.store(output, states[0]);
 }
 
 // ---- which walk -------------------------------------------------------------------------------------------
-bool walks_columns(const ReduceParams& p) {
+
+// Elements to be reduced, in a nest that kernels can walk.
+struct Source {
+  const void* x;
+  Loop<2> kept;
+  Loop<1> reduced;
+};
+
+bool walks_columns(const Source& p) {
   const int kept = p.kept.ndim - 1, reduced = p.reduced.ndim - 1;
   const int64_t along = p.kept.stride[1][kept], across = p.reduced.stride[0][reduced];
   return p.kept.shape[kept] > 1 && p.reduced.shape[reduced] > 1 &&
@@ -168,7 +222,7 @@ bool walks_columns(const ReduceParams& p) {
 }
 
 template <class T>
-bool packs(const ReduceParams& p) {
+bool packs(const Source& p) {
   const int last = p.reduced.ndim - 1;
   if (!vector_aligned(p.x) || p.reduced.stride[0][last] != 1) return false;
   bool even = last == 0 || p.reduced.shape[last] % kVector<T> == 0;
@@ -179,93 +233,114 @@ bool packs(const ReduceParams& p) {
 }
 
 template <class Op>
-Status rows(Context& ctx, const ReduceParams& p, const Plan& plan, typename Op::State* partial,
-            const Result& result) {
+Status rows(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+            const Op& op) {
   using T = typename Op::Element;
-  const T* x = static_cast<const T*>(p.x);
   const int group = power_of_two(ceil_div<int64_t>(least(plan.size, plan.chunk), kVector<T>), kWarpSize);
   const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs * plan.chunks, kThreads / group)));
-  const Nest kept(p.kept, 1), reduced(p.reduced, 0);
-  return packs<T>(p) ? launch<reduce_rows<Op, true>>(ctx, grid, kThreads, 0, x, kept, reduced, plan, group,
-                                                     partial, result)
-                     : launch<reduce_rows<Op, false>>(ctx, grid, kThreads, 0, x, kept, reduced, plan, group,
-                                                      partial, result);
+  return launch<reduce_rows<Op>>(ctx, grid, kThreads, 0, static_cast<const T*>(p.x), Nest(p.kept, 1),
+                                 Elements(p.reduced), plan, group, packs<T>(p), partial, op);
+}
+
+template <class Op, int A>
+Status columns_of(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+                  const Op& op) {
+  const int threads = power_of_two(ceil_div<int64_t>(least(plan.size, plan.chunk), A), Op::kLanes / A);
+  const int columns = power_of_two(plan.outputs, kColumnThreads<A> / threads);
+  const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs, columns)),
+                  static_cast<unsigned>(plan.chunks));
+  const dim3 block(static_cast<unsigned>(columns), static_cast<unsigned>(threads));
+  const size_t shared = SharedMemory::bytes<typename Op::State>(static_cast<size_t>(columns * threads));
+  return launch<reduce_columns<Op, A>>(ctx, grid, block, threads > 1 ? shared : 0,
+                                       static_cast<const typename Op::Element*>(p.x), Nest(p.kept, 1),
+                                       Elements(p.reduced), plan, partial, op);
 }
 
 template <class Op>
-Status columns(Context& ctx, const ReduceParams& p, const Plan& plan, typename Op::State* partial,
-               const Result& result) {
-  using T = typename Op::Element;
-  const T* x = static_cast<const T*>(p.x);
-  const Nest kept(p.kept, 1), reduced(p.reduced, 0);
-  const int64_t elements = least(plan.size, plan.chunk);
-  auto start = [&]<int A>() {
-    const int threads = power_of_two(ceil_div<int64_t>(elements, A), Op::kLanes / A);
-    const int columns = power_of_two(plan.outputs, kColumnThreads<A> / threads);
-    const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs, columns)),
-                    static_cast<unsigned>(plan.chunks));
-    const size_t shared = SharedMemory::bytes<typename Op::State>(static_cast<size_t>(columns * threads));
-    return launch<reduce_columns<Op, A>>(ctx, grid,
-                                         dim3(static_cast<unsigned>(columns), static_cast<unsigned>(threads)),
-                                         threads > 1 ? shared : 0, x, kept, reduced, plan, partial, result);
-  };
-  const bool few = ceil_div<int64_t>(plan.outputs, kWarpSize) * plan.chunks < 3 * ctx.multiprocessors;
-  return few || plan.outputs < kWarpSize ? start.template operator()<kFew>()
-                                         : start.template operator()<kInFlight>();
-}
-
-template <class Op>
-Status reduce(Context& ctx, const ReduceParams& p, void* y, int64_t* index) {
-  const Plan plan(p.kept.numel, p.reduced.numel);
-  const Result result{y, index, p.scale};
-  typename Op::State* partial = nullptr;
-  if (plan.outputs == 0) return Status::ok;
-  if (plan.chunks > 1) {
-    partial = workspace<typename Op::State>(ctx, static_cast<size_t>(plan.chunks * plan.outputs));
-    if (!partial) return Status::need_workspace;
+Status walk(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+            const Op& op) {
+  Status status;
+  if (!walks_columns(p)) {
+    status = rows(ctx, p, plan, partial, op);
+  } else {
+    const bool few = ceil_div<int64_t>(plan.outputs, kWarpSize) * plan.chunks < 3 * ctx.multiprocessors;
+    status = few || plan.outputs < kWarpSize ? columns_of<Op, kFew>(ctx, p, plan, partial, op)
+                                             : columns_of<Op, kInFlight>(ctx, p, plan, partial, op);
   }
-  const Status status =
-      walks_columns(p) ? columns<Op>(ctx, p, plan, partial, result) : rows<Op>(ctx, p, plan, partial, result);
   if (status != Status::ok || plan.chunks == 1) return status;
   const int threads = power_of_two(plan.chunks, kChunkThreads);
   return launch<reduce_chunks<Op>>(ctx, static_cast<unsigned>(plan.outputs), static_cast<unsigned>(threads),
                                    SharedMemory::bytes<typename Op::State>(kChunkThreads), partial,
-                                   plan.outputs, plan.chunks, result);
+                                   plan.outputs, plan.chunks, op);
 }
 
-// Bools are bytes, 0 or 1.
-template <class T>
-struct stored {
-  using type = T;
-};
-template <>
-struct stored<bool> {
-  using type = uint8_t;
-};
-template <class T, bool largest>
-using BestOf = Best<typename stored<T>::type, largest>;
+// The elements behind some outputs, copied to `dense`, one output's after another's.
+Status gather(const Context& ctx, int size, const Source& p, char* dense, Source* copy) {
+  Loop<2> nest{};
+  nest.numel = p.kept.numel * p.reduced.numel;
+  const auto add = [&](int64_t extent, int64_t stride) {
+    nest.shape[nest.ndim] = extent;
+    nest.stride[1][nest.ndim++] = stride;
+  };
+  for (int d = 0; d < p.kept.ndim; ++d)
+    if (p.kept.shape[d] > 1) add(p.kept.shape[d], p.kept.stride[1][d]);
+  for (int d = 0; d < p.reduced.ndim; ++d) add(p.reduced.shape[d], p.reduced.stride[0][d]);
+  make_dense(nest, 0);
+  *copy = {dense,
+           {1, p.kept.numel, {p.kept.numel}, {{1}, {p.reduced.numel}}},
+           {1, p.reduced.numel, {p.reduced.numel}, {{1}}}};
+  return copy_strided(ctx, size, nest, {dense, static_cast<char*>(const_cast<void*>(p.x))});
+}
+
+template <class Op>
+Status reduce(Context& ctx, const ReduceParams& p, const Op& op) {
+  using State = typename Op::State;
+  constexpr int64_t kGathered = 1 << 22;  // elements at once, unless an output has more
+  const Plan plan(p.kept.numel, p.reduced.numel);
+  const Source source{p.x, p.kept, p.reduced};
+  if (plan.outputs == 0) return Status::ok;
+  const bool direct = plan.size == 0 || Elements::fits(p.reduced);
+  const int64_t at_once = direct ? plan.outputs : least(plan.outputs, most(1, kGathered / plan.size));
+  const size_t partials = plan.chunks > 1 ? SharedMemory::bytes<State>(plan.chunks * at_once) : 0;
+  const size_t copies = direct ? 0 : static_cast<size_t>(at_once * plan.size) * sizeof(typename Op::Element);
+  char* const memory = workspace<char>(ctx, partials + copies);
+  if (!memory && partials + copies > 0) return Status::need_workspace;
+  State* const partial = reinterpret_cast<State*>(memory);
+  if (direct) return walk(ctx, source, plan, partial, op);
+
+  // Outputs are numbered by what would be their offset in a tensor of bytes at x.
+  char* const x = static_cast<char*>(const_cast<void*>(p.x));
+  const int size[2] = {1, sizeof(typename Op::Element)};
+  return in_parts(p.kept, {x, x}, size, at_once, [&](const Loop<2>& kept, char* const(&at)[2]) {
+    Source copy;
+    Plan part = plan;
+    part.outputs = kept.numel;
+    const Status status = gather(ctx, size[1], {at[1], kept, p.reduced}, memory + partials, &copy);
+    return status == Status::ok ? walk(ctx, copy, part, partial, op.from(at[0] - x)) : status;
+  });
+}
 
 }  // namespace
 
 template <class T>
 Status sum(Context& ctx, const ReduceParams& p) {
-  return reduce<Sum<typename stored<T>::type>>(ctx, p, p.y, nullptr);
+  return reduce(ctx, p, Sum<Stored<T>>{p.y, p.scale});
 }
 template <class T>
 Status max(Context& ctx, const ReduceParams& p) {
-  return reduce<BestOf<T, true>>(ctx, p, p.y, p.index);
+  return reduce(ctx, p, Largest<Stored<T>>(p.y, p.index, false));
 }
 template <class T>
 Status min(Context& ctx, const ReduceParams& p) {
-  return reduce<BestOf<T, false>>(ctx, p, p.y, p.index);
+  return reduce(ctx, p, Largest<Stored<T>>(p.y, p.index, true));
 }
 template <class T>
 Status argmax(Context& ctx, const ReduceParams& p) {
-  return reduce<BestOf<T, true>>(ctx, p, nullptr, p.index);
+  return reduce(ctx, p, Largest<Stored<T>>(nullptr, p.index, false));
 }
 template <class T>
 Status argmin(Context& ctx, const ReduceParams& p) {
-  return reduce<BestOf<T, false>>(ctx, p, nullptr, p.index);
+  return reduce(ctx, p, Largest<Stored<T>>(nullptr, p.index, true));
 }
 
 FASTNN_EXPORT(ReduceTable, reduce, FASTNN_REDUCE)

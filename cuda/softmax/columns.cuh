@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kColumns* kColumnThreads, 1)
     add_exponentials(part, v);
   }
   const T top = column.reduce(part.top, Larger());
-  part = {top, column.reduce(part.sum * exponential(part.top - shift_of(top)), Plus())};
+  part = {top, column.reduce(part.sum * math_exp(part.top - shift_of(top)), Plus())};
   const T normalizer = normalizer_of<T, logarithmic>(part.sum);
   for (int i = 0; held ? i == 0 : i < size; i += N * column.threads) {
 #pragma unroll

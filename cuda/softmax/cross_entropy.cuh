@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(most, 1)
       for (int j = 0; j < N; ++j) whole.top = Larger()(v[j], whole.top);
       whole.top = at.team.reduce(whole.top, Larger(), minus_infinity<T>());
 #pragma unroll
-      for (int j = 0; j < N; ++j) whole.sum += exponential(v[j] - whole.top);
+      for (int j = 0; j < N; ++j) whole.sum += math_exp(v[j] - whole.top);
     } else {
       add_exponentials(whole, v);
     }
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(most, 1)
     whole = merge(at.team, whole);
   if (!live || at.team.rank != 0) return;
   const int64_t label = p.labels[at.row];
-  const T log_sum = logarithm(whole.sum);
+  const T log_sum = math_log(whole.sum);
   static_cast<T*>(p.log_sum_exp)[2 * at.row] = whole.top;
   static_cast<T*>(p.log_sum_exp)[2 * at.row + 1] = log_sum;
   // (top - x) is exact where the label's logit is near the top, which keeps small losses accurate.
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kRowThreads, 1)
     rest.template each<N>(team, [&](int j, int at) {
 #pragma unroll
       for (int c = 0; c < V; ++c) {
-        const T g = exponential(v[j + c] - top - log_sum) * factor;
+        const T g = math_exp(v[j + c] - top - log_sum) * factor;
         v[j + c] = ignored ? T(0) : i + at + c == label ? g - factor : g;
       }
     });

@@ -3,7 +3,7 @@
 // each chunk's sum in the workspace, a second one brings them together and writes (Milakov and Gimelshein,
 // "Online normalizer calculation for softmax", 2018).
 #pragma once
-#include "cuda/softmax/row.cuh"
+#include "cuda/softmax/exp_sum.cuh"
 
 namespace fastnn::cuda {
 
@@ -13,11 +13,11 @@ constexpr int64_t kLeastChunk = 8192;
 
 template <class T, bool logarithmic>
 __device__ T softmax_of(T x, const ExpSum<T>& whole, T normalizer) {
-  return logarithmic ? x - whole.top - normalizer : exponential(x - whole.top) * normalizer;
+  return logarithmic ? x - whole.top - normalizer : math_exp(x - whole.top) * normalizer;
 }
 template <class T, bool logarithmic>
 __device__ T normalizer_of(T sum) {
-  return logarithmic ? logarithm(sum) : T(1) / sum;
+  return logarithmic ? math_log(sum) : T(1) / sum;
 }
 // dx = y (dy - sum dy y), or dy - e^y sum dy
 template <class T, bool logarithmic>
@@ -26,7 +26,7 @@ __device__ T term_of(T y, T dy) {
 }
 template <class T, bool logarithmic>
 __device__ T gradient_of(T y, T dy, T sum) {
-  return logarithmic ? fma(-exponential(y), sum, dy) : y * (dy - sum);
+  return logarithmic ? math_fma(-math_exp(y), sum, dy) : y * (dy - sum);
 }
 
 template <class T, bool logarithmic, int N, int V, int most>
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(most, 1)
   whole.top = at.team.reduce(whole.top, Larger(), minus_infinity<T>());
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    const T e = exponential(v[j] - whole.top);
+    const T e = math_exp(v[j] - whole.top);
     if (!logarithmic) v[j] = e;
     whole.sum += e;
   }

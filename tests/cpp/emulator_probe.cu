@@ -1,34 +1,10 @@
 // Kernels that show how the emulator works inside: fragments of tensor cores, the order in which threads run,
 // and small programs of accesses and barriers, whose races tests/test_emulator.py finds in its own way.
 #include "cuda/common/ptx.cuh"
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "tests/cpp/on_device.h"
 
 namespace fastnn::cuda {
 namespace {
-
-// Host arrays on the device for the length of a scope.
-class OnDevice {
- public:
-  OnDevice(void* host, size_t bytes) : host_(host), bytes_(bytes), device_(emulator::allocate(0, bytes)) {
-    emulator::copy(device_, 0, host, -1, bytes);
-  }
-  ~OnDevice() {
-    emulator::copy(host_, -1, device_, 0, bytes_);
-    emulator::release(0, device_);
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(device_);
-  }
-
- private:
-  void* host_;
-  size_t bytes_;
-  void* device_;
-};
 
 // d (32 x 4), a (32 x 4), b (32 x 2): lanes by registers.
 __global__ void multiply_fragments(int type, float* d, const uint32_t* a, const uint32_t* b) {

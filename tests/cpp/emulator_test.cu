@@ -1,6 +1,7 @@
 // Every mistake of emulator_kernels.cuh as a case: what to run, and the words by which the emulator must name
 // it. tests/test_emulator.py runs them.
 #include "tests/cpp/emulator_kernels.cuh"
+#include "tests/cpp/on_device.h"
 
 namespace fastnn::cuda {
 namespace {
@@ -307,7 +308,6 @@ const Case kCases[] = {
 }  // namespace
 }  // namespace fastnn::cuda
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
 EXPORT int emulator_test_count() { return sizeof fastnn::cuda::kCases / sizeof *fastnn::cuda::kCases; }
 EXPORT const char* emulator_test_name(int i) { return fastnn::cuda::kCases[i].name; }
 EXPORT const char* emulator_test_fault(int i) { return fastnn::cuda::kCases[i].fault; }

@@ -1,13 +1,15 @@
 // Convolution as products of matrices that exist only while tiles are read (implicit GEMM), per group:
 //
-//   forward      y[k, (n p q)]    = sum over (c r s) of   w[k, (c r s)] x[(c r s), (n p q)]
-//   grad input   dx[c, (n h w)]   = sum over (k taps) of  w[(k taps), c] dy[(k taps), (n h w)]   for each
-//   phase grad weight  dw[k, (c r s)]   = sum over (n p q) of   dy[k, (n p q)] x[(n p q), (c r s)]
+//   forward      y[k, (n p q)]   = sum over (c r s) of   w[k, (c r s)] x[(c r s), (n p q)]
+//   grad input   dx[c, (n h w)]  = sum over (k taps) of  w[(k taps), c] dy[(k taps), (n h w)]
+//   grad weight  dw[k, (c r s)]  = sum over (n p q) of   dy[k, (n p q)] x[(n p q), (c r s)]
 //
+// The gradient of the input is a product for each phase of the stride.
 // C's columns are pixels in the first two, so that NCHW is read and written along its rows.
 #pragma once
-#include "cuda/common/tile_plan.cuh"
+#include "cuda/conv/image_operand.cuh"
 #include "cuda/conv/shape.cuh"
+#include "cuda/gemm/tile_plan.cuh"
 
 namespace fastnn::cuda {
 
@@ -28,7 +30,7 @@ inline Axis on_image(Axis axis, int64_t h_start, int64_t h_step, int64_t w_start
 // A matrix in memory, addressed as if it were gathered: every place is pixel (0, 0) of a 1 x 1 image.
 template <class T>
 Gather<T> plain_operand(const void* base, int64_t batch_stride, const Axis& tile, const Axis& depth) {
-  return {static_cast<const T*>(base), batch_stride, tile, depth, 1, 1, Walk::depth};
+  return {static_cast<const T*>(base), batch_stride, tile, depth, 1, 1, Layout::depth};
 }
 
 // x as (n p q) by (c r s).
@@ -44,12 +46,12 @@ inline Axis taps_of_x(const ConvShape& s) {
 // y's pixels, whose rows follow each other.
 inline Axis pixels_of_y(const ConvShape& s) { return Axis(1, s.p * s.q, s.k * s.p * s.q, 0, 1); }
 
-// A walk along pixels: in 16-byte pieces where one tap sees them, without padding.
+// Along pixels: in 16-byte pieces where one tap sees them, without padding.
 template <class T>
-Walk pixel_walk(const ConvShape& s, const void* image) {
+Layout pixel_layout(const ConvShape& s, const void* image) {
   const bool flat =
       s.r == 1 && s.s == 1 && s.h == 1 && s.p == 1 && s.q == s.w && s.pad_w == 0 && s.stride_w == 1;
-  return flat && s.w % kVector<T> == 0 && vector_aligned(image) ? Walk::tile_vector : Walk::tile;
+  return flat && s.w % kVector<T> == 0 && vector_aligned(image) ? Layout::tile_vector : Layout::tile;
 }
 
 template <class T>
@@ -64,7 +66,7 @@ ConvProduct<T> forward_product(const ConvParams& params, const ConvShape& s) {
          taps_of_x(s),
          static_cast<int>(s.h),
          static_cast<int>(s.w),
-         pixel_walk<T>(s, params.x)};
+         pixel_layout<T>(s, params.x)};
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = s.p * s.q, p.out.batch_stride = filters * s.p * s.q;
   p.out.columns = pixels_of_y(s);
@@ -97,7 +99,7 @@ ConvProduct<T> grad_input_product(const ConvParams& params, const ConvShape& s, 
          on_image(taps_of_dy, 0, row.move, 0, col.move),
          static_cast<int>(s.p),
          static_cast<int>(s.q),
-         pixel_walk<T>(s, params.y)};
+         pixel_layout<T>(s, params.y)};
   p.out.base = static_cast<T*>(params.out) + a * s.w + b;
   p.out.row_stride = s.h * s.w, p.out.batch_stride = channels * s.h * s.w;
   p.out.columns = Axis(row.pixels, col.pixels, s.c * s.h * s.w, s.stride_h * s.w, s.stride_w);
@@ -115,7 +117,7 @@ ConvProduct<T> grad_weight_product(const ConvParams& params, const ConvShape& s)
              dy_pixels = p.k > 0 ? pixels_of_y(s) : pixels;
   p.a = plain_operand<T>(params.y, filters * s.p * s.q, linear_axis(s.p * s.q), dy_pixels);
   p.b = {static_cast<const T*>(params.x), channels * s.h * s.w,  taps_of_x(s), pixels,
-         static_cast<int>(s.h),           static_cast<int>(s.w), Walk::depth};
+         static_cast<int>(s.h),           static_cast<int>(s.w), Layout::depth};
   p.out.base = static_cast<T*>(params.out);
   p.out.row_stride = columns, p.out.batch_stride = filters * columns, p.out.column_stride = 1;
   p.out.vector = columns % kVector<T> == 0 && vector_aligned(params.out);
@@ -135,12 +137,12 @@ Status run_conv(Context& ctx, const ConvProduct<T>& p) {
 }
 
 template <class T>
-Status tiles_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status implicit_gemm_forward(Context& ctx, const ConvParams& params, const ConvShape& s) {
   return run_conv(ctx, forward_product<T>(params, s));
 }
 
 template <class T>
-Status tiles_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status implicit_gemm_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   return run_conv(ctx, grad_weight_product<T>(params, s));
 }
 
@@ -167,7 +169,7 @@ Status run_phases(Context& ctx, const ConvParams& params, const ConvShape& s) {
 }
 
 template <class T>
-Status tiles_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
+Status implicit_gemm_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
   return with_tiles<T, Gather<T>>(ctx, [&]<class List> { return run_phases<T, List>(ctx, params, s); });
 }
 

@@ -1,7 +1,8 @@
 // C = act(A B + bias) by tiles: the kernel that passes over k, what it writes to, and the sum of its parts
 // where k was split. The arithmetic of a tile is a template parameter: tile_simt.cuh or tile_mma.cuh.
 #pragma once
-#include "cuda/common/tile_load.cuh"
+#include "cuda/gemm/axis.cuh"
+#include "cuda/gemm/tile_load.cuh"
 
 namespace fastnn::cuda {
 
@@ -89,12 +90,11 @@ class ColumnWriter {
     }
     T* const row = base_ + i * out_.row_stride;
     if (out_.vector) {
-      struct alignas(16) Piece {
-        T v[V];
-      } piece;
+      Vector<T> piece;
 #pragma unroll
       for (int e = 0; e < V; ++e) piece.v[e] = v[e];
-      if (count_ > 0) *reinterpret_cast<Piece*>(row + offset_[0]) = piece;
+      if (count_ > 0)  // a plain store, for it can be predicated
+        *reinterpret_cast<uint4*>(row + offset_[0]) = bits_as<uint4>(piece);
       return;
     }
 #pragma unroll

@@ -12,7 +12,7 @@
 #pragma once
 #include "cuda/common/common.cuh"
 #include "cuda/common/ptx.cuh"
-#include "cuda/common/tile_load.cuh"
+#include "cuda/gemm/tile_load.cuh"
 
 namespace fastnn::cuda {
 

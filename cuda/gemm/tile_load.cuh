@@ -5,9 +5,8 @@
 // at depth k lies at stage[k * pitch + i]. One pitch serves every reader and writer without bank conflicts,
 // because it is 16 bytes more than a multiple of 128:
 //   - a row of one k is read and written in 16-byte pieces, aligned;
-//   - elements that come along k from memory are written 8 k x 4 i a warp, to banks 4 k + i (4-byte
-//   elements),
-//     32 different ones; 8-byte elements pass in two halves, each without a conflict;
+//   - elements that come along k from memory are written 8 k x 4 i a warp: of 4 bytes to banks 4 k + i, 32
+//     different ones; of 8 bytes in two halves, each without a conflict;
 //   - tile_mma.cuh says how fragments are read.
 #pragma once
 #include "cuda/common/common.cuh"
@@ -25,10 +24,10 @@ constexpr int kPitch = BLOCK + kVector<T>;
 
 // How an operand lies in memory: along the tile index in 16-byte pieces, along it element by element, or
 // along k.
-enum class Walk : int { tile_vector, tile, depth };
+enum class Layout : int { tile_vector, tile, depth };
 
 // A stretch of an operand: its first tile index and k, and what is left of both from there.
-struct Window {
+struct Stretch {
   int64_t tile, tiles_left, depth, depth_left, batch;
 };
 
@@ -38,7 +37,7 @@ template <class T>
 struct Matrix {
   const T* base;
   int64_t tile_stride, depth_stride, batch_stride;
-  Walk walk;
+  Layout layout;
 
   Matrix() = default;
   Matrix(const void* p, int64_t tiles, int64_t tile_stride, int64_t depth_stride, int64_t batch_stride)
@@ -47,7 +46,7 @@ struct Matrix {
         depth_stride(depth_stride),
         batch_stride(batch_stride) {
     const bool pieces = vector_aligned(p) && (tiles | depth_stride | batch_stride) % kVector<T> == 0;
-    walk = tile_stride != 1 ? Walk::depth : pieces ? Walk::tile_vector : Walk::tile;
+    layout = tile_stride != 1 ? Layout::depth : pieces ? Layout::tile_vector : Layout::tile;
   }
 };
 
@@ -61,8 +60,8 @@ class MatrixReader {
   };
 
   static constexpr size_t shared_bytes() { return 0; }
-  __device__ MatrixReader(const Matrix<T>& m, const Window& w, SharedMemory&)
-      : walk(m.walk),
+  __device__ MatrixReader(const Matrix<T>& m, const Stretch& w, SharedMemory&)
+      : layout(m.layout),
         at_(m.base + w.batch * m.batch_stride + w.tile * m.tile_stride + w.depth * m.depth_stride),
         tile_stride_(m.tile_stride),
         depth_stride_(m.depth_stride),
@@ -78,7 +77,7 @@ class MatrixReader {
   }
   __device__ void leave() { at_ += BLOCK_K * depth_stride_; }
 
-  const Walk walk;
+  const Layout layout;
 
  private:
   const T* at_;
@@ -87,121 +86,11 @@ class MatrixReader {
   int left_ = 0;
 };
 
-// ---- an operand that is gathered from images
-
-struct alignas(16) ImagePlace {
-  int64_t offset;
-  int h, w;  // the image's row and column, or a part of them
-};
-// From shared memory, in one access.
-__device__ inline ImagePlace load_place(const ImagePlace* p) {
-  const longlong2 v = *reinterpret_cast<const longlong2*>(p);
-  return {v.x, static_cast<int>(v.y), static_cast<int>(v.y >> 32)};
-}
-
-// A dimension of the product that stands for three of a tensor: index = (d0 * extent1 + d1) * extent2 + d2.
-// Indices stay below 2^31.
-struct Axis {
-  FastDivide outer, inner;  // by extent1 * extent2, by extent2
-  int64_t start, stride0, stride1, stride2;
-  int h_start, h_step, w_start, w_step;  // d1 is at row h_start + d1 * h_step, d2 at a column likewise
-
-  Axis() = default;
-  Axis(int64_t extent1, int64_t extent2, int64_t stride0, int64_t stride1, int64_t stride2)
-      : outer(static_cast<unsigned>(extent1 * extent2)),
-        inner(static_cast<unsigned>(extent2)),
-        start(0),
-        stride0(stride0),
-        stride1(stride1),
-        stride2(stride2),
-        h_start(0),
-        h_step(0),
-        w_start(0),
-        w_step(0) {}
-
-  __device__ ImagePlace place(unsigned index) const {
-    const unsigned d0 = outer.quotient(index), rest = index - d0 * outer.divisor;
-    const unsigned d1 = inner.quotient(rest), d2 = rest - d1 * inner.divisor;
-    return {start + d0 * stride0 + d1 * stride1 + d2 * stride2, h_start + static_cast<int>(d1) * h_step,
-            w_start + static_cast<int>(d2) * w_step};
-  }
-};
-
-// Element (i, k) is base[tile.place(i).offset + depth.place(k).offset] where the rows and columns of both add
-// up to a pixel of the height x width image, else 0.
-template <class T>
-struct Gather {
-  const T* base;
-  int64_t batch_stride;
-  Axis tile, depth;
-  int height, width;
-  Walk walk;
-};
-
-constexpr int kOutside = -0x40000000;  // no row or column that is added to it gets back into an image
-
-template <class T, int BLOCK>
-class GatherReader {
- public:
-  static constexpr bool kTables = true;
-  using Place = ImagePlace;
-
-  static constexpr size_t shared_bytes() {
-    return SharedMemory::bytes<Place>(BLOCK) + SharedMemory::bytes<Place>(2 * BLOCK_K);
-  }
-  __device__ GatherReader(const Gather<T>& g, const Window& w, SharedMemory& shared)
-      : walk(g.walk),
-        base_(g.base + w.batch * g.batch_stride),
-        axis_(g.depth),
-        height_(g.height),
-        width_(g.width),
-        depth_(static_cast<unsigned>(w.depth)),
-        depth_end_(static_cast<unsigned>(w.depth + w.depth_left)),
-        tiles_(shared.take<Place>(BLOCK)),
-        depths_(shared.take<Place>(2 * BLOCK_K)) {
-    for (int i = threadIdx.x; i < BLOCK; i += blockDim.x)
-      tiles_[i] =
-          i < w.tiles_left ? g.tile.place(static_cast<unsigned>(w.tile + i)) : Place{0, kOutside, kOutside};
-  }
-
-  // Fills the table of a stage's k, by threads [first, first + BLOCK_K). The copies of the stage before may
-  // still be reading theirs: tables take turns.
-  __device__ void prepare(int stage, int first) {
-    const unsigned k = threadIdx.x - first;
-    if (k >= BLOCK_K) return;
-    const unsigned index = depth_ + stage * BLOCK_K + k;
-    depths_[stage % 2 * BLOCK_K + k] = index < depth_end_ ? axis_.place(index) : Place{0, kOutside, kOutside};
-  }
-  __device__ void enter(int stage, int) { turn_ = stage % 2 * BLOCK_K; }
-  __device__ Place tile(int i) const { return load_place(tiles_ + i); }
-  __device__ Place depth(int k) const { return load_place(depths_ + turn_ + k); }
-  __device__ const T* find(const Place& a, const Place& b, bool* valid) const {
-    *valid = static_cast<unsigned>(a.h + b.h) < static_cast<unsigned>(height_) &&
-             static_cast<unsigned>(a.w + b.w) < static_cast<unsigned>(width_);
-    return base_ + a.offset + b.offset;
-  }
-  __device__ void leave() {}
-
-  const Walk walk;
-
- private:
-  const T* const base_;
-  const Axis& axis_;
-  const int height_, width_;
-  const unsigned depth_, depth_end_;
-  Place *const tiles_, *const depths_;
-  int turn_ = 0;
-};
-
 template <class Operand, int BLOCK>
 struct ReaderOf;
 template <class T, int BLOCK>
 struct ReaderOf<Matrix<T>, BLOCK> {
   using type = MatrixReader<T, BLOCK>;
-};
-template <class T, int BLOCK>
-struct ReaderOf<Gather<T>, BLOCK> {
-  using type = GatherReader<T, BLOCK>;
 };
 
 // ---- the copies of one operand, by all threads of the block
@@ -263,14 +152,14 @@ class TileCopy {
  public:
   // The reader's table of tile indices has been filled and a barrier passed.
   __device__ explicit TileCopy(Reader& reader) : reader_(reader) {
-    if (reader.walk != Walk::depth)
-      held_ = reader.tile(reader.walk == Walk::tile ? column<1>() : column<kVector<T>>());
+    if (reader.layout != Layout::depth)
+      held_ = reader.tile(reader.layout == Layout::tile ? column<1>() : column<kVector<T>>());
   }
   __device__ void run(T* to, int stage, int left) {  // `left` k are left from this stage on
     reader_.enter(stage, left);
-    if (reader_.walk == Walk::tile_vector)
+    if (reader_.layout == Layout::tile_vector)
       along_tile<kVector<T>>(to);
-    else if (reader_.walk == Walk::tile)
+    else if (reader_.layout == Layout::tile)
       along_tile<1>(to);
     else
       along_depth(to);

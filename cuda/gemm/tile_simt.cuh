@@ -7,7 +7,7 @@
 // pieces of A and 8 of B, 128 bytes next to each other: no conflicts.
 #pragma once
 #include "cuda/common/common.cuh"
-#include "cuda/common/tile_load.cuh"
+#include "cuda/gemm/tile_load.cuh"
 
 namespace fastnn::cuda {
 
@@ -66,12 +66,9 @@ class SimtTile {
  private:
   template <int COUNT, int LANES, int PITCH>
   static __device__ void read(T (&to)[COUNT], const T* from, int k) {
-    struct alignas(16) Piece {
-      T v[V];
-    };
 #pragma unroll
     for (int c = 0; c < COUNT; c += V) {
-      const Piece piece = *reinterpret_cast<const Piece*>(from + k * PITCH + c * LANES);
+      const auto piece = Vector<T>::load(from + k * PITCH + c * LANES);
 #pragma unroll
       for (int e = 0; e < V; ++e) to[c + e] = piece.v[e];
     }

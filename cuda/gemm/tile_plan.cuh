@@ -5,9 +5,9 @@
 #include <array>
 #include <type_traits>
 
-#include "cuda/common/tile_mma.cuh"
-#include "cuda/common/tile_product.cuh"
-#include "cuda/common/tile_simt.cuh"
+#include "cuda/gemm/tile_mma.cuh"
+#include "cuda/gemm/tile_product.cuh"
+#include "cuda/gemm/tile_simt.cuh"
 
 namespace fastnn::cuda {
 

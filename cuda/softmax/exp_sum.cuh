@@ -1,5 +1,6 @@
 // The largest element and the sum of exponentials of a row, from registers or in one pass over memory.
 #pragma once
+#include "cuda/common/math.cuh"
 #include "cuda/common/row_team.cuh"
 
 namespace fastnn::cuda {
@@ -8,10 +9,6 @@ template <class T>
 __device__ T minus_infinity() {
   return static_cast<T>(-__builtin_inff());
 }
-__device__ inline float exponential(float x) { return expf(x); }
-__device__ inline double exponential(double x) { return exp(x); }
-__device__ inline float logarithm(float x) { return logf(x); }
-__device__ inline double logarithm(double x) { return log(x); }
 
 // The sum of e^x as e^top * sum, of no elements {-inf, 0}. A NaN anywhere makes the sum NaN, and so does
 // +inf.
@@ -29,7 +26,7 @@ __device__ T shift_of(T top) {
 template <class T>
 __device__ ExpSum<T> merge(const Team<T>& team, const ExpSum<T>& part) {
   const T top = team.reduce(part.top, Larger(), minus_infinity<T>());
-  const T sum = team.reduce(part.sum * exponential(part.top - shift_of(top)), Plus(), T(0));
+  const T sum = team.reduce(part.sum * math_exp(part.top - shift_of(top)), Plus(), T(0));
   return {top, sum};
 }
 
@@ -42,8 +39,8 @@ __device__ void add_exponentials(ExpSum<T>& part, const T (&v)[N]) {
   const T shift = shift_of(top);
   T sum = T(0);
 #pragma unroll
-  for (int j = 0; j < N; ++j) sum += exponential(v[j] - shift);
-  part.sum = part.sum * exponential(part.top - shift) + sum;
+  for (int j = 0; j < N; ++j) sum += math_exp(v[j] - shift);
+  part.sum = part.sum * math_exp(part.top - shift) + sum;
   part.top = top;
 }
 
