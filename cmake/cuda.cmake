@@ -64,7 +64,7 @@ target_include_directories(fastnn_cuda PRIVATE . csrc)
 target_compile_definitions(fastnn_cuda PRIVATE FASTNN_DEVICE=CUDA)
 # 445 is about the pickers of FASTNN_FILL: a lambda whose template parameter only its body uses.
 # As on the CPU, a * b + c is rounded twice unless a kernel asks for fma: results do not hang on the compiler's mood.
-target_compile_options(fastnn_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --fmad=false --compress-mode=size --diag-suppress=445
+target_compile_options(fastnn_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --fmad=false --compress-mode=size --diag-suppress=445 --expt-relaxed-constexpr
                                            -Xcompiler=-fvisibility=hidden>)
 set_target_properties(
   fastnn_cuda

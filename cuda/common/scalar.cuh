@@ -127,6 +127,12 @@ __device__ inline Scalar<T> abs(Scalar<T> x) {  // the smallest integer stays it
   return x < Scalar<T>::zero() ? -x : x;
 }
 
+template <class T>
+__device__ inline Scalar<T> sign(Scalar<T> x) {  // of NaN NaN, of a zero that zero
+  const Scalar<T> zero = Scalar<T>::zero(), one = Scalar<T>::constant(1);
+  return select(x > zero, one, select(x < zero, zero - one, x));
+}
+
 #define FASTNN_SCALAR1(name)                      \
   template <Floating T>                           \
   __device__ inline Scalar<T> name(Scalar<T> x) { \

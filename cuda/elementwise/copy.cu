@@ -1,7 +1,7 @@
 // Copies, casts, fills and ranges.
 #include "cuda/common/convert.cuh"
-#include "cuda/common/loops.cuh"
 #include "cuda/common/strided_copy.cuh"
+#include "cuda/elementwise/rows.cuh"
 
 namespace fastnn::cuda {
 namespace {
@@ -83,6 +83,19 @@ Status arange(Context& ctx, const ArangeParams& p) {
   const int64_t blocks = ceil_div<int64_t>(p.numel, kMapThreads);
   return launch<arange_kernel<T>>(ctx, static_cast<unsigned>(blocks), kMapThreads, 0, static_cast<T*>(p.y),
                                   p.numel, p.start, p.step);
+}
+
+// ---- choice ----
+
+struct Where {
+  template <class W>
+  __device__ W operator()(bool condition, W a, W b) const {
+    return select(condition, a, b);
+  }
+};
+template <class T>
+Status where(Context& ctx, const ElementwiseParams& p) {
+  return map<Lane<T>, bool, Lane<T>, Lane<T>>(ctx, p, Where());
 }
 
 }  // namespace

@@ -1,18 +1,18 @@
-// The elementwise family's table, entered by the files of its parts.
+// The elementwise family's table, entered by a unit per group of rows and by that of copies.
 #include "backend/elementwise.h"
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {
 
-void enter_elementwise(ElementwiseTable& table);
-void enter_activation(ElementwiseTable& table);
+#define FASTNN_DECLARE_GROUP(group, ROWS) void enter_##group(ElementwiseTable& table);
+FASTNN_GROUPS(FASTNN_DECLARE_GROUP)
 void enter_copy(ElementwiseTable& table);
 
 const void* elementwise_kernels() {
   static const ElementwiseTable kernels = [] {
     ElementwiseTable table{};
-    enter_elementwise(table);
-    enter_activation(table);
+#define FASTNN_ENTER_GROUP(group, ROWS) enter_##group(table);
+    FASTNN_GROUPS(FASTNN_ENTER_GROUP)
     enter_copy(table);
     return table;
   }();
