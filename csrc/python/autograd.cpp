@@ -11,6 +11,7 @@ std::vector<Tensor> as_list(const Object& o, const char* what) {
   std::vector<Tensor> list;
   if (o.is_none()) return list;
   if (is_tensor(o.get())) return {unwrap(o.get())};
+  check_type(o.has("__iter__"), what, ": expected tensors, got ", Py_TYPE(o.get())->tp_name);
   const Items items(o);
   for (Py_ssize_t i = 0; i < items.size(); ++i) {
     const Object item = items[i];
@@ -41,8 +42,7 @@ Object grad(const Object& outputs, const Object& inputs, const Object& grad_outp
             std::optional<bool> retain_graph, bool create_graph, bool allow_unused) {
   const std::vector<Tensor> y = as_list(outputs, "grad: outputs"), x = as_list(inputs, "grad: inputs"),
                             dy = as_list(grad_outputs, "grad: grad_outputs");
-  const std::vector<Tensor> dx =
-      gradients(y, x, dy, retain_graph.value_or(create_graph), create_graph);
+  const std::vector<Tensor> dx = gradients(y, x, dy, retain_graph.value_or(create_graph), create_graph);
   Object result = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(dx.size())));
   for (size_t i = 0; i < dx.size(); ++i) {
     check(allow_unused || dx[i].defined(), ErrorKind::runtime, "grad: input ", i,
@@ -117,13 +117,14 @@ void define_autograd(Definitions& d) {
   d.method("backward(self, gradient=None, retain_graph=None, create_graph=False)", run_backward,
            "Adds the gradient of this tensor (times `gradient`, 1 for a single element) to the .grad of "
            "every leaf.");
-  d.function("grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, "
-             "allow_unused=False) -> tuple[Any, ...]",
-             grad,
-             "The gradients of the sum of `outputs` (times `grad_outputs`) with respect to each of `inputs`, "
-             "as a tuple.\n\n"
-             "Nothing is added to any .grad. With create_graph=True the gradients can be differentiated "
-             "again.");
+  d.function(
+      "grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, "
+      "allow_unused=False) -> tuple[Any, ...]",
+      grad,
+      "The gradients of the sum of `outputs` (times `grad_outputs`) with respect to each of `inputs`, "
+      "as a tuple.\n\n"
+      "Nothing is added to any .grad. With create_graph=True the gradients can be differentiated "
+      "again.");
   d.method("detach(self)", detached, "The same memory without history.");
 
   Class<PyHook>(d, "A hook that was registered; remove() takes it away.")
@@ -139,12 +140,11 @@ void define_autograd(Definitions& d) {
           "name(self)", [](const PyNode& n) { return n.node->title(); }, "What the operation is called.")
       .property("next_functions(self) -> tuple[Node | Tensor | None, ...]", next_functions,
                 "For each input the Node that made it, the leaf Tensor itself, or None.")
-      .method("__eq__(self, other: object)",
+      .method("__eq__(self, other: object, /)",
               [](const PyNode& n, PyObject* other) {
                 return is_boxed<PyNode>(other) && unboxed<PyNode>(other).node.get() == n.node.get();
               })
-      .method("__hash__(self)",
-              [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
+      .method("__hash__(self)", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
       .method("__repr__(self)", [](const PyNode& n) { return "<" + n.node->title() + ">"; });
 
   const Object tensor = Object::shared(reinterpret_cast<PyObject*>(tensor_type));

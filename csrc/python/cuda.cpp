@@ -93,8 +93,10 @@ void wait_for_stream(const Stream& s, const Stream& other) {
 void define_streams(Definitions& d) {
   Class<Stream>(d, "A queue of work on a CUDA device.")
       .make("CudaStream(cls, device=0)", new_stream)
-      .property("device(self)", [](const Stream& s) { return s.device; }, "The number of its device.")
-      .property("number(self)", [](const Stream& s) { return s.number; }, "Which of the device's streams.")
+      .property(
+          "device(self)", [](const Stream& s) { return s.device; }, "The number of its device.")
+      .property(
+          "number(self)", [](const Stream& s) { return s.number; }, "Which of the device's streams.")
       .property(
           "handle(self)",
           [](const Stream& s) {
@@ -114,7 +116,7 @@ void define_streams(Definitions& d) {
           "Whether its work is done.")
       .method("wait_stream(self, other)", wait_for_stream,
               "What is queued here from now on waits for what is queued there already.")
-      .method("__eq__(self, other: object)",
+      .method("__eq__(self, other: object, /) -> bool",
               [](const Stream& a, PyObject* other) {
                 if (!is_boxed<Stream>(other)) return Object::shared(Py_NotImplemented);
                 const Stream& b = unboxed<Stream>(other);
@@ -125,9 +127,8 @@ void define_streams(Definitions& d) {
         return "<fastnn.cuda.Stream " + std::to_string(s.number) + " on cuda:" + std::to_string(s.device) +
                ">";
       });
-  d.internal("_cuda_current_stream(device)", [](int device) {
-    return Stream{device, cuda(device).context(device).stream_number};
-  });
+  d.internal("_cuda_current_stream(device)",
+             [](int device) { return Stream{device, cuda(device).context(device).stream_number}; });
   d.internal("_cuda_default_stream(device)", [](int device) {
     cuda(device);
     return Stream{device, 0};

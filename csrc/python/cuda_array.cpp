@@ -35,8 +35,7 @@ Tensor from_cuda_array(const Object& source, const std::optional<Device>& given)
   check_type(string_of(element.attr("byteorder")) != ">",
              "from_cuda_array: elements of foreign byte order are not supported");
   const auto dtype = dtype_from_numpy(element);
-  check_type(dtype.has_value(), "from_cuda_array: elements of type ", printed(typestr),
-             " are not supported");
+  check_type(dtype.has_value(), "from_cuda_array: elements of type ", printed(typestr), " are not supported");
   check(optional_entry(d, "mask").is_none(), ErrorKind::not_implemented,
         "from_cuda_array: masked arrays are not supported");
   Dims shape;
@@ -68,8 +67,8 @@ Tensor from_cuda_array(const Object& source, const std::optional<Device>& given)
                                backend.streams->handle(index, backend.context(index).stream_number));
     if (status != Status::ok) fail_launch("from_cuda_array", status, device);
   }
-  Tensor t = from_memory(memory, shape, strides, *dtype, device, drop_python_object,
-                         Object(source).release());
+  Tensor t =
+      from_memory(memory, shape, strides, *dtype, device, drop_python_object, Object(source).release());
   t.impl()->storage->read_only = truth_of(data.item(1));
   return t;
 }

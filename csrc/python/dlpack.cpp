@@ -183,7 +183,7 @@ void define_dlpack(Definitions& d) {
              "A tensor that shares the memory of any object with __dlpack__.");
   // The standard's arguments; of versions, what this writes is the oldest that anyone asks for.
   d.method(
-      "__dlpack__(self, stream=None, dl_device=None, copy=None, max_version=None)",
+      "__dlpack__(self, *, stream=None, dl_device=None, copy=None, max_version=None)",
       [](const Tensor& t, const Object& stream, const Object& place, const Object& copy, PyObject*) {
         return to_dlpack(t, stream, place, copy);
       },

@@ -3,7 +3,7 @@
 #include <structmember.h>
 
 #include <algorithm>
-#include <cstring>
+#include <memory>
 
 #include "python/tensor.h"
 
@@ -100,7 +100,7 @@ Function::Signature parse(const Definition& d) {
     Parameter& p = s.parameters[i];
     if (!p.type.empty()) continue;
     p.type = spelled(d.types[i]);
-    if (p.value.is_none() && !d.types[i].optional) p.type += " | None";
+    if (p.value.is_none() && !d.types[i].optional && p.type != "Any") p.type += " | None";
   }
   if (s.result.empty() && !d.types.empty()) s.result = spelled(d.types.back());
   return s;
@@ -131,14 +131,14 @@ void match(const Function& f, PyObject* const* args, Py_ssize_t n, PyObject* key
   const Function::Signature& s = *f.signature;
   const size_t count = s.parameters.size();
   const Py_ssize_t by_position = std::min<Py_ssize_t>(n, s.positional);
-  std::copy(args, args + by_position, values);
+  std::copy_n(args, by_position, values);
   std::fill(values + by_position, values + count, nullptr);
-  if (n > by_position) {
+  a.n_rest = n - by_position;
+  if (a.n_rest > 0) {
     if (!s.takes_rest)
       misuse(f, "takes ", s.positional, s.positional == 1 ? " positional argument" : " positional arguments",
              ", got ", n);
     a.rest = args + by_position;
-    a.n_rest = n - by_position;
   }
   for (Py_ssize_t k = 0; keywords && k < PyTuple_GET_SIZE(keywords); ++k) {
     PyObject* name = PyTuple_GET_ITEM(keywords, k);
@@ -163,9 +163,12 @@ PyObject* call(PyObject* self, PyObject* const* args, size_t flags, PyObject* ke
   const Function& f = *reinterpret_cast<Function*>(self);
   const Py_ssize_t n = PyVectorcall_NARGS(flags);
   PyObject* values[kMaxParameters];
-  Arguments a{.function = &f, .values = args, .rest = nullptr, .n_rest = 0};
+  Arguments a{.function = &f, .values = args, .rest = nullptr, .n_rest = n - f.least};
   try {
-    if (n != f.exact || keywords) match(f, args, n, keywords, values, a);
+    if (n < f.least || n > f.most || keywords)
+      match(f, args, n, keywords, values, a);
+    else if (a.n_rest > 0)
+      a.rest = args + f.least;
     return f.invoke(a);
   } catch (...) {
     set_python_error();
@@ -177,10 +180,13 @@ PyObject* call(PyObject* self, PyObject* const* args, size_t flags, PyObject* ke
 
 Function& as_function(PyObject* o) { return *reinterpret_cast<Function*>(o); }
 
-PyObject* get_name(PyObject* self, void*) { return text(as_function(self).signature->name).release(); }
-PyObject* get_doc(PyObject* self, void*) { return text(as_function(self).signature->doc).release(); }
+PyObject* new_str(const std::string& s) {
+  return PyUnicode_FromStringAndSize(s.data(), static_cast<Py_ssize_t>(s.size()));
+}
+PyObject* get_name(PyObject* self, void*) { return new_str(as_function(self).signature->name); }
+PyObject* get_doc(PyObject* self, void*) { return new_str(as_function(self).signature->doc); }
 PyObject* get_text_signature(PyObject* self, void*) {
-  return text(as_function(self).signature->arguments(false)).release();
+  return new_str(as_function(self).signature->arguments(false));
 }
 PyObject* get_qualified_name(PyObject* self, void*) {
   return Py_NewRef(as_function(self).signature->qualified_name.get());
@@ -271,9 +277,10 @@ void make_function_type() {
 std::string Function::Signature::arguments(bool types) const {
   std::string out = "(";
   bool only = false;  // a bare * was written
-  for (size_t i = 0; i < parameters.size(); ++i) {
+  const bool makes = types && !parameters.empty() && string_of(parameters[0].name) == "cls";
+  for (size_t i = makes; i < parameters.size(); ++i) {
     const Parameter& p = parameters[i];
-    if (i) out += ", ";
+    if (i > makes) out += ", ";
     if (p.kind == Parameter::keyword_only && !only && !takes_rest) out += "*, ";
     only = only || p.kind == Parameter::keyword_only;
     if (p.kind == Parameter::rest) out += '*';
@@ -296,7 +303,7 @@ std::string argument_of(const Arguments& a, int i) {
 
 void refuse(const Arguments& a, int i, const char* expected, PyObject* got) {
   misuse(*a.function, "argument '", argument_of(a, i), "' must be ", expected,
-         may_be_none(a, i) ? " or None" : "", ", got ", called(got ? got : a[i]));
+         may_be_none(a, i) ? ", or None" : "", ", got ", called(got ? got : a[i]));
 }
 
 Object new_function(const Definition& d, const char* qualified) {
@@ -311,7 +318,10 @@ Object new_function(const Definition& d, const char* qualified) {
   f.invoke = d.invoke;
   f.target = d.target;
   f.data = d.data;
-  f.exact = static_cast<size_t>(s->positional) == n ? static_cast<Py_ssize_t>(n) : -1;
+  const bool spreads = s->takes_rest && s->parameters.back().kind == Parameter::rest;
+  const bool plain = static_cast<size_t>(s->positional) + spreads == n;
+  f.least = plain ? s->positional : 1;
+  f.most = plain ? (spreads ? PY_SSIZE_T_MAX : s->positional) : 0;
   f.signature = s.release();
   return Object::owned(o);
 }
@@ -321,8 +331,7 @@ void Definitions::add(unsigned places, const Definition& d) {
   const Object f = new_function(d, module ? nullptr : "Tensor");
   const std::string& name = as_function(f.get()).signature->name;
   if (module) add(name.c_str(), f, places & kPublic);
-  if (places & kMethod)
-    Object::shared(reinterpret_cast<PyObject*>(tensor_type)).set(name.c_str(), f);
+  if (places & kMethod) Object::shared(reinterpret_cast<PyObject*>(tensor_type)).set(name.c_str(), f);
 }
 
 void Definitions::add(const char* name, const Object& value, bool is_public) {

@@ -5,9 +5,9 @@
 //
 // What a call gives is matched to the parameters by one piece of code for all. A template per C++ signature,
 // not per function, converts the arguments (convert.h) and calls. The same object serves as a function of the
-// module and as a method of Tensor. An argument whose default is None may be None: an undefined tensor in C++.
+// module and as a method of Tensor. An argument whose default is None may be None: an undefined tensor in
+// C++.
 #pragma once
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +49,8 @@ struct Function {
   Invoke invoke;
   void (*target)();  // the C++ function that `invoke` calls
   const void* data;  // what it is given besides the arguments
-  Py_ssize_t exact;  // a call with as many positional arguments needs no matching; -1: every call does
+  // Calls by position alone that need no matching: with `least` arguments, or more where *name takes them.
+  Py_ssize_t least, most;
   struct Signature {
     std::string name, doc, result;
     std::vector<Parameter> parameters;
@@ -79,8 +80,8 @@ inline bool may_be_none(const Arguments& a, int i) {
 }
 
 // Conversions, specialised in convert.h and beside the types they are for:
-//   From<T>(arguments, i).get() is the argument for a parameter of type T, To<T>::of(value) a new reference to
-//   the object of a result; From<T>::type and To<T>::type are their TypeNames.
+//   From<T>(arguments, i).get() is the argument for a parameter of type T, To<T>::of(value) a new reference
+//   to the object of a result; From<T>::type and To<T>::type are their TypeNames.
 template <class T>
 struct From;
 template <class T>

@@ -85,10 +85,15 @@ void define_all(PyObject* module) {
 }  // namespace fastnn
 
 PyMODINIT_FUNC PyInit__C() {
-  static PyModuleDef definition = {
-      PyModuleDef_HEAD_INIT, "fastnn._C", "fastnn's compiled part: tensors, the tape, ops and kernels.",
-      -1,                    nullptr,     nullptr,
-      nullptr,               nullptr,     nullptr};
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                                   "fastnn._C",
+                                   "fastnn's compiled part: tensors, the tape, ops and kernels.",
+                                   -1,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr};
   PyObject* module = PyModule_Create(&definition);
   if (!module) return nullptr;
   try {

@@ -80,8 +80,7 @@ Tensor tensor_from_numpy(const Object& source, bool copy) {
   void* address = address_of(data.item(0));
   if (!whole || reinterpret_cast<uintptr_t>(address) % static_cast<uintptr_t>(size) != 0)
     return tensor_from_numpy(numpy.attr("array")(array), false);
-  Tensor t =
-      from_memory(address, shape, strides, *dtype, {}, drop_python_object, Object(array).release());
+  Tensor t = from_memory(address, shape, strides, *dtype, {}, drop_python_object, Object(array).release());
   t.impl()->storage->read_only = truth_of(data.item(1));
   return copy ? clone(t) : t;
 }

@@ -27,22 +27,26 @@ PyObject* python_class(ErrorKind kind) {
 
 }  // namespace
 
+// Caught and dropped by code that may not hold Python's lock.
 PythonError::PythonError() {
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback) PyException_SetTraceback(value, traceback);
+  PyObject *type = nullptr, *traceback = nullptr;
+  PyErr_Fetch(&type, &error_, &traceback);
+  PyErr_NormalizeException(&type, &error_, &traceback);
+  if (traceback) PyException_SetTraceback(error_, traceback);
   Py_XDECREF(type);
   Py_XDECREF(traceback);
-  error_ = {value, [](PyObject* error) {
-              const Locked lock;
-              Py_XDECREF(error);
-            }};
+}
+PythonError::PythonError(const PythonError& o) : error_(o.error_) {
+  const Locked lock;
+  Py_XINCREF(error_);
+}
+PythonError::~PythonError() {
+  const Locked lock;
+  Py_XDECREF(error_);
 }
 
 void PythonError::restore() const {
-  PyObject* value = error_.get();
-  PyErr_Restore(Py_NewRef(Py_TYPE(value)), Py_NewRef(value), PyException_GetTraceback(value));
+  PyErr_Restore(Py_NewRef(Py_TYPE(error_)), Py_NewRef(error_), PyException_GetTraceback(error_));
 }
 
 void set_python_error() {

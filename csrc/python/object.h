@@ -2,7 +2,6 @@
 #pragma once
 #include <Python.h>
 
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,11 +13,14 @@ namespace fastnn {
 // The error that is set in Python, on its way through C++.
 class PythonError {
  public:
-  PythonError();         // takes it
+  PythonError();  // takes it
+  PythonError(const PythonError& o);
+  PythonError& operator=(const PythonError&) = delete;
+  ~PythonError();
   void restore() const;  // sets it again
 
  private:
-  std::shared_ptr<PyObject> error_;
+  PyObject* error_;
 };
 
 // Sets the Python error for the C++ exception being handled.
@@ -83,9 +85,7 @@ class Items {
  public:
   explicit Items(const Object& o) : fast_(Object::owned(PySequence_Fast(o.get(), "expected a sequence"))) {}
   Py_ssize_t size() const { return PySequence_Fast_GET_SIZE(fast_.get()); }
-  Object operator[](Py_ssize_t i) const {
-    return Object::shared(PySequence_Fast_GET_ITEM(fast_.get(), i));
-  }
+  Object operator[](Py_ssize_t i) const { return Object::shared(PySequence_Fast_GET_ITEM(fast_.get(), i)); }
 
  private:
   Object fast_;

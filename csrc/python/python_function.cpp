@@ -23,8 +23,7 @@ class PythonNode final : public Node {
     Device device;
   };
 
-  PythonNode(std::string title, Object ctx, Object backward, std::vector<Input> inputs,
-             size_t outputs)
+  PythonNode(std::string title, Object ctx, Object backward, std::vector<Input> inputs, size_t outputs)
       : Node("Function", inputs.size(), outputs),
         title_(std::move(title)),
         like_(std::move(inputs)),
@@ -78,8 +77,8 @@ class PythonNode final : public Node {
     check_type(is_tensor(grad.get()), title_, ".backward: gradient ", i, " must be a Tensor or None");
     const Tensor& dx = unwrap(grad.get());
     check_value(dx.shape() == like_[i].shape && dx.dtype() == like_[i].dtype, title_, ".backward: gradient ",
-                i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(), " for an input of ",
-                like_[i].dtype, " and shape ", like_[i].shape);
+                i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(), " for an input of ", like_[i].dtype,
+                " and shape ", like_[i].shape);
     check(dx.device() == like_[i].device, ErrorKind::runtime, title_, ".backward: gradient ", i, " is on ",
           dx.device(), ", the input on ", like_[i].device, "; move it with .to()");
     b.set(i, dx);
@@ -109,8 +108,8 @@ void record_function(const std::string& title, const Object& ctx, const Object& 
     if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
 }
 
-Object get_saved(const PySaved& s, PyObject* pass) {
-  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(pass, kPass));
+Object get_saved(const PySaved& s, PyObject* during) {
+  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(during, kPass));
   if (!b) throw PythonError();
   return Object::owned(wrap(b->get(s.saved)));
 }
@@ -126,7 +125,7 @@ void define_python_functions(Definitions& d) {
             [](PyObject*, const Tensor& t, const std::optional<int64_t>& output_nr) {
               return PySaved{output_nr ? save_output(t, static_cast<uint32_t>(*output_nr)) : save(t)};
             })
-      .method("get(self, pass) -> Tensor", get_saved, "The tensor, in the pass that asks for it.");
+      .method("get(self, during) -> Tensor", get_saved, "The tensor, in the pass that asks for it.");
   d.internal("_record_function(title, ctx, backward, inputs, outputs)", record_function,
              "Puts a function's outputs on the tape.");
 }

@@ -209,8 +209,7 @@ void define_tensor_type(Definitions& d) {
   d.method(
       "storage_offset(self)", [](const Tensor& x) { return x.impl()->offset; },
       "Position of the first element in its storage.");
-  d.internal(
-      "_numel(x)", [](const Tensor& x) { return x.numel(); }, "How many elements x has.");
+  d.internal("_numel(x)", [](const Tensor& x) { return x.numel(); }, "How many elements x has.");
 }
 
 }  // namespace fastnn

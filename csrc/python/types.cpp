@@ -33,7 +33,8 @@ Device parse_device(std::string_view text) {
   if (colon != std::string_view::npos) {
     const std::string_view digits = text.substr(colon + 1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-    ok = ok && error == std::errc() && end == digits.data() + digits.size() && index >= 0 && index < kMaxDevices;
+    ok = ok && error == std::errc() && end == digits.data() + digits.size() && index >= 0 &&
+         index < kMaxDevices;
   }
   check_value(ok, "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", text, "\"");
   return {kind == "cpu" ? DeviceType::cpu : DeviceType::cuda, static_cast<int8_t>(index)};
@@ -112,7 +113,7 @@ void define_types(Definitions& d) {
       .property("type(self)",
                 [](const PyDevice& d) { return d.value.type == DeviceType::cpu ? "cpu" : "cuda"; })
       .property("index(self)", [](const PyDevice& d) { return int{d.value.index}; })
-      .method("__eq__(self, other: object)", equals)
+      .method("__eq__(self, other: object, /)", equals)
       .method("__hash__(self)",
               [](const PyDevice& d) { return static_cast<int>(d.value.type) * 64 + d.value.index; })
       .method("__str__(self)", [](const PyDevice& d) { return print_device(d.value); })

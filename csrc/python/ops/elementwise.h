@@ -58,10 +58,8 @@ inline void define_copies(Definitions& d) {
   d.op("clone(x)", clone, "A copy with memory of its own.");
   d.method("copy_(self, source)", copy_, "Writes the elements of another tensor into this one.");
   d.method("fill_(self, value)", fill_, "Writes one value everywhere.");
-  d.method(
-      "zero_(self)", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
-  d.function("result_type(a, b)", result_type,
-             "The dtype in which two operands, tensors or numbers, meet.");
+  d.method("zero_(self)", [](const Tensor& x) { return fill_(x, scalar(0.0)); }, "Writes 0 everywhere.");
+  d.function("result_type(a, b)", result_type, "The dtype in which two operands, tensors or numbers, meet.");
   d.function("zeros_like(x)", zeros_like, "Zeros in the shape, dtype and layout of x.");
   d.function("ones_like(x)", ones_like, "Ones in the shape, dtype and layout of x.");
   d.function(

@@ -16,9 +16,8 @@ inline void define_random(Definitions& d) {
     const GeneratorState s = generator_state();
     return tuple_of(Object::owned(To<uint64_t>::of(s.seed)), Object::owned(To<uint64_t>::of(s.draws)));
   });
-  d.internal("_set_rng_state(seed, draws)", [](uint64_t seed, uint64_t draws) {
-    set_generator_state({.seed = seed, .draws = draws});
-  });
+  d.internal("_set_rng_state(seed, draws)",
+             [](uint64_t seed, uint64_t draws) { set_generator_state({.seed = seed, .draws = draws}); });
 }
 
 }  // namespace fastnn

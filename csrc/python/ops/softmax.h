@@ -16,10 +16,9 @@ inline void define_softmax(Definitions& d) {
       "cross_entropy(x, target, ignore_index=-100, reduction='mean', label_smoothing=0.0, weight=None)",
       [](const Tensor& x, const Tensor& target, int64_t ignore_index, Reduction reduction,
          double label_smoothing, const Tensor& weight) {
-        return cross_entropy(x, target, weight,
-                             {.reduction = reduction,
-                              .ignore_index = ignore_index,
-                              .label_smoothing = label_smoothing});
+        return cross_entropy(
+            x, target, weight,
+            {.reduction = reduction, .ignore_index = ignore_index, .label_smoothing = label_smoothing});
       },
       "-log softmax(x)[target] of logits (N, C, ...) and classes (N, ...), or distributions (N, C, ...).");
   d.internal(
