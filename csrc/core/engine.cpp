@@ -6,6 +6,7 @@
 
 #include "core/autograd.h"
 #include "core/hooks.h"
+#include "core/trace.h"
 
 namespace fastnn {
 namespace {
@@ -176,6 +177,7 @@ class Pass {
     Tensor* dx = node.inputs() > kFew ? many.data() : few;
     Backward b(node, dx);
     try {
+      BackwardScope scope(node.name);
       node.apply(b);
     } catch (...) {
       forget(node);

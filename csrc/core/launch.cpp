@@ -46,6 +46,22 @@ thread_local Precision current_precision = Precision::fp32;
 Precision precision() { return current_precision; }
 void set_precision(Precision precision) { current_precision = precision; }
 
+void Watched::begin(Context& ctx, const Backend& backend) {
+  begun_ = true;
+  if (backend.expect) backend.expect(ctx, touches_.data(), static_cast<int>(touches_.size()));
+  if (tracer() && backend.streams)
+    backend.synchronize(ctx.device);  // what was queued before is not this kernel's time
+  since_ = std::chrono::steady_clock::now();
+}
+void Watched::end(Context& ctx, const Backend& backend, KernelCall call) {
+  if (backend.expect) backend.expect(ctx, nullptr, 0);
+  Tracer* const listener = tracer();
+  if (!listener) return;
+  call.touches = touches_;
+  const auto elapsed = std::chrono::steady_clock::now() - since_;
+  listener->kernel(call, std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
+}
+
 bool waits_for_kernels() {
   static const bool wanted = [] {
     const char* setting = getenv("FASTNN_SYNC");

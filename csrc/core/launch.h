@@ -1,9 +1,12 @@
 // The one way from an op to a kernel: pick it by device and dtype, give it scratch, let other Python threads
 // run while it takes long, turn its Status into an error.
 #pragma once
+#include <chrono>
+
 #include "backend/backend.h"
 #include "core/hooks.h"
 #include "core/tensor.h"
+#include "core/trace.h"
 
 namespace fastnn {
 
@@ -29,6 +32,22 @@ class InterruptWatch {
 Precision precision();
 void set_precision(Precision precision);
 
+// The operands of a launch that somebody wants to know of: a tracer, or a backend that checks bounds.
+class Watched {
+ public:
+  void add(const Touch& touch) {
+    if (touch.data) touches_.push_back(touch);
+  }
+  bool any() const { return begun_; }
+  void begin(Context& ctx, const Backend& backend);
+  void end(Context& ctx, const Backend& backend, KernelCall call);
+
+ private:
+  std::vector<Touch> touches_;
+  std::chrono::steady_clock::time_point since_;
+  bool begun_ = false;
+};
+
 // FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
 bool waits_for_kernels();
 
@@ -42,6 +61,11 @@ void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device 
   ctx.precision = precision();
   // A device only queues the work: there is nothing to wait for or to stop.
   const double nanoseconds = device.type == DeviceType::cpu ? params.nanoseconds() : 0;
+  Watched watched;
+  if (tracer() || backend.expect) [[unlikely]] {
+    params.touches(static_cast<int64_t>(size_of(dtype)), [&](const Touch& touch) { watched.add(touch); });
+    watched.begin(ctx, backend);
+  }
   for (;;) {
     Status status;
     {
@@ -49,9 +73,13 @@ void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device 
       InterruptWatch watch(ctx, requires { P::kCancellable; } && nanoseconds > kWatchSignalsAbove);
       status = kernel(ctx, params);
     }
-    if (status == Status::ok && device.type != DeviceType::cpu && waits_for_kernels())
+    if (status == Status::ok && device.type != DeviceType::cpu && (waits_for_kernels() || tracer()))
       status = backend.synchronize(device.index);
-    if (status == Status::ok) return;
+    if (status == Status::ok) {
+      if (watched.any()) [[unlikely]]
+        watched.end(ctx, backend, {dtype, device, params.flops(), {}});
+      return;
+    }
     if (status == Status::need_workspace) {
       if (backend.reserve(ctx, ctx.scratch_needed)) continue;
       empty_cache(device);  // what tensors have left there may be what is missing

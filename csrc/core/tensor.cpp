@@ -139,6 +139,11 @@ DType result_type(const Tensor& a, const Tensor& b) {
   return result_type(Operand(a).spoken(), Operand(b).spoken());
 }
 
+Tensor scalar(Number n) {
+  return n.kind == Number::real      ? scalar(n.value)
+         : n.kind == Number::integer ? scalar(n.whole)
+                                     : scalar(n.whole != 0);
+}
 Number number_of(const Tensor& t) {
   switch (t.dtype()) {
     case DType::boolean:

@@ -1,121 +1,28 @@
-// backward, grad, and functions whose forward and backward are written in Python.
+// backward, grad, hooks, and the tape as Python sees it.
 #include "core/autograd.h"
 
-#include <pybind11/stl.h>
-
-#include "python/tensor.h"
+#include "python/class.h"
+#include "python/module.h"
 
 namespace fastnn {
 namespace {
 
-// What ctx.save_for_backward() keeps: with its version, and without history where it is an output of the
-// function itself.
-struct PySaved {
-  Saved saved;
-};
-
-// The node of a function defined in Python: calls backward(ctx, *grads) under Python's lock.
-class PythonNode final : public Node {
- public:
-  struct Input {
-    Dims shape;
-    DType dtype = DType::float32;
-    Device device;
-  };
-
-  PythonNode(std::string title, py::object ctx, py::object backward, std::vector<Input> inputs,
-             size_t outputs)
-      : Node("Function", inputs.size(), outputs),
-        title_(std::move(title)),
-        like_(std::move(inputs)),
-        ctx_(ctx.release()),
-        backward_(backward.release()) {}
-  ~PythonNode() override { PythonNode::free_saved(); }
-
-  std::string title() const override { return title_; }
-
-  void free_saved() override {
-    if (freed) return;
-    freed = true;
-    py::gil_scoped_acquire lock;
-    ctx_.dec_ref();
-    backward_.dec_ref();
-  }
-
-  void apply(Backward& b) override {
-    py::gil_scoped_acquire lock;
-    py::tuple args(outputs() + 1);
-    args[0] = ctx_;
-    for (size_t i = 0; i < outputs(); ++i) args[i + 1] = b.dy(i);
-    const PassScope pass(ctx_, b);
-    py::object result = py::reinterpret_borrow<py::object>(backward_)(*args);
-    if (!py::isinstance<py::tuple>(result)) result = py::make_tuple(result);
-    const py::tuple grads = result;
-    check(grads.size() == inputs(), ErrorKind::runtime, title_, ".backward: returned ", grads.size(),
-          " gradients for ", inputs(), " inputs (None stands for none)");
-    for (size_t i = 0; i < inputs(); ++i) {
-      if (!b.needs(i) || grads[i].is_none()) continue;
-      check_type(is_tensor(py::object(grads[i]).ptr()), title_, ".backward: gradient ", i,
-                 " must be a Tensor or None");
-      const Tensor& dx = unwrap(py::object(grads[i]).ptr());
-      check_value(dx.shape() == like_[i].shape && dx.dtype() == like_[i].dtype, title_,
-                  ".backward: gradient ", i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(),
-                  " for an input of ", like_[i].dtype, " and shape ", like_[i].shape);
-      check(dx.device() == like_[i].device, ErrorKind::runtime, title_, ".backward: gradient ", i, " is on ",
-            dx.device(), ", the input on ", like_[i].device, "; move it with .to()");
-      b.set(i, dx);
-    }
-  }
-
- private:
-  // What ctx.saved_tensors asks for the saved ones; gone with the call, however it ends.
-  struct PassScope {
-    PassScope(py::handle ctx, Backward& b) : ctx(ctx) {
-      ctx.attr("_pass") = py::capsule(&b, "fastnn.Backward");
-    }
-    ~PassScope() {
-      py::error_scope error;
-      ctx.attr("_pass") = py::none();
-    }
-    PassScope(const PassScope&) = delete;
-    PassScope& operator=(const PassScope&) = delete;
-    py::handle ctx;
-  };
-
-  std::string title_;
-  std::vector<Input> like_;
-  py::handle ctx_, backward_;
-};
-
-// Records outputs = Function(inputs); called by python/fastnn/autograd.py after the forward ran off the tape.
-void record_function(const std::string& title, const py::object& ctx, const py::object& backward,
-                     const py::tuple& inputs, const std::vector<Tensor>& outputs) {
-  std::vector<PythonNode::Input> like(inputs.size());
-  std::vector<Edge> edges(inputs.size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    PyObject* input = py::object(inputs[i]).ptr();
-    if (!is_tensor(input)) continue;
-    like[i] = {unwrap(input).shape(), unwrap(input).dtype(), unwrap(input).device()};
-    edges[i] = edge_of(unwrap(input));
-  }
-  Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));
-  for (size_t i = 0; i < edges.size(); ++i) node->edge(i) = std::move(edges[i]);
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
-}
-
-std::vector<Tensor> as_list(const py::object& o, const char* what) {
+std::vector<Tensor> as_list(const Object& o, const char* what) {
   std::vector<Tensor> list;
   if (o.is_none()) return list;
-  if (is_tensor(o.ptr())) return {unwrap(o.ptr())};
-  for (const py::handle item : o) {
-    check_type(item.is_none() || is_tensor(item.ptr()), what, ": expected tensors, got ",
-               Py_TYPE(item.ptr())->tp_name);
-    list.push_back(item.is_none() ? Tensor() : unwrap(item.ptr()));
+  if (is_tensor(o.get())) return {unwrap(o.get())};
+  check_type(o.has("__iter__"), what, ": expected tensors, got ", Py_TYPE(o.get())->tp_name);
+  const Items items(o);
+  for (Py_ssize_t i = 0; i < items.size(); ++i) {
+    const Object item = items[i];
+    check_type(item.is_none() || is_tensor(item.get()), what, ": expected tensors, got ",
+               Py_TYPE(item.get())->tp_name);
+    list.push_back(item.is_none() ? Tensor() : unwrap(item.get()));
   }
   return list;
 }
 
+// A hook that was registered.
 struct PyHook {
   Ref<Watches> watches;
   uint64_t id;
@@ -126,118 +33,128 @@ struct PyNode {
   Ref<Node> node;
 };
 
+void run_backward(const Tensor& y, const Tensor& gradient, std::optional<bool> retain_graph,
+                  bool create_graph) {
+  backward(std::span(&y, 1), std::span(&gradient, 1), retain_graph.value_or(create_graph), create_graph);
+}
+
+Object grad(const Object& outputs, const Object& inputs, const Object& grad_outputs,
+            std::optional<bool> retain_graph, bool create_graph, bool allow_unused) {
+  const std::vector<Tensor> y = as_list(outputs, "grad: outputs"), x = as_list(inputs, "grad: inputs"),
+                            dy = as_list(grad_outputs, "grad: grad_outputs");
+  const std::vector<Tensor> dx = gradients(y, x, dy, retain_graph.value_or(create_graph), create_graph);
+  Object result = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(dx.size())));
+  for (size_t i = 0; i < dx.size(); ++i) {
+    check(allow_unused || dx[i].defined(), ErrorKind::runtime, "grad: input ", i,
+          " took no part in the outputs; pass allow_unused=True to get None for it");
+    PyTuple_SET_ITEM(result.get(), static_cast<Py_ssize_t>(i), wrap(dx[i]));
+  }
+  return result;
+}
+
+PyHook register_hook(const Tensor& x, const Object& hook) {
+  check_type(PyCallable_Check(hook.get()), "register_hook: the hook must be a function, got ",
+             Py_TYPE(hook.get())->tp_name);
+  Watches& w = watches_of(x);
+  const uint64_t id = w.add(x.impl()->output_nr, [hook](const Tensor& grad) {
+    const Object instead = hook(Object::owned(wrap(grad)));
+    if (instead.is_none()) return Tensor();
+    check_type(is_tensor(instead.get()), "register_hook: the hook must return a Tensor or None, got ",
+               Py_TYPE(instead.get())->tp_name);
+    return unwrap(instead.get());
+  });
+  return {.watches = Ref<Watches>::share(&w), .id = id};
+}
+
+void remove_hook(PyHook& h) {
+  if (Watches* w = h.watches.get()) w->remove(h.id);
+  h.watches = nullptr;
+}
+
 }  // namespace
 
-void define_autograd(py::module_& m) {
-  m.def("is_grad_enabled", grad_enabled, "Whether ops are recorded on this thread.");
-  m.def(
-      "_set_grad_enabled",
+template <>
+inline constexpr const char* class_name<PyHook> = "HookHandle";
+template <>
+inline constexpr const char* class_name<PyNode> = "Node";
+
+namespace {
+
+Object next_functions(const PyNode& n) {
+  const Object next = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(n.node->inputs())));
+  for (size_t i = 0; i < n.node->inputs(); ++i) {
+    const Edge& e = n.node->edge(i);
+    PyObject* one = e.node ? boxed(PyNode{e.node}) : wrap(Tensor(e.leaf));
+    PyTuple_SET_ITEM(next.get(), static_cast<Py_ssize_t>(i), one);
+  }
+  return next;
+}
+
+Object grad_fn(const Tensor& t) {
+  return t.is_leaf() ? none() : Object::owned(boxed(PyNode{t.impl()->grad_fn}));
+}
+
+Tensor detached(const Tensor& t) {
+  Tensor y = detach(t);
+  y.impl()->is_view = t.impl()->is_view;
+  y.impl()->history = TensorImpl::kDetached;
+  return y;
+}
+
+}  // namespace
+
+void define_autograd(Definitions& d) {
+  d.function("is_grad_enabled()", grad_enabled, "Whether ops are recorded on this thread.");
+  d.internal(
+      "_set_grad_enabled(on)",
       [](bool on) {
         const bool before = grad_enabled();
         set_grad_enabled(on);
         return before;
       },
-      py::arg("on"), "Returns what was set before.");
+      "Returns what was set before.");
 
-  def_method(
-      "backward",
-      [](const Tensor& y, const std::optional<Tensor>& given, std::optional<bool> retain_graph,
-         bool create_graph) {
-        const Tensor gradient = given.value_or(Tensor());
-        backward(std::span(&y, 1), std::span(&gradient, 1), retain_graph.value_or(create_graph),
-                 create_graph);
-      },
-      py::arg("gradient") = py::none(), py::arg("retain_graph") = py::none(), py::arg("create_graph") = false,
-      "Adds the gradient of this tensor (times `gradient`, 1 for a single element) to the .grad of every "
-      "leaf.");
-  m.def(
-      "grad",
-      [](const py::object& outputs, const py::object& inputs, const py::object& grad_outputs,
-         std::optional<bool> retain_graph, bool create_graph, bool allow_unused) {
-        const std::vector<Tensor> y = as_list(outputs, "grad: outputs"), x = as_list(inputs, "grad: inputs"),
-                                  dy = as_list(grad_outputs, "grad: grad_outputs");
-        std::vector<Tensor> dx = gradients(y, x, dy, retain_graph.value_or(create_graph), create_graph);
-        py::tuple result(dx.size());
-        for (size_t i = 0; i < dx.size(); ++i) {
-          check(allow_unused || dx[i].defined(), ErrorKind::runtime, "grad: input ", i,
-                " took no part in the outputs; pass allow_unused=True to get None for it");
-          result[i] = dx[i];
-        }
-        return result;
-      },
-      py::arg("outputs"), py::arg("inputs"), py::arg("grad_outputs") = py::none(),
-      py::arg("retain_graph") = py::none(), py::arg("create_graph") = false, py::arg("allow_unused") = false,
-      "The gradients of the sum of `outputs` (times `grad_outputs`) with respect to each of `inputs`, as a "
-      "tuple.\n\n"
-      "Nothing is added to any .grad. With create_graph=True the gradients can be differentiated again.");
+  d.method("backward(self, gradient=None, retain_graph=None, create_graph=False)", run_backward,
+           "Adds the gradient of this tensor (times `gradient`, 1 for a single element) to the .grad of "
+           "every leaf.");
+  d.function(
+      "grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, "
+      "allow_unused=False) -> tuple[Any, ...]",
+      grad,
+      "The gradients of the sum of `outputs` (times `grad_outputs`) with respect to each of `inputs`, "
+      "as a tuple.\n\n"
+      "Nothing is added to any .grad. With create_graph=True the gradients can be differentiated "
+      "again.");
+  d.method("detach(self)", detached, "The same memory without history.");
 
-  def_method(
-      "retain_grad", [](const Tensor& x) { retain_grad(x); },
-      "Keeps the gradient of this tensor in .grad though it is not a leaf.");
-  py::class_<PyHook>(m, "HookHandle", "A hook that was registered; remove() takes it away.")
-      .def("remove", [](PyHook& h) {
-        if (Watches* w = h.watches.get()) w->remove(h.id);
-        h.watches = nullptr;
-      });
-  def_method(
-      "register_hook",
-      [](const Tensor& x, py::function hook) {
-        Watches& w = watches_of(x);
-        const uint64_t id = w.add(x.impl()->output_nr, [hook = std::move(hook)](const Tensor& grad) {
-          return hook(grad).cast<std::optional<Tensor>>().value_or(Tensor());
-        });
-        return PyHook{Ref<Watches>::share(&w), id};
-      },
-      py::arg("hook"),
-      "Calls hook(grad) when the gradient of this tensor is complete; a Tensor it returns is used instead.");
+  Class<PyHook>(d, "A hook that was registered; remove() takes it away.")
+      .method("remove(self)", remove_hook, "Takes the hook away.");
+  d.method("retain_grad(self)", retain_grad,
+           "Keeps the gradient of this tensor in .grad though it is not a leaf.");
+  d.method("register_hook(self, hook: Callable[[Tensor], Tensor | None])", register_hook,
+           "Calls hook(grad) when the gradient of this tensor is complete; a Tensor it returns is used "
+           "instead.");
 
-  py::class_<PySaved>(m, "_Saved")
-      .def(py::init([](const Tensor& t, std::optional<uint32_t> output_nr) {
-             return PySaved{output_nr ? save_output(t, *output_nr) : save(t)};
-           }),
-           py::arg("tensor"), py::arg("output_nr"))
-      .def("get", [](const PySaved& s, const py::capsule& pass) {
-        return pass.get_pointer<Backward>()->get(s.saved);
-      });
-  m.def("_record_function", record_function);
+  Class<PyNode>(d, "A recorded operation: the tape as seen from Python.")
+      .property(
+          "name(self)", [](const PyNode& n) { return n.node->title(); }, "What the operation is called.")
+      .property("next_functions(self) -> tuple[Node | Tensor | None, ...]", next_functions,
+                "For each input the Node that made it, the leaf Tensor itself, or None.")
+      .method("__eq__(self, other: object, /)",
+              [](const PyNode& n, PyObject* other) {
+                return is_boxed<PyNode>(other) && unboxed<PyNode>(other).node.get() == n.node.get();
+              })
+      .method("__hash__(self)", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
+      .method("__repr__(self)", [](const PyNode& n) { return "<" + n.node->title() + ">"; });
 
-  py::class_<PyNode>(m, "Node", "A recorded operation: the tape as seen from Python.")
-      .def_property_readonly("name", [](const PyNode& n) { return n.node->title(); })
-      .def_property_readonly(
-          "next_functions",
-          [](const PyNode& n) {
-            py::list next;
-            for (size_t i = 0; i < n.node->inputs(); ++i) {
-              const Edge& e = n.node->edge(i);
-              if (e.node)
-                next.append(py::cast(PyNode{e.node}));
-              else if (e.leaf)
-                next.append(Tensor(e.leaf));
-              else
-                next.append(py::none());
-            }
-            return py::tuple(next);
-          },
-          "For each input the Node that made it, the leaf Tensor itself, or None.")
-      .def("__eq__", [](const PyNode& a, const PyNode& b) { return a.node.get() == b.node.get(); })
-      .def("__hash__", [](const PyNode& n) { return reinterpret_cast<Py_hash_t>(n.node.get()) >> 4; })
-      .def("__repr__", [](const PyNode& n) { return "<" + n.node->title() + ">"; });
-
-  py::handle type = m.attr("Tensor");
-  py::object property = py::module_::import("builtins").attr("property");
-  py::setattr(type, "grad_fn", property(py::cpp_function([](const Tensor& t) -> py::object {
-                return t.is_leaf() ? py::none() : py::cast(PyNode{t.impl()->grad_fn});
-              })));
-  py::setattr(type, "is_leaf", property(py::cpp_function([](const Tensor& t) { return t.is_leaf(); })));
-  def_method(
-      "detach",
-      [](const Tensor& t) {
-        Tensor y = detach(t);
-        y.impl()->is_view = t.impl()->is_view;
-        y.impl()->history = TensorImpl::kDetached;
-        return y;
-      },
-      "The same memory without history.");
+  const Object tensor = Object::shared(reinterpret_cast<PyObject*>(tensor_type));
+  set_property(tensor, new_function(definition("grad_fn(self) -> Node | None", grad_fn,
+                                               "The recorded operation that made it; None for a leaf."),
+                                    "Tensor"));
+  set_property(tensor, new_function(definition(
+                                        "is_leaf(self)", [](const Tensor& t) { return t.is_leaf(); },
+                                        "Whether no recorded operation made it."),
+                                    "Tensor"));
 }
 
 }  // namespace fastnn

@@ -5,6 +5,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/index/index.h"
 #include "ops/view/view.h"
+#include "python/object.h"
 #include "python/tensor.h"
 
 namespace fastnn {
@@ -20,8 +21,8 @@ struct Key {
 bool is_array(PyObject* o) {
   return (is_tensor(o) && !(unwrap(o).dim() == 0 && unwrap(o).dtype() != DType::boolean)) ||
          PyList_Check(o) ||
-         (!is_tensor(o) && !PyLong_Check(o) && py::hasattr(o, "__array_interface__") &&
-          py::handle(o).attr("ndim").cast<int>() > 0);
+         (!is_tensor(o) && !PyLong_Check(o) && PyObject_HasAttrString(o, "__array_interface__") &&
+          integer_of(Object::shared(o).attr("ndim")) > 0);
 }
 
 Tensor as_index(PyObject* o) {
@@ -30,11 +31,11 @@ Tensor as_index(PyObject* o) {
     t = unwrap(o);
   else if (PyList_Check(o)) {
     // NumPy reads nested lists; an empty one is an index of no elements
-    py::object array = py::module_::import("numpy").attr("asarray")(py::handle(o));
-    if (array.attr("size").cast<int64_t>() == 0) array = array.attr("astype")("int64");
+    Object array = import("numpy").attr("asarray")(Object::shared(o));
+    if (integer_of(array.attr("size")) == 0) array = array.attr("astype")(text("int64"));
     t = tensor_from_numpy(array, true);
   } else
-    t = tensor_from_numpy(o, true);
+    t = tensor_from_numpy(Object::shared(o), true);
   check_index(t.dtype() == DType::boolean || !is_floating(t.dtype()),
               "an index must be integer or bool, got ", t.dtype());
   return t.dtype() == DType::boolean ? t : cast(t, DType::int64);
@@ -42,16 +43,15 @@ Tensor as_index(PyObject* o) {
 
 Slice parse_slice(PyObject* o, int64_t size) {
   Py_ssize_t start, stop, step;
-  if (PySlice_Unpack(o, &start, &stop, &step) < 0) throw py::error_already_set();
+  if (PySlice_Unpack(o, &start, &stop, &step) < 0) throw PythonError();
   const Py_ssize_t length = PySlice_AdjustIndices(size, &start, &stop, step);
   return {start, step, length, false};
 }
 
 Slice parse_integer(PyObject* o, int dim, int64_t size) {
-  const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(o));
-  if (!number) throw py::error_already_set();
-  const Py_ssize_t i = PyNumber_AsSsize_t(number.ptr(), PyExc_IndexError);
-  if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+  const Object number = Object::owned(PyNumber_Index(o));
+  const Py_ssize_t i = PyNumber_AsSsize_t(number.get(), PyExc_IndexError);
+  if (i == -1 && PyErr_Occurred()) throw PythonError();
   check_index(i >= -size && i < size, "index ", i, " is out of range for dimension ", dim, " of size ", size);
   return {i < 0 ? i + size : i, 1, 1, true};
 }
@@ -131,7 +131,7 @@ Tensor view(const Tensor& x, const Key& k) {
 Tensor get_item(const Tensor& x, PyObject* key) {
   if (PyLong_CheckExact(key)) {
     const Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
-    if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (i == -1 && PyErr_Occurred()) throw PythonError();
     return select(x, 0, i);
   }
   const Key k = parse(x, key);
@@ -142,7 +142,7 @@ Tensor get_item(const Tensor& x, PyObject* key) {
 void set_item(const Tensor& x, PyObject* key, PyObject* value) {
   Tensor v;
   if (!to_operand(value, &v))
-    v = tensor_from_numpy(py::module_::import("numpy").attr("asarray")(py::handle(value)), true);
+    v = tensor_from_numpy(import("numpy").attr("asarray")(Object::shared(value)), true);
   const Key k = parse(x, key);
   if (!k.advanced) {
     // Dimensions that None adds are not x's: the value takes their shape, then loses them.

@@ -1,126 +1,110 @@
 // The extension module fastnn._C.
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include "python/module.h"
 
 #include "backend/backend.h"
 #include "core/hooks.h"
 #include "core/memory.h"
 #include "cpu/host/dispatch.h"
 #include "cpu/host/thread_pool.h"
-#include "python/types.h"
+#include "python/convert.h"
 
 namespace fastnn {
 namespace {
 
-PyObject* python_class(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::value:
-      return PyExc_ValueError;
-    case ErrorKind::type:
-      return PyExc_TypeError;
-    case ErrorKind::index:
-      return PyExc_IndexError;
-    case ErrorKind::memory:
-      return PyExc_MemoryError;
-    case ErrorKind::not_implemented:
-      return PyExc_NotImplementedError;
-    case ErrorKind::interrupted:
-      return PyExc_KeyboardInterrupt;
-    default:
-      return PyExc_RuntimeError;
-  }
-}
-
 void install_host_hooks() {
   host_hooks.unlock = []() -> void* { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; };
   host_hooks.relock = [](void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); };
-  static const unsigned long main_thread =
-      PyThread_get_thread_ident();  // modules are imported by the main thread
+  // Modules are imported by the main thread.
+  static const unsigned long main_thread = PyThread_get_thread_ident();
   host_hooks.main_thread = [] { return PyThread_get_thread_ident() == main_thread; };
   host_hooks.raise_interrupt = [] {
-    py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    const Locked lock;
+    if (PyErr_CheckSignals() != 0) throw PythonError();
   };
 }
 
-py::dict info() {
-  py::dict isa;
+Object info() {
+  Dict supported;
   int count;
   const Isa* all = isas(&count);
-  for (int i = 0; i < count; ++i) isa[all[i].name] = all[i].supported;
-  py::dict d;
-  d["isa"] = current_isa().name;
-  d["isa_supported"] = isa;
-  d["cores"] = available_cores();
-  d["threads"] = num_threads();
-  d["compiler"] = __VERSION__;
-  return d;
+  for (int i = 0; i < count; ++i) supported.set(all[i].name, truth(all[i].supported));
+  Dict d;
+  d.set("isa", text(current_isa().name));
+  d.set("isa_supported", supported.object());
+  d.set("cores", integer(available_cores()));
+  d.set("threads", integer(num_threads()));
+  d.set("compiler", text(__VERSION__));
+  return d.object();
 }
 
-void define_runtime(py::module_& m) {
-  m.def("_info", info);
-  m.def("get_num_threads", num_threads, "How many threads kernels may use.");
-  m.def(
-      "set_num_threads",
+Object statistics(Device device) {
+  const MemoryStats s = memory_stats(device);
+  Dict d;
+  d.set("used", integer(s.used));
+  d.set("cached", integer(s.cached));
+  d.set("peak", integer(s.peak));
+  d.set("system_calls", integer(s.system_calls));
+  return d.object();
+}
+
+void define_runtime(Definitions& d) {
+  d.internal("_info() -> dict[str, Any]", info);
+  d.function("get_num_threads()", num_threads, "How many threads kernels may use.");
+  d.function(
+      "set_num_threads(threads)",
       [](int n) {
         check_value(n >= 1 && n <= kMostThreads, "set_num_threads: expected 1 to ", kMostThreads, ", got ",
                     n);
         set_num_threads(n);
       },
-      py::arg("threads"), "Sets how many threads kernels may use; results do not depend on it.");
-  m.def("_memory_stats", [](Device device) {
-    const MemoryStats s = memory_stats(device);
-    py::dict d;
-    d["used"] = s.used, d["cached"] = s.cached, d["peak"] = s.peak, d["system_calls"] = s.system_calls;
-    return d;
-  });
-  m.def("_reset_peak_memory", reset_peak_memory);
-  m.def("empty_cache", py::overload_cast<>(empty_cache),
-        "Gives memory that is kept for reuse back to the system.");
-  m.def("_fail_allocation_after", fail_allocation_after, py::arg("n"));
+      "Sets how many threads kernels may use; results do not depend on it.");
+  d.internal("_memory_stats(device) -> dict[str, int]", statistics);
+  d.internal("_reset_peak_memory(device)", reset_peak_memory);
+  d.function(
+      "empty_cache()", [] { empty_cache(); }, "Gives memory that is kept for reuse back to the system.");
+  d.internal("_fail_allocation_after(n)", fail_allocation_after);
+}
+
+void define_all(PyObject* module) {
+  Definitions d(module);
+  d.add("__version__", text(FASTNN_VERSION), false);
+  install_host_hooks();
+  cpu_backend();  // chooses the kernels; a bad FASTNN_ISA fails here, at import
+  define_types(d);
+  define_tensor_type(d);
+  define_exchange(d);
+  define_autograd(d);
+  define_python_functions(d);
+  define_ops(d);
+  define_cuda(d);
+  define_profile(d);
+  define_runtime(d);
+  d.finish();
 }
 
 }  // namespace
-
-void set_python_error() {
-  try {
-    throw;
-  } catch (py::error_already_set& e) {
-    e.restore();
-  } catch (py::builtin_exception& e) {
-    e.set_error();
-  } catch (const Error& e) {
-    PyErr_SetString(python_class(e.kind()), e.what());
-  } catch (const std::bad_alloc&) {
-    PyErr_SetString(PyExc_MemoryError, "out of memory");
-  } catch (const std::invalid_argument& e) {
-    PyErr_SetString(PyExc_ValueError, e.what());
-  } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_RuntimeError, e.what());
-  }
-}
-
 }  // namespace fastnn
 
-PYBIND11_MODULE(_C, m) {
-  using namespace fastnn;
-  m.attr("__version__") = FASTNN_VERSION;
-  m.doc() = "fastnn's compiled part: tensors, the tape, ops and kernels.";
-  py::register_exception_translator([](std::exception_ptr p) {
-    try {
-      if (p) std::rethrow_exception(p);
-    } catch (const Error& e) {
-      PyErr_SetString(python_class(e.kind()), e.what());
-    }
-  });
-  install_host_hooks();
-  cpu_backend();  // chooses the kernels; a bad FASTNN_ISA fails here, at import
-  define_types(m);
-  define_tensor_type(m);
-  define_exchange(m);
-  define_autograd(m);
-  define_ops(m);
-  define_views(m);
-  define_cuda(m);
-  define_runtime(m);
+PyMODINIT_FUNC PyInit__C() {
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                                   "fastnn._C",
+                                   "fastnn's compiled part: tensors, the tape, ops and kernels.",
+                                   -1,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr};
+  PyObject* module = PyModule_Create(&definition);
+  if (!module) return nullptr;
+  try {
+    fastnn::define_all(module);
+    return module;
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_ImportError, e.what());
+  } catch (...) {
+    fastnn::set_python_error();
+  }
+  Py_DECREF(module);
+  return nullptr;
 }

@@ -1,20 +1,18 @@
 // The Python classes fastnn.dtype and fastnn.device.
 #pragma once
+#include <optional>
+
+#include "python/object.h"
 #include "python/tensor.h"
 
 namespace fastnn {
 
-struct PyDType {
-  DType value;
-};
-
-struct PyDevice {
-  Device value;
-};
-
 PyObject* dtype_object(DType t);  // borrowed; one object per dtype
-std::optional<DType> dtype_from_numpy(py::handle numpy_dtype);
-py::object numpy_dtype(DType t);  // throws for bfloat16, which NumPy lacks
-void define_types(py::module_& m);
+std::optional<DType> dtype_from_numpy(const Object& numpy_dtype);
+Object numpy_dtype(DType t);  // throws for bfloat16, which NumPy lacks
+
+// A dtype of ours or NumPy's or its name; a device or its name. None for anything else.
+std::optional<DType> read_dtype(PyObject* o);
+std::optional<Device> read_device(PyObject* o);
 
 }  // namespace fastnn

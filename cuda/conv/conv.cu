@@ -2,6 +2,7 @@
 //
 // implicit_gemm.cuh has all three as products by tiles, depthwise.cuh those of one channel per filter,
 // direct.cuh what the others cannot count.
+#include "backend/conv.h"
 #include "cuda/conv/depthwise.cuh"
 #include "cuda/conv/direct.cuh"
 #include "cuda/conv/implicit_gemm.cuh"

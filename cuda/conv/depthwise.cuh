@@ -7,6 +7,7 @@
 // over all pixels in registers, one sum per tap and thread, then over threads, blocks and splits in a fixed
 // order.
 #pragma once
+#include "backend/conv.h"
 #include "cuda/conv/image_operand.cuh"
 #include "cuda/conv/shape.cuh"
 #include "cuda/gemm/tile_product.cuh"

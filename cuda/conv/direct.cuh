@@ -1,6 +1,7 @@
 // Convolution by its definition, a thread per result, in 64-bit indices: for the shapes that the other
 // kernels do not count to, such as dilations of billions.
 #pragma once
+#include "backend/conv.h"
 #include "cuda/common/common.cuh"
 
 namespace fastnn::cuda {

@@ -7,6 +7,7 @@
 // The gradient of the input is a product for each phase of the stride.
 // C's columns are pixels in the first two, so that NCHW is read and written along its rows.
 #pragma once
+#include "backend/conv.h"
 #include "cuda/conv/image_operand.cuh"
 #include "cuda/conv/shape.cuh"
 #include "cuda/gemm/tile_plan.cuh"

@@ -1,5 +1,6 @@
 // What is worked out about a convolution on the host: its phases, and whether 32-bit indices do.
 #pragma once
+#include "backend/conv.h"
 #include "backend/conv_phases.h"
 #include "cuda/common/common.cuh"
 

@@ -1,4 +1,5 @@
 // Copies, casts, fills and ranges.
+#include "backend/elementwise.h"
 #include "cuda/common/convert.cuh"
 #include "cuda/common/strided_copy.cuh"
 #include "cuda/elementwise/rows.cuh"

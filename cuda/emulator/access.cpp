@@ -113,7 +113,11 @@ void check(uintptr_t a, size_t n, uintptr_t code) {
   const Machine& m = machine;
   if (m.shared.contains(a)) return check_region<access>(m.shared, true, a, n, code);
   const Region& g = region(*m.on);
-  if (g.contains(a)) return check_region<access>(g, false, a, n, code);
+  if (g.contains(a)) {
+    check_region<access>(g, false, a, n, code);
+    if (const char* what = unexpected(a, n, access)) bad_access(what, a, n, access, code);
+    return;
+  }
   if (access == Access::read && is_constant(a, n)) return;
   if (in_stacks(a)) bad_access("another thread's memory", a, n, access, code);
   if (device_containing(a) >= 0) bad_access("memory of another device", a, n, access, code);

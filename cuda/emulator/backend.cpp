@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "cuda/emulator/runtime.h"
 
@@ -54,10 +55,35 @@ Context& context(int device) {
   return ctx;
 }
 
+thread_local std::vector<Operand> operands;  // of the kernel about to be called
+
+void tell_operands(const Context& ctx) {
+  std::vector<Operand> all = operands;
+  if (ctx.scratch) {
+    const auto at = reinterpret_cast<uintptr_t>(ctx.scratch);
+    all.push_back({at, at + ctx.scratch_bytes, true, true});
+  }
+  expect(all.data(), static_cast<int>(all.size()));
+}
+void expect_operands(Context& ctx, const Touch* touches, int count) {
+  operands.clear();
+  for (int i = 0; i < count; ++i) {
+    const auto at = reinterpret_cast<uintptr_t>(touches[i].data);
+    const fastnn::Access access = touches[i].access;
+    operands.push_back({at, at + static_cast<size_t>(touches[i].extent), access != fastnn::Access::write,
+                        access != fastnn::Access::read});
+  }
+  if (count > 0)
+    tell_operands(ctx);
+  else
+    expect(nullptr, 0);
+}
+
 bool reserve_scratch(Context& ctx, size_t bytes) {
   drop_scratch(ctx);
   ctx.scratch = static_cast<char*>(allocate(ctx.device, bytes));
   ctx.scratch_bytes = ctx.scratch ? bytes : 0;
+  if (!operands.empty()) tell_operands(ctx);
   return ctx.scratch != nullptr;
 }
 
@@ -131,6 +157,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
       .context = emulator::context,
       .reserve = emulator::reserve_scratch,
       .error = emulator::error,
+      .expect = emulator::expect_operands,
       .streams = &emulator::stream_functions};
   return &backend;
 }

@@ -2,6 +2,7 @@
 //
 // tile_product.cuh has the kernel, tile_plan.cuh the choice of tile, tile_load.cuh how operands reach shared
 // memory; gemv.cuh has products with a vector.
+#include "backend/gemm.h"
 #include "cuda/gemm/gemv.cuh"
 #include "cuda/gemm/tile_plan.cuh"
 

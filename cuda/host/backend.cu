@@ -355,6 +355,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
                                .context = cuda::context,
                                .reserve = cuda::reserve,
                                .error = cuda::error,
+                               .expect = nullptr,
                                .streams = &cuda::stream_functions};
   return &backend;
 }

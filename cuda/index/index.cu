@@ -1,5 +1,6 @@
 // Moving slices of `inner` dense elements to and from listed offsets. Slices that scatter_add and put name
 // are one and the same place, or do not overlap.
+#include "backend/index.h"
 #include "cuda/index/move.cuh"
 #include "cuda/index/nonzero.cuh"
 #include "cuda/index/scatter.cuh"

@@ -2,6 +2,7 @@
 // a size. A thread has kMoves vectors, or elements where slices are no whole vectors. The floor is what is
 // read and written, and the list.
 #pragma once
+#include "backend/index.h"
 #include "cuda/common/vector.cuh"
 #include "cuda/index/order.cuh"
 

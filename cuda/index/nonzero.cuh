@@ -1,6 +1,7 @@
 // The offsets of the elements that are true, in row-major order: how many each tile of kTile elements has,
 // the sums of these counts, and then every tile knows where its offsets go.
 #pragma once
+#include "backend/index.h"
 #include "cuda/common/nest.cuh"
 #include "cuda/common/scan.cuh"
 #include "cuda/common/vector.cuh"

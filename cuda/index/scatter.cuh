@@ -7,6 +7,7 @@
 //
 // The floor is the slices read once, the places read and written once; ordering adds some 50 bytes an entry.
 #pragma once
+#include "backend/index.h"
 #include "cuda/common/vector.cuh"
 #include "cuda/index/order.cuh"
 

@@ -11,6 +11,7 @@
 //
 //   dbias = sum g     dweight = sum g h     dx = weight rstd (g - dbias / m - h dweight / m),  m = n inner
 #pragma once
+#include "backend/norm.h"
 #include "cuda/common/math.cuh"
 #include "cuda/common/row_team.cuh"
 

@@ -6,6 +6,7 @@
 //
 // The sums over rows are columns of their own, in two stages whose blocks depend on the shape alone.
 #pragma once
+#include "backend/norm.h"
 #include "cuda/common/math.cuh"
 #include "cuda/softmax/rows.cuh"
 

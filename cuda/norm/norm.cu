@@ -1,4 +1,5 @@
 // Layer and batch normalisation.
+#include "backend/norm.h"
 #include "cuda/norm/batch.cuh"
 #include "cuda/norm/layer.cuh"
 

@@ -1,6 +1,7 @@
 // Optimiser steps: one pass over the memory of all parameters. A launch takes a list of tensors by value;
 // each block finds its tensor by the block it starts at. Every element is updated alone, by the arithmetic of
 // the CPU's kernels to the bit. Bytes per element (float): SGD 12, with momentum 20, Adam 28.
+#include "backend/optim.h"
 #include "cuda/common/math.cuh"
 #include "cuda/common/vector.cuh"
 

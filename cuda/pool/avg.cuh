@@ -1,6 +1,7 @@
 // Average pooling: a window's sum, tap after tap, over the number of its pixels, or of all its taps that are
 // not beyond the padding. The floor is one image and one plane of outputs, the one read, the other written.
 #pragma once
+#include "backend/pool.h"
 #include "cuda/common/row_team.cuh"
 #include "cuda/pool/window.cuh"
 

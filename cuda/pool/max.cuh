@@ -1,6 +1,7 @@
 // Maximum pooling. The floor is the image read or written once, the outputs and their window positions, a
 // byte each where windows have up to 256 taps.
 #pragma once
+#include "backend/pool.h"
 #include "cuda/pool/window.cuh"
 
 namespace fastnn::cuda {

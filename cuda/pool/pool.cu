@@ -1,6 +1,7 @@
 // Pooling of planes of H x W pixels to P x Q windows. A thread computes one point, or some neighbours, of
 // what is written: forward the outputs; backward the pixels, each from the windows that reach over it, so
 // that nothing is added to memory and the order of additions is the windows'.
+#include "backend/pool.h"
 #include "cuda/pool/avg.cuh"
 #include "cuda/pool/max.cuh"
 

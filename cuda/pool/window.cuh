@@ -1,5 +1,6 @@
 // The geometry of pooling windows, and who computes which point of a plane.
 #pragma once
+#include "backend/pool.h"
 #include "cuda/common/nest.cuh"
 #include "cuda/common/vector.cuh"
 

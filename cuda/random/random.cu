@@ -5,6 +5,7 @@
 // A thread draws whole Philox blocks and turns each into two or four elements. The arithmetic, logarithm
 // included, is that of the CPU's kernels with fused multiply-add, so values agree to the bit.
 #include "backend/philox.h"
+#include "backend/random.h"
 #include "cuda/common/convert.cuh"
 #include "cuda/common/math.cuh"
 #include "cuda/common/vector.cuh"

@@ -6,6 +6,7 @@
 // copy:
 //   rows      up to a warp for a chunk of one output; lanes are neighbours in the sequence of its elements
 //   columns   neighbouring outputs side by side, for x that is contiguous along them
+#include "backend/reduce.h"
 #include "cuda/common/nest.cuh"
 #include "cuda/common/strided_copy.cuh"
 #include "cuda/common/vector.cuh"

@@ -2,6 +2,7 @@
 // columns in memory, and up to 32 threads for each. Elements stay in registers where those threads hold them
 // all; else they are read twice, the second time from the cache if at all possible.
 #pragma once
+#include "backend/softmax.h"
 #include "cuda/common/nest.cuh"
 #include "cuda/softmax/rows.cuh"
 

@@ -1,6 +1,7 @@
 // Cross-entropy of rows of logits: loss = log sum e^x - x[label]. The forward pass reads the logits once, the
 // backward pass reads them and writes their gradient.
 #pragma once
+#include "backend/softmax.h"
 #include "cuda/softmax/rows.cuh"
 
 namespace fastnn::cuda {

@@ -3,6 +3,7 @@
 // each chunk's sum in the workspace, a second one brings them together and writes (Milakov and Gimelshein,
 // "Online normalizer calculation for softmax", 2018).
 #pragma once
+#include "backend/softmax.h"
 #include "cuda/softmax/exp_sum.cuh"
 
 namespace fastnn::cuda {

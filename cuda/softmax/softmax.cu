@@ -1,6 +1,7 @@
 // Softmax over `size` elements that lie `inner` apart, for outer * inner rows, and the cross-entropy of rows
 // of logits. A row with NaN, with +inf, or of -inf only, gives NaN, as x - max(x) does. Sums follow a tree
 // that depends on the row's length alone.
+#include "backend/softmax.h"
 #include "cuda/softmax/columns.cuh"
 #include "cuda/softmax/cross_entropy.cuh"
 

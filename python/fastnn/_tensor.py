@@ -10,6 +10,20 @@ import numpy as np
 from fastnn import _C
 from fastnn._C import Tensor, device, dtype
 
+__all__ = [
+    "arange",
+    "empty",
+    "eye",
+    "full",
+    "get_default_device",
+    "linspace",
+    "ones",
+    "set_default_device",
+    "stack",
+    "tensor",
+    "zeros",
+]
+
 Shape = int | Sequence[int]
 
 _default_device = device("cpu")

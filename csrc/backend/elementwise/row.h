@@ -24,7 +24,7 @@ namespace fastnn {
 enum class Promotion : uint8_t { common, floating };
 enum class Result : uint8_t { same, boolean };
 
-struct Parameter {
+struct RowParameter {
   const char* name;
   double value;  // where the caller gives none
 };
@@ -40,7 +40,7 @@ struct Row {
   double ulp = 0;     // largest error in float32, in units in the last place; 0: exact
   bool fused = true;  // whether a gradient of several operations gets a kernel of its own
   bool bound = true;  // as a function of the module and a method of Tensor
-  Parameter parameters[kMaxParameters] = {};  // of Parameters' members, all double, in order
+  RowParameter parameters[kMaxParameters] = {};  // of Parameters' members, all double, in order
 };
 
 struct None {};

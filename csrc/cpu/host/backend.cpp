@@ -74,6 +74,7 @@ const Backend& cpu_backend() {
                                .context = context,
                                .reserve = reserve,
                                .error = [] { return "no reason was given"; },
+                               .expect = nullptr,
                                .streams = nullptr};
   return backend;
 }

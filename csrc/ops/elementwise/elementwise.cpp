@@ -56,6 +56,11 @@ void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DT
   if (row) copy_parameters(p.parameters, parameters, *row);
 }
 
+void announce_parameters(OpScope& scope, const Row& row, const double* parameters) {
+  for (int i = 0; i < kMaxParameters && row.parameters[i].name; ++i)
+    scope.with(row.parameters[i].name, parameters[i]);
+}
+
 void check_operand(const ElementwiseOp& op, const char* argument, const Operand& x) {
   if (!x.is_number()) check_defined(op.row->name, argument, x.tensor());
 }
@@ -202,25 +207,29 @@ Tensor unary(const ElementwiseOp& op, const Tensor& x, const double* parameters)
   const Row& row = *op.row;
   check_defined(row.name, "input", x);
   if (row.dtypes == FLOATS) check_floating(row.name, "input", x);
+  OpScope scope(row.name, x);
+  announce_parameters(scope, row, parameters);
   const Operand operand(x);
   Tensor y = empty_like(x, row.result == Result::boolean ? DType::boolean : x.dtype());
   launch_row(op, y, &operand, x.dtype(), parameters);
-  if (op.differentiable() && wants_grad(x)) return recorded(op, row.name, std::move(y), &operand, parameters);
-  return y;
+  if (op.differentiable() && wants_grad(x)) y = recorded(op, row.name, std::move(y), &operand, parameters);
+  return scope.returns(std::move(y));
 }
 
 Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const double* parameters) {
   const Row& row = *op.row;
   check_operand(op, "the first operand", a);
   check_operand(op, "the second operand", b);
+  OpScope scope(row.name, a, b);
+  announce_parameters(scope, row, parameters);
   const Promoted x(row.name, row.promotion, a, b);
   const Operand operands[2] = {x.a, x.b};
   Tensor y = empty_result(row.name, x.shape(row.name),
                           row.result == Result::boolean ? DType::boolean : x.dtype, x.device(), operands, 2);
   launch_row(op, y, operands, x.dtype, parameters);
   if (op.differentiable() && (wants_grad(x.a) || wants_grad(x.b)))
-    return recorded(op, row.name, std::move(y), operands, parameters);
-  return y;
+    y = recorded(op, row.name, std::move(y), operands, parameters);
+  return scope.returns(std::move(y));
 }
 
 namespace {
@@ -243,6 +252,9 @@ Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x
       wanted = true;
       reads_x |= op.gradient[k].uses >> 1 & 1;
     }
+  OpScope scope(name, operands[0]);
+  if (op.arity == 2) scope.reads(operands[1]);
+  announce_parameters(scope, *op.row, parameters);
   const Tensor before = before_in_place(name, x, wanted);
   Tensor kept;
   if (wanted && reads_x) {
@@ -257,7 +269,7 @@ Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x
     const Operand history[2] = {kept.defined() ? Operand(kept) : Operand(before), operands[1]};
     recorded(op, name, x, history, parameters);
   }
-  return x;
+  return scope.returns(x);
 }
 }  // namespace
 
@@ -341,6 +353,7 @@ Tensor relu_gradient(const Tensor& dy, const Tensor& y) {
 Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
   check_defined("where", "condition", given);
   check_type(given.dtype() == DType::boolean, "where: condition must be bool, got ", given.dtype());
+  OpScope scope("where", given, first, second);
   Promoted x("where", Promotion::common, first, second);
   const bool scalars =
       (x.a.is_number() || x.a.tensor().dim() == 0) && (x.b.is_number() || x.b.tensor().dim() == 0);
@@ -369,7 +382,7 @@ Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
              if (g.needs(1)) g.set(1, sum_to(where(condition, 0.0, g.dy()), sb));
            });
   }
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

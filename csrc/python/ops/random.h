@@ -1,0 +1,23 @@
+// Random numbers.
+#pragma once
+#include "ops/random/random.h"
+#include "python/convert.h"
+
+namespace fastnn {
+
+inline void define_random(Definitions& d) {
+  d.internal("dropout(x, p=0.5, training=True)", dropout,
+             "x / (1 - p) or, with probability p, 0; x itself when not training.");
+  d.method("uniform_(self, low=0.0, high=1.0)", uniform_, "Uniform numbers in [low, high) everywhere.");
+  d.method("normal_(self, mean=0.0, std=1.0)", normal_, "Normal numbers everywhere.");
+  d.internal("_randint(low, high, shape, dtype, device)", randint);
+  d.internal("_manual_seed(seed)", manual_seed);
+  d.internal("_rng_state() -> tuple[int, int]", [] {
+    const GeneratorState s = generator_state();
+    return tuple_of(Object::owned(To<uint64_t>::of(s.seed)), Object::owned(To<uint64_t>::of(s.draws)));
+  });
+  d.internal("_set_rng_state(seed, draws)",
+             [](uint64_t seed, uint64_t draws) { set_generator_state({.seed = seed, .draws = draws}); });
+}
+
+}  // namespace fastnn

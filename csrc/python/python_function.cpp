@@ -1,0 +1,133 @@
+// Functions whose forward and backward are written in Python.
+#include "core/autograd.h"
+#include "python/class.h"
+#include "python/module.h"
+
+namespace fastnn {
+namespace {
+
+constexpr const char* kPass = "fastnn.Backward";
+
+// What ctx.save_for_backward() keeps: with its version, and without history where it is an output of the
+// function itself.
+struct PySaved {
+  Saved saved;
+};
+
+// The node of a function defined in Python: calls backward(ctx, *grads) under Python's lock.
+class PythonNode final : public Node {
+ public:
+  struct Input {
+    Dims shape;
+    DType dtype = DType::float32;
+    Device device;
+  };
+
+  PythonNode(std::string title, Object ctx, Object backward, std::vector<Input> inputs, size_t outputs)
+      : Node("Function", inputs.size(), outputs),
+        title_(std::move(title)),
+        like_(std::move(inputs)),
+        ctx_(std::move(ctx)),
+        backward_(std::move(backward)) {}
+  ~PythonNode() override { PythonNode::free_saved(); }
+
+  std::string title() const override { return title_; }
+
+  void free_saved() override {
+    if (freed) return;
+    freed = true;
+    const Locked lock;
+    ctx_ = {};
+    backward_ = {};
+  }
+
+  void apply(Backward& b) override {
+    const Locked lock;
+    const Object args = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(outputs() + 1)));
+    PyTuple_SET_ITEM(args.get(), 0, Object(ctx_).release());
+    for (size_t i = 0; i < outputs(); ++i)
+      PyTuple_SET_ITEM(args.get(), static_cast<Py_ssize_t>(i + 1), wrap(b.dy(i)));
+    const PassScope pass(ctx_, b);
+    Object result = Object::owned(PyObject_CallObject(backward_.get(), args.get()));
+    if (!PyTuple_Check(result.get())) result = tuple_of(result);
+    const Items grads(result);
+    check(static_cast<size_t>(grads.size()) == inputs(), ErrorKind::runtime, title_, ".backward: returned ",
+          grads.size(), " gradients for ", inputs(), " inputs (None stands for none)");
+    for (size_t i = 0; i < inputs(); ++i)
+      if (const Object grad = grads[static_cast<Py_ssize_t>(i)]; b.needs(i) && !grad.is_none())
+        take(b, i, grad);
+  }
+
+ private:
+  // What ctx.saved_tensors asks for the saved ones; gone with the call, however it ends.
+  struct PassScope {
+    PassScope(const Object& ctx, Backward& b) : ctx(ctx) {
+      ctx.set("_pass", Object::owned(PyCapsule_New(&b, kPass, nullptr)));
+    }
+    ~PassScope() {
+      if (PyObject_SetAttrString(ctx.get(), "_pass", Py_None) < 0) PyErr_WriteUnraisable(ctx.get());
+    }
+    PassScope(const PassScope&) = delete;
+    PassScope& operator=(const PassScope&) = delete;
+    const Object& ctx;
+  };
+
+  // A gradient that the function returned.
+  void take(Backward& b, size_t i, const Object& grad) const {
+    check_type(is_tensor(grad.get()), title_, ".backward: gradient ", i, " must be a Tensor or None");
+    const Tensor& dx = unwrap(grad.get());
+    check_value(dx.shape() == like_[i].shape && dx.dtype() == like_[i].dtype, title_, ".backward: gradient ",
+                i, " is a ", dx.dtype(), " tensor of shape ", dx.shape(), " for an input of ", like_[i].dtype,
+                " and shape ", like_[i].shape);
+    check(dx.device() == like_[i].device, ErrorKind::runtime, title_, ".backward: gradient ", i, " is on ",
+          dx.device(), ", the input on ", like_[i].device, "; move it with .to()");
+    b.set(i, dx);
+  }
+
+  std::string title_;
+  std::vector<Input> like_;
+  Object ctx_, backward_;
+};
+
+// Records outputs = Function(inputs); called by python/fastnn/autograd.py after the forward ran off the tape.
+void record_function(const std::string& title, const Object& ctx, const Object& backward,
+                     const Object& inputs, const std::vector<Tensor>& outputs) {
+  const Items items(inputs);
+  std::vector<PythonNode::Input> like(static_cast<size_t>(items.size()));
+  std::vector<Edge> edges(like.size());
+  for (size_t i = 0; i < like.size(); ++i) {
+    const Object input = items[static_cast<Py_ssize_t>(i)];
+    if (!is_tensor(input.get())) continue;
+    const Tensor& x = unwrap(input.get());
+    like[i] = {.shape = x.shape(), .dtype = x.dtype(), .device = x.device()};
+    edges[i] = edge_of(x);
+  }
+  Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));
+  for (size_t i = 0; i < edges.size(); ++i) node->edge(i) = std::move(edges[i]);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
+}
+
+Object get_saved(const PySaved& s, PyObject* during) {
+  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(during, kPass));
+  if (!b) throw PythonError();
+  return Object::owned(wrap(b->get(s.saved)));
+}
+
+}  // namespace
+
+template <>
+inline constexpr const char* class_name<PySaved> = "_Saved";
+
+void define_python_functions(Definitions& d) {
+  Class<PySaved>(d, "A tensor that is kept for a backward pass.")
+      .make("_Saved(cls, tensor, output_nr=None)",
+            [](PyObject*, const Tensor& t, const std::optional<int64_t>& output_nr) {
+              return PySaved{output_nr ? save_output(t, static_cast<uint32_t>(*output_nr)) : save(t)};
+            })
+      .method("get(self, during) -> Tensor", get_saved, "The tensor, in the pass that asks for it.");
+  d.internal("_record_function(title, ctx, backward, inputs, outputs)", record_function,
+             "Puts a function's outputs on the tape.");
+}
+
+}  // namespace fastnn
