@@ -20,13 +20,6 @@ constexpr int64_t kTaskElements = 1 << 15;  // elements a task reads: about 10 u
 constexpr int64_t kManyTasks = 64;          // beyond as many, tasks grow instead
 constexpr double kBytesPerNs = 8;           // of one core from memory; only decides whether threads are woken
 
-template <class A, class B>
-constexpr bool same_type = false;
-template <class A>
-constexpr bool same_type<A, A> = true;
-template <class T>
-constexpr bool is_float = same_type<T, float> || same_type<T, double>;
-
 // A position in a nest and its offset in one operand.
 template <int N>
 struct Walker {
@@ -63,13 +56,13 @@ template <class C, class T>
 const C* gather_chunk(const Loop<1>& nest, const T* x, int64_t first, int n, C* buffer) {
   const int last = nest.ndim - 1;
   const int64_t stride = nest.stride[0][last], inner = nest.shape[last];
-  if constexpr (same_type<C, T>)
+  if constexpr (std::is_same_v<C, T>)
     if (nest.ndim == 1 && stride == 1) return x + first;
   Walker<1> at(nest, 0, first);
   for (int done = 0; done < n;) {
     const int run = static_cast<int>(min_of(n - done, inner - at.index[last]));
     const T* src = x + at.offset;
-    if constexpr (same_type<C, T>)
+    if constexpr (std::is_same_v<C, T>)
       if (run == n && stride == 1) return src;
     if (stride == 1)
       for (int i = 0; i < run; ++i) buffer[done + i] = static_cast<C>(src[i]);
@@ -107,7 +100,7 @@ Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
   const double ns = static_cast<double>(units) *
                     (4 + static_cast<double>(min_of(R, kPartialElements)) * sizeof(T) / kBytesPerNs);
   const T* x = static_cast<const T*>(p.x);
-  if constexpr (same_type<C, T>)  // short rows, evenly spaced: no bookkeeping between them
+  if constexpr (std::is_same_v<C, T>)  // short rows, evenly spaced: no bookkeeping between them
     if (blocks == 1 && p.kept.ndim == 1 && p.reduced.ndim == 1 && p.reduced.stride[0][0] == 1)
       return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
         const int64_t begin = task * per_task, end = min_of(units, begin + per_task),
