@@ -1,4 +1,4 @@
-// Convolution from shifted planes (conv_shift.h): filters are rows of a product and are read by broadcast
+// Convolution from shifted planes (shifted_planes.h): filters are rows of a product and are read by broadcast
 // from where they are, the pixels that a tap meets are read as vectors from its plane. Nothing is packed per
 // tap.
 //

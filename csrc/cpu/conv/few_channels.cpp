@@ -1,7 +1,7 @@
 // The gradient of the filters where channels are few or vectors of filters would have idle lanes: dw[k][(c,
-// r, s)] is a dot product of filter k's plane of dy with the pixels that the tap meets, which conv_shift.h
-// lays out alike. Both are read as vectors, dy from where it is; a tile keeps 4 x 4 sums of vectors in
-// registers for as long as a block of pixels lasts and then adds their lanes by a tree.
+// r, s)] is a dot product of filter k's plane of dy with the pixels that the tap meets, which shifted planes
+// hold in the same order. Both are read as vectors, dy from where it is; a tile keeps 4 x 4 sums of vectors
+// in registers for as long as a block of pixels lasts and then adds their lanes by a tree.
 //
 // Tasks sum blocks of pixels apart, how many depends on the shape alone, and their sums are added in order.
 #include "cpu/conv/algorithms.h"
@@ -248,7 +248,7 @@ void combine_dots(const ConvShape& s, const DotPlan<T>& d, T* sums, int64_t grou
 }  // namespace
 
 // Shares of the multiply-add peak, estimated from measurements: idle lanes at the end of an image and the
-// planes' filling here, idle lanes of filters and dy's transposition in conv_weight.h.
+// planes' filling here, idle lanes of filters and dy's transposition in grad_weight.cpp.
 template <class T>
 bool few_channels_pays(const ConvShape& s) {
   const auto lanes = [](int64_t n) {

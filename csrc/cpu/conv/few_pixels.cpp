@@ -1,19 +1,18 @@
 // The gradients of a convolution of few pixels, one panel or less. Reading or writing the filters is then the
 // work (9 MB for 512 x 512 x 3 x 3), so they are used from where they are and never packed.
 //
-//   dX   t[(c, r, s)][pixel] = sum over k of w[k][(c, r, s)] dy[k][pixel], folded onto dx as in conv_fold.h.
-//   Vectors
+//   dx   t[(c, r, s)][pixel] = sum over k of w[k][(c, r, s)] dy[k][pixel], folded onto dx (fold.h). Vectors
 //        run along (c, r, s), a cache line of one filter after the other, dy is read by broadcast, and square
 //        blocks of t are transposed in registers.
-//   dW   dw[k][(c, r, s)] = sum over pixels of dy[k][pixel] patch[pixel][(c, r, s)]: rows of dw are written
-//   front to
-//        back.
+//   dw   dw[k][(c, r, s)] = sum over pixels of dy[k][pixel] patch[pixel][(c, r, s)]: rows of dw are written
+//        front to back.
 //
 // Pixels of all images follow each other: (n, p, q).
 #include "cpu/conv/algorithms.h"
 #include "cpu/conv/fold.h"
 #include "cpu/conv/shifted_planes.h"
 #include "cpu/gemm/tile.h"
+#include "cpu/simd/part.h"
 #include "cpu/simd/transpose.h"
 
 namespace fastnn::FASTNN_ISA {
@@ -43,7 +42,7 @@ void few_products(const T* w, int64_t w_filter, int64_t filters, int lanes, cons
   for (int i = 0; i < V::N; ++i) acc[i] = V(T(0));
   for (int64_t k = 0; k < filters; ++k, w += w_filter, dy += pixels) {
     __builtin_prefetch(w + kAhead * w_filter, 0, 2);
-    V row = lanes == V::N ? V::load(w) : V::load_n(w, lanes);
+    V row = load_some(w, lanes);
     keep(row);
 #pragma GCC unroll 16
     for (int i = 0; i < V::N; ++i) acc[i] = fma(V(dy[i]), row, acc[i]);

@@ -44,12 +44,11 @@ void copy_rows(const RowCopy<T>& r, const StridedPart<T, kStep>* parts, const T*
 
 template <class T, int kStep, bool exact>
 void copy_rows(const RowCopy<T>& r, const StridedPart<T, kStep>* parts, const T* x, T* to, int64_t count) {
-  if (r.vectors == 1)
-    copy_rows<T, kStep, 1, exact>(r, parts, x, to, count);
-  else if (r.vectors == 2)
-    copy_rows<T, kStep, 2, exact>(r, parts, x, to, count);
-  else
-    copy_rows<T, kStep, 0, exact>(r, parts, x, to, count);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (r.vectors == 1) return copy_rows<T, kStep, 1, exact>(r, parts, x, to, count);
+    if (r.vectors == 2) return copy_rows<T, kStep, 2, exact>(r, parts, x, to, count);
+  }
+  copy_rows<T, kStep, 0, exact>(r, parts, x, to, count);
 }
 
 // Columns [q0, q1) of the planes of tap column t, at most kFillVectors vectors. `exact` is for rows that are

@@ -1,4 +1,4 @@
-// The gradient of 3x3 filters that step by one by Winograd's algorithm, the transpose of conv_winograd.h:
+// The gradient of 3x3 filters that step by one by Winograd's algorithm, the transpose of winograd.cpp:
 //
 //     V[f][tile][channel]    of x, Y[f][tile][filter] of dy, for a block of tiles
 //     P[f][filter][channel] = sum over tiles of Y[f]' V[f]

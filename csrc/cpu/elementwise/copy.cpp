@@ -82,26 +82,27 @@ Status cast_to(Context& ctx, const CastParams& p) {
 }
 template <class From>
 Status cast(Context& ctx, const CastParams& p) {
-  // Bools are bytes, 0 or 1.
-  if constexpr (dtype_of<From> == DType::boolean)
-    if (p.to != DType::boolean) return cast<uint8_t>(ctx, p);
-  switch (p.to) {
-    case DType::float32:
-      return cast_to<float, From>(ctx, p);
-    case DType::float64:
-      return cast_to<double, From>(ctx, p);
-    case DType::bfloat16:
-      return cast_to<bfloat16, From>(ctx, p);
-    case DType::float16:
-      return cast_to<float16, From>(ctx, p);
-    case DType::int64:
-      return cast_to<int64_t, From>(ctx, p);
-    case DType::int32:
-      return cast_to<int32_t, From>(ctx, p);
-    case DType::uint8:
-      return cast_to<uint8_t, From>(ctx, p);
-    default:
-      return cast_to<bool, From>(ctx, p);
+  if constexpr (dtype_of<From> == DType::boolean) {  // bytes, 0 or 1
+    return p.to == DType::boolean ? cast_to<bool, bool>(ctx, p) : cast<uint8_t>(ctx, p);
+  } else {
+    switch (p.to) {
+      case DType::float32:
+        return cast_to<float, From>(ctx, p);
+      case DType::float64:
+        return cast_to<double, From>(ctx, p);
+      case DType::bfloat16:
+        return cast_to<bfloat16, From>(ctx, p);
+      case DType::float16:
+        return cast_to<float16, From>(ctx, p);
+      case DType::int64:
+        return cast_to<int64_t, From>(ctx, p);
+      case DType::int32:
+        return cast_to<int32_t, From>(ctx, p);
+      case DType::uint8:
+        return cast_to<uint8_t, From>(ctx, p);
+      default:
+        return cast_to<bool, From>(ctx, p);
+    }
   }
 }
 
@@ -109,7 +110,7 @@ Status cast(Context& ctx, const CastParams& p) {
 template <class T>
 Status fill(Context& ctx, const FillParams& p) {
   T value;
-  if constexpr (is_half<T> || is_floating_lane<T>)
+  if constexpr (is_half<T> || std::is_floating_point_v<T>)
     convert_run(&value, &p.value, 1);
   else
     convert_run(&value, &p.integer, 1);
@@ -128,7 +129,7 @@ Status arange(Context& ctx, const ArangeParams& p) {
       ctx, ceil_div(p.numel, kTaskElements), kCheap<T> * static_cast<double>(p.numel),
       [&](int64_t block, int) {
         const int64_t first = block * kTaskElements, last = min_of(p.numel, first + kTaskElements);
-        if constexpr (is_floating_lane<T>)
+        if constexpr (std::is_floating_point_v<T>)
           for (int64_t i = first; i < last; ++i) y[i] = static_cast<T>(start + static_cast<double>(i) * step);
         else
           for (int64_t i = first; i < last; ++i)

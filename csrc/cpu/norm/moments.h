@@ -8,6 +8,7 @@
 #include "backend/context.h"
 #include "backend/integers.h"
 #include "cpu/simd/math.h"
+#include "cpu/simd/part.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -51,23 +52,9 @@ struct Channels {
 // ---- runs -------------------------------------------------------------------------------------------------
 
 template <class T>
-FASTNN_INLINE Vec<T> load_some(const T* p, int n) {
-  return n == Vec<T>::N ? Vec<T>::load(p) : Vec<T>::load_n(p, n);
-}
-template <class T>
-FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) {
-  n == Vec<T>::N ? v.store(p) : v.store_n(p, n);
-}
-template <class T>
 FASTNN_INLINE void ask_for(const T* p) {
   __builtin_prefetch(p);
 }
-// v in the first n lanes, 0 in the rest.
-template <class T>
-FASTNN_INLINE Vec<T> first_lanes(Vec<T> v, int n) {
-  return n == Vec<T>::N ? v : select(iota<Int<T>>() < Mask<T>(static_cast<Int<T>>(n)), v, Vec<T>(T(0)));
-}
-
 // Calls f(offset, lanes, which) for the vectors of a run; `which` alternates between 0 and 1.
 template <class T, class F>
 FASTNN_INLINE void for_vectors(int64_t n, F&& f) {

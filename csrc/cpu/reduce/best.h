@@ -1,4 +1,4 @@
-// Maxima and minima of a chunk or a tile (reduce_walk.h): the first NaN, else the first of the best, as NumPy
+// Maxima and minima of a chunk or a tile (walk.h): the first NaN, else the first of the best, as NumPy
 // and PyTorch have it.
 //
 // A chunk is read once from memory, for its value alone: `pick` passes over NaN, and one comparison of two
@@ -34,7 +34,7 @@ struct Best {
   // The better lane by lane, `best` where they are equal or one is NaN.
   template <class C>
   static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
-    if constexpr (!is_float<C>)
+    if constexpr (!std::is_floating_point_v<C>)
       return select(better(x, best), x, best);
     else if constexpr (largest)
       return FASTNN_ISA::max(x, best);
@@ -79,9 +79,9 @@ template <class T>
 struct NanSeen {
   Mask<T> found = Mask<T>(Int<T>(0));
   FASTNN_INLINE void see(Vec<T> a, Vec<T> b) {
-    if constexpr (is_float<T>) found = found | unordered(a, b);
+    if constexpr (std::is_floating_point_v<T>) found = found | unordered(a, b);
   }
-  FASTNN_INLINE bool any() const { return is_float<T> && FASTNN_ISA::any(found); }
+  FASTNN_INLINE bool any() const { return std::is_floating_point_v<T> && FASTNN_ISA::any(found); }
 };
 
 // The best of a chunk and, where wanted, its place.
@@ -120,7 +120,7 @@ C best_of_chunk(const C* x, int n, int64_t* index) {
   for (int step = kPairs; step > 0; step /= 2)
     for (int j = 0; j < step; ++j) a[j] = Op::pick(a[j + step], a[j]);
   C best = best_lane<Op, V::N / 2>(a[0], typename LanesUpTo<V::N>::type{});
-  if constexpr (is_float<C>)
+  if constexpr (std::is_floating_point_v<C>)
     if (nan.any()) best = static_cast<C>(__builtin_nanf(""));
   // Of 0 and -0, which are equal, the first is the best.
   if (indexed || best != best || best == C(0)) {
@@ -141,10 +141,10 @@ struct Columns {
   FASTNN_INLINE void next(V x, int r) {
     if constexpr (!indexed) {
       best = Op::pick(x, best);
-      if constexpr (is_float<C>) best = select(x != x, x, best);
+      if constexpr (std::is_floating_point_v<C>) best = select(x != x, x, best);
     } else {
       auto better = Op::better(x, best);
-      if constexpr (is_float<C>) better = better | ((x != x) & (best == best));
+      if constexpr (std::is_floating_point_v<C>) better = better | ((x != x) & (best == best));
       best = select(better, x, best);
       row = select(better, Mask<C>(static_cast<Int<C>>(r)), row);
     }
@@ -160,7 +160,7 @@ void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* val
   for (int r = 0; r < rows; ++r) {
     prefetch_row(x, offset, r);
     const C* at = row;
-    if constexpr (same_type<C, T>)
+    if constexpr (std::is_same_v<C, T>)
       if (width == kTile) at = x + offset[r];
     if (at == row)
       for (int j = 0; j < width; ++j) row[j] = static_cast<C>(x[offset[r] + j]);

@@ -1,4 +1,4 @@
-// Reductions: y[kept] = op over `reduced` of x. See reduce_walk.h for how memory is walked; here is what is
+// Reductions: y[kept] = op over `reduced` of x. See walk.h for how memory is walked; here is what is
 // computed.
 //
 // Float sums follow one tree. Within a block of kPartialElements elements, element r is added to lane r mod
@@ -105,7 +105,7 @@ Status sum_blocks(Context& ctx, T* partial, int64_t blocks, int64_t outputs, dou
         for (int64_t i = begin; i < end; ++i) to[i] += from[i];
       }
     for (int64_t i = begin; i < end; ++i)
-      if constexpr (is_float<T>)
+      if constexpr (std::is_floating_point_v<T>)
         y[i] = scaled(partial[i], scale);
       else
         y[i] = static_cast<Y>(partial[i]);
@@ -236,11 +236,11 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
 
 // Bools are bytes, 0 or 1.
 template <class T>
-using Number = std::conditional_t<same_type<T, bool>, uint8_t, T>;
+using Number = std::conditional_t<std::is_same_v<T, bool>, uint8_t, T>;
 
 template <class T>
 Status sum(Context& ctx, const ReduceParams& p) {
-  if constexpr (is_float<T>)
+  if constexpr (std::is_floating_point_v<T>)
     return sum_floats<T>(ctx, p);
   else
     return sum_integers<Number<T>>(ctx, p);

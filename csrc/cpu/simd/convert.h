@@ -21,9 +21,6 @@ FASTNN_INLINE To bits_as(From x) {
   return y;
 }
 
-template <class T>
-constexpr bool is_floating_lane = contains(FLOATS, dtype_of<T>);
-
 // float, double -> an integer of `bits` value bits.
 template <class To, class From>
 FASTNN_INLINE To saturate(From x) {
@@ -39,7 +36,7 @@ template <class To, class From>
 FASTNN_INLINE To convert_one(From x) {
   if constexpr (dtype_of<To> == DType::boolean)
     return x != From(0);
-  else if constexpr (is_floating_lane<From> && !is_floating_lane<To>)
+  else if constexpr (std::is_floating_point_v<From> && !std::is_floating_point_v<To>)
     return saturate<To>(x);
   else
     return static_cast<To>(x);
@@ -98,9 +95,14 @@ FASTNN_INLINE void narrow_one(float x, float16* y) {
 template <class T>
 constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;
 
+// These loops are the compiler's to vectorise, once each: a conversion of a half is made of two of them.
 template <class To, class From>
-FASTNN_INLINE void convert_plain(To* __restrict y, const From* __restrict x, int64_t n) {
+FASTNN_NOINLINE void convert_plain(To* __restrict y, const From* __restrict x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = convert_one<To>(x[i]);
+}
+template <class From>
+FASTNN_NOINLINE void convert_for_half(float* __restrict y, const From* __restrict x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = to_float_for_half(x[i]);
 }
 #if defined(__F16C__)
 // Sixteen (eight) at once; the last ones through a padded copy, so that all take the same instruction.
@@ -132,27 +134,25 @@ FASTNN_INLINE void convert_lanes(To* y, const From* x, int64_t n, Lanes lanes) {
   lanes(out, in);
   memcpy(y + i, out, static_cast<size_t>(n - i) * sizeof(To));
 }
-FASTNN_INLINE void widen_run(float* y, const float16* x, int64_t n) {
+FASTNN_NOINLINE inline void widen_run(float* y, const float16* x, int64_t n) {
   convert_lanes(y, x, n, [](float* to, const float16* from) { widen_lanes(to, from); });
 }
-FASTNN_INLINE void narrow_run(float16* y, const float* x, int64_t n) {
+FASTNN_NOINLINE inline void narrow_run(float16* y, const float* x, int64_t n) {
   convert_lanes(y, x, n, [](float16* to, const float* from) { narrow_lanes(to, from); });
 }
 #endif
 template <class Half>
-FASTNN_INLINE void widen_run(float* __restrict y, const Half* __restrict x, int64_t n) {
+FASTNN_NOINLINE void widen_run(float* __restrict y, const Half* __restrict x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = widen_one(x[i]);
 }
 template <class Half>
-FASTNN_INLINE void narrow_run(Half* __restrict y, const float* __restrict x, int64_t n) {
+FASTNN_NOINLINE void narrow_run(Half* __restrict y, const float* __restrict x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) narrow_one(x[i], y + i);
 }
 
 template <class To, class From>
 inline void convert_run(To* y, const From* x, int64_t n) {
-  if constexpr (dtype_of<From> == DType::boolean) {
-    convert_run(y, reinterpret_cast<const uint8_t*>(x), n);
-  } else if constexpr (is_half<From> && dtype_of<To> == DType::float32) {
+  if constexpr (is_half<From> && dtype_of<To> == DType::float32) {
     widen_run(y, x, n);
   } else if constexpr (is_half<To> && dtype_of<From> == DType::float32) {
     narrow_run(y, x, n);
@@ -166,7 +166,7 @@ inline void convert_run(To* y, const From* x, int64_t n) {
       if constexpr (is_half<From>)
         widen_run(stretch, x + at, count);
       else
-        for (int64_t i = 0; i < count; ++i) stretch[i] = to_float_for_half(x[at + i]);
+        convert_for_half(stretch, x + at, count);
       if constexpr (is_half<To>)
         narrow_run(y + at, stretch, count);
       else

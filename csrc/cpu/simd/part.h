@@ -4,6 +4,24 @@
 
 namespace fastnn::FASTNN_ISA {
 
+// ---- the first n lanes: vectors that are whole are moved without a mask
+
+template <class T>
+FASTNN_INLINE Vec<T> load_some(const T* p, int n) {
+  return n == Vec<T>::N ? Vec<T>::load(p) : Vec<T>::load_n(p, n);
+}
+template <class T>
+FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) {
+  n == Vec<T>::N ? v.store(p) : v.store_n(p, n);
+}
+// v in the first n lanes, `other` in the rest.
+template <class T>
+FASTNN_INLINE Vec<T> first_lanes(Vec<T> v, int n, T other = T(0)) {
+  return n == Vec<T>::N ? v : select(iota<Int<T>>() < Mask<T>(static_cast<Int<T>>(n)), v, Vec<T>(other));
+}
+
+// ---- lanes of the middle
+
 constexpr int clamp_lane(int64_t lane, int most) {
   return lane < 0 ? 0 : lane > most ? most : static_cast<int>(lane);
 }

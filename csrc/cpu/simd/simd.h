@@ -34,6 +34,7 @@ constexpr int kRegisters = 16;
 #endif
 
 #define FASTNN_INLINE inline __attribute__((always_inline))
+#define FASTNN_NOINLINE __attribute__((noinline))
 
 template <class T>
 struct int_of;  // the signed integer of T's size: what comparisons yield

@@ -9,6 +9,7 @@
 #include "backend/integers.h"
 #include "backend/softmax.h"
 #include "cpu/simd/math.h"
+#include "cpu/simd/part.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
@@ -29,20 +30,6 @@ FASTNN_INLINE void for_vectors(int64_t n, F&& f) {
   for (; i + N <= n; i += N) f(i, N);
   if (i < n) f(i, static_cast<int>(n - i));
 }
-template <class T>
-FASTNN_INLINE Vec<T> load_some(const T* p, int n) {
-  return n == Vec<T>::N ? Vec<T>::load(p) : Vec<T>::load_n(p, n);
-}
-template <class T>
-FASTNN_INLINE void store_some(Vec<T> v, T* p, int n) {
-  n == Vec<T>::N ? v.store(p) : v.store_n(p, n);
-}
-// v in the first n lanes, `other` in the rest.
-template <class T>
-FASTNN_INLINE Vec<T> first_lanes(Vec<T> v, int n, T other) {
-  return n == Vec<T>::N ? v : select(iota<Int<T>>() < Mask<T>(static_cast<Int<T>>(n)), v, Vec<T>(other));
-}
-
 template <class T>
 T largest(const T* x, int64_t n) {
   using V = Vec<T>;
