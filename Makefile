@@ -12,16 +12,20 @@ PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILE
   $(shell find python -type f -not -name '*.so' -not -name '*.pyc' 2>/dev/null)
 
 # The CUDA compiler: the one that `make nvcc` installed here, else the machine's. Where there is one, `make test` builds the
-# CUDA kernels too; they are tested on an emulator, which needs neither.
+# CUDA kernels too; they are tested on an emulator, which needs neither. It builds them for one architecture, for that is
+# enough to see that they compile and what machine code becomes of them; where there is a GPU, so that it can run them.
 NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin/nvcc) $(shell command -v nvcc))
 
-.PHONY: help demo test test-full sanitize sanitize-address sanitize-thread lint format stubs bench docs nvcc gpu-check clean
+CUDA_ARCHS ?= $(if $(wildcard /dev/nvidiactl),,90a-real)
+
+.PHONY: help demo test test-full cuda-all sanitize sanitize-address sanitize-thread lint format stubs bench docs nvcc gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       train a network on handwritten digits in front of you'
 	@echo 'make test       run the tests (PEERS= to do without PyTorch)'
-	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set'
+	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set; CUDA'
+	@echo '                kernels for all architectures'
 	@echo 'make sanitize   tests of the CPU under sanitizers: address, undefined, thread (the first time, it compiles for 15 minutes)'
 	@echo 'make lint       clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format     apply clang-format and ruff'
@@ -38,8 +42,15 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
-test-full: $(VENV)/installed-test
+test-full: $(VENV)/installed-test $(if $(NVCC),cuda-all)
 	$(BIN)/python -m pytest -m full -s
+
+# The CUDA library for every architecture that a package holds; its machine code is checked by `make test-full`.
+cuda-all: $(VENV)/tools
+	CUDACXX=$(abspath $(NVCC)) $(BIN)/cmake -G Ninja -S . -B build/cuda/all -DFASTNN_CUDA=on \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(BIN)/cmake --build build/cuda/all --target fastnn_cuda
 
 # One build folder and one way to run for each; pytest's options go into PYTEST_ADDOPTS, an instruction set into FASTNN_ISA.
 # Reports pass by pytest: --capture=sys leaves them on the terminal.
@@ -124,7 +135,7 @@ OPTIONS = --config-settings=cmake.define.FASTNN_ISAS=$(ISAS)
 $(VENV)/installed-test: EXTRAS = images,progress,test$(PEERS)
 $(VENV)/installed-test: ISAS = all
 $(VENV)/installed-test: OPTIONS += --config-settings=cmake.define.FASTNN_TESTS=ON \
-  $(if $(NVCC),--config-settings=cmake.define.FASTNN_CUDA=on)
+  $(if $(NVCC),--config-settings=cmake.define.FASTNN_CUDA=on '--config-settings=cmake.define.FASTNN_CUDA_ARCHS=$(CUDA_ARCHS)')
 $(VENV)/installed-test: export CUDACXX = $(NVCC)
 $(VENV)/installed-lint: EXTRAS = images,progress,lint
 $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-lint: $(PACKAGE) | $(VENV)/tools

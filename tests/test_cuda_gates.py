@@ -13,6 +13,7 @@ from conftest import ROOT, built
 
 TOOL = ROOT / "tools" / "cuda_gates.py"
 LIBRARY = built("libfastnn_cuda.so")
+ALL_ARCHITECTURES = ROOT / "build" / "cuda" / "all" / "libfastnn_cuda.so"
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,47 @@ def has_disassembler() -> bool:
     return any(w.exists() for w in wheels) or shutil.which("cuobjdump") is not None
 
 
-@pytest.mark.skipif(LIBRARY is None, reason="the CUDA library was not built: no nvcc")
-@pytest.mark.skipif(not has_disassembler(), reason="cuobjdump is not installed (extra `test` on Linux)")
-def test_machine_code_is_within_budget():
-    done = subprocess.run([sys.executable, TOOL, LIBRARY], capture_output=True, text=True, check=False)
+needs_disassembler = pytest.mark.skipif(
+    not has_disassembler(), reason="cuobjdump is not installed (extra `test` on Linux)"
+)
+
+
+def check(library: Path, *options: str) -> None:
+    done = subprocess.run(
+        [sys.executable, TOOL, library, *options], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="the CUDA library was not built: no nvcc")
+@needs_disassembler
+def test_machine_code_is_within_budget():
+    """That of the architecture that `make test` compiles for."""
+    check(LIBRARY)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not ALL_ARCHITECTURES.exists(), reason="`make cuda-all` has not run: no nvcc")
+@needs_disassembler
+def test_machine_code_of_all_architectures_is_within_budget():
+    check(ALL_ARCHITECTURES, "--all")
+
+
+def test_an_architecture_that_is_missing_fails(gates, monkeypatch, tmp_path, capsys):
+    budget = tmp_path / "budget.json"
+    budget.write_text('{"sm_80": {"k": {"registers": 32}}, "sm_90a": {"k": {"registers": 32}}}')
+    found = {"sm_90a": {"k": {"registers": 30, "stack": 0}}}
+    monkeypatch.setattr(gates, "BUDGET", budget)
+    monkeypatch.setattr(gates, "usage", lambda _: (found, {}))
+    monkeypatch.setattr(gates, "missing_instructions", lambda *_: [])
+    for options, failures in [([], ""), (["--all"], "sm_80: not in library.so\n"), (["--write"], "")]:
+        monkeypatch.setattr(sys, "argv", ["cuda_gates", "library.so", *options])
+        assert gates.main() == bool(failures)
+        assert capsys.readouterr().out == failures
+    assert gates.json.loads(budget.read_text()) == {
+        "sm_80": {"k": {"registers": 32}},
+        "sm_90a": {"k": {"registers": 30}},
+    }
 
 
 def test_more_than_the_budget_fails(gates):

@@ -54,6 +54,20 @@ def put(x: fn.Tensor, index: fn.Tensor, value: fn.Tensor) -> fn.Tensor:
     return x
 
 
+def in_place(op: str, view: Callable[[fn.Tensor], fn.Tensor], *shape: int) -> Make:
+    """x.view op= y; what the view leaves out must stay."""
+
+    def make(device: str) -> list[fn.Tensor]:
+        x = fn.tensor(floats(*shape), device=device)
+        part = view(x)
+        y = fn.tensor(floats(*part.shape, seed=1), device=device)
+        getattr(part, op)(y)
+        getattr(part, op)(part)  # an output that is also an input
+        return [x]
+
+    return make
+
+
 def many_tensors(make_optimizer: Callable[[Any], Any]) -> Make:
     """More tensors than one launch takes, of odd sizes."""
 
@@ -99,6 +113,16 @@ PATHS: dict[str, Make] = {
     "argmin of long rows": values(lambda x: x.argmin(1), floats(2, 30011)),
     "max of middle": values(lambda x: x.max(1), floats(5, 1203, 7)),
     "any of a long row": values(lambda x: x.any(), np.zeros(30001, bool)),
+    "sum of rows of odd length": values(lambda x: x.sum(1), floats(71, 333)),
+    "sum of planes": gradients(lambda x: x.sum((0, 2)), floats(9, 5, 132)),
+    "sum of odd planes": gradients(lambda x: x.sum((0, 2)), floats(9, 5, 131)),
+    "sum over three dimensions apart": values(lambda x: x.sum((0, 2, 4)), floats(3, 4, 5, 6, 7)),
+    "max over three dimensions apart": values(
+        lambda x: x.permute(1, 3, 0, 2, 4).max(), floats(3, 4, 5, 6, 7)
+    ),
+    "sum over three dimensions apart, in parts": values(
+        lambda x: x.sum((0, 2, 4)), integers(9, 5, 20, 5, 21, 5).astype(np.uint8)
+    ),
     # softmax: rows in registers, rows in chunks, columns
     "softmax of long rows": gradients(lambda x: x.softmax(1), floats(2, 9001)),
     "softmax of rows in chunks": gradients(lambda x: x.softmax(1), floats(2, 40003)),
@@ -139,7 +163,29 @@ PATHS: dict[str, Make] = {
     "elementwise of many": gradients(
         lambda a, b: (a * b).tanh() + a.exp(), floats(70001), floats(70001, seed=1)
     ),
+    # elementwise: operands that are read as they lie, that are copied first, outputs that are copied from scratch memory
+    "row and column of whole vectors": gradients(
+        lambda a, b, c: a * b + c, floats(70, 64), floats(64, seed=1), floats(70, 1, seed=2)
+    ),
+    "row and column of odd length": gradients(
+        lambda a, b, c: a * b + c, floats(70, 33), floats(33, seed=1), floats(70, 1, seed=2)
+    ),
+    "strided and transposed": values(
+        lambda a, b: a[:, ::2] * b.T - a[:, 1::2], floats(70, 66), floats(33, 70, seed=1)
+    ),
+    "comparison and choice of strided": values(
+        lambda a, b: fn.where(a[:, ::2] < b.T, a[:, 1::2], b.T), floats(70, 66), floats(33, 70, seed=1)
+    ),
+    "bytes from behind": values(lambda x: -x.T[:, ::-1], integers(256, 41, 70).astype(np.uint8)),
+    "cast of strided": values(lambda x: x[::3].to(fn.float64), integers(1000, 1000, 7)),
+    "in place on every second": in_place("mul_", lambda x: x[:, ::2], 41, 66),
+    "in place on a transpose": in_place("add_", lambda x: x.T, 41, 66),
+    "in place on a block": in_place("sub_", lambda x: x[1:, 3:], 41, 66),
+    "in place from behind": in_place("mul_", lambda x: x[::-1, ::-1], 41, 66),
     "transposed copy": values(lambda x: x.T.contiguous(), floats(133, 261)),
+    "copy of every second": values(lambda x: x[:, ::2].contiguous(), floats(133, 262)),
+    "copy of a block": values(lambda x: x[:, 4:].contiguous(), floats(133, 260)),
+    "fill of every second": values(lambda x: [x[:, ::2].fill_(3.0), x], floats(41, 66)),
     "many tensors, SGD": many_tensors(lambda w: optim.SGD(w, lr=0.1, momentum=0.9)),
     "many tensors, AdamW": many_tensors(lambda w: optim.AdamW(w, lr=0.1)),
 }

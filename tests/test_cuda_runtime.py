@@ -27,7 +27,11 @@ def asked(tmp_path_factory) -> dict[str, list[str]]:
         pytest.skip("there is no cuda_runtime.h or no compiler")
     program = tmp_path_factory.mktemp("cudart") / "twin"
     folders = [f"-I{ROOT}", f"-I{ROOT / 'csrc'}", f"-I{include}"]
-    sources = ["-xc++", str(ROOT / "cuda" / "host" / "backend.cu"), str(ROOT / "tests" / "cpp" / "cudart_twin.cpp")]
+    sources = [
+        "-xc++",
+        str(ROOT / "cuda" / "host" / "backend.cu"),
+        str(ROOT / "tests" / "cpp" / "cudart_twin.cpp"),
+    ]
     flags = ["-std=c++20", "-DFASTNN_DEVICE=CUDA", "-DFASTNN_ABI=0", "-pthread"]
     subprocess.run([compiler, *flags, *folders, *sources, "-o", program], check=True)
     steps: dict[str, list[str]] = {}

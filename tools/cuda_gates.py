@@ -1,7 +1,8 @@
 """Gates that the machine code of the CUDA kernels must pass, read from the built library: no GPU is needed.
 
     python tools/cuda_gates.py LIBRARY            checks; exit status 1 and a list of what fails
-    python tools/cuda_gates.py LIBRARY --write    writes the register budget anew from what is there
+    python tools/cuda_gates.py LIBRARY --all      and the library must hold every architecture of the budget
+    python tools/cuda_gates.py LIBRARY --write    writes the register budget of its architectures anew
 
 Per architecture and kernel (all instances of a template together) ``cuda/budget.json`` says how many registers a thread
 may take and how many bytes of stack; more fails, and so does a kernel that the file does not know. Stack means spilled
@@ -132,24 +133,26 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("library", type=Path)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     found, kernels = usage(arguments.library)
     if not found:
         raise SystemExit(f"{arguments.library} holds no machine code")
+    budget = json.loads(BUDGET.read_text())
     if arguments.write:
-        tidy = {
+        budget |= {
             architecture: {
                 name: {what: n for what, n in takes.items() if n or what == "registers"}
-                for name, takes in sorted(kernels.items())
+                for name, takes in kernels.items()
             }
-            for architecture, kernels in sorted(found.items())
+            for architecture, kernels in found.items()
         }
-        BUDGET.write_text(json.dumps(tidy, indent=1) + "\n")
+        BUDGET.write_text(json.dumps(budget, indent=1, sort_keys=True) + "\n")
         return 0
-    failures = over_budget(found, json.loads(BUDGET.read_text())) + missing_instructions(
-        arguments.library, kernels
-    )
+    failures = over_budget(found, budget) + missing_instructions(arguments.library, kernels)
+    if arguments.all:
+        failures += [f"{a}: not in {arguments.library.name}" for a in budget if a not in found]
     print(*failures, sep="\n", end="\n" if failures else "")
     return 1 if failures else 0
 

@@ -35,10 +35,10 @@ Object describe_rows() {
     d.set("kind", text(op.arity == 1 ? "unary" : "binary"));
     d.set("dtypes", dtypes);
     d.set("ulp", row.ulp == 0 ? none() : Object::owned(PyFloat_FromDouble(row.ulp)));
-    d.set("differentiable", truth(op.differentiable()));
-    d.set("bound", truth(row.bound));
+    if (row.ulp64 != 0) d.set("ulp64", Object::owned(PyFloat_FromDouble(row.ulp64)));
+    d.set("differentiable", integer(op.differentiable() ? 2 : 0));
+    d.set("method", truth(row.bound));
     d.set("inplace", truth(row.bound && row.result == Result::same));
-    d.set("result", text(row.result == Result::same ? "same" : "bool"));
     d.set("parameters", parameters);
     d.set("doc", text(row.doc));
     append(list, d.object());

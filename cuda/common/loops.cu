@@ -7,10 +7,6 @@
 namespace fastnn::cuda {
 namespace {
 
-// Of one launch whose operands are copied: few enough that copies are still in the second-level cache when
-// they are read, and that scratch memory stays small.
-constexpr int64_t kCopiedElements = 1 << 22;
-
 // A map over one part of its nest.
 template <int N>
 struct PartOfMap {

@@ -296,12 +296,11 @@ Status gather(const Context& ctx, int size, const Source& p, char* dense, Source
 template <class Op>
 Status reduce(Context& ctx, const ReduceParams& p, const Op& op) {
   using State = typename Op::State;
-  constexpr int64_t kGathered = 1 << 22;  // elements at once, unless an output has more
   const Plan plan(p.kept.numel, p.reduced.numel);
   const Source source{p.x, p.kept, p.reduced};
   if (plan.outputs == 0) return Status::ok;
   const bool direct = plan.size == 0 || Elements::fits(p.reduced);
-  const int64_t at_once = direct ? plan.outputs : least(plan.outputs, most(1, kGathered / plan.size));
+  const int64_t at_once = direct ? plan.outputs : least(plan.outputs, most(1, kCopiedElements / plan.size));
   const size_t partials = plan.chunks > 1 ? SharedMemory::bytes<State>(plan.chunks * at_once) : 0;
   const size_t copies = direct ? 0 : static_cast<size_t>(at_once * plan.size) * sizeof(typename Op::Element);
   char* const memory = workspace<char>(ctx, partials + copies);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import fastnn as fn
 import numpy as np
 
 from .case import (
+    TF,
     LARGE,
     UNSIGNED,
     Arg,
@@ -69,7 +71,7 @@ def _normal_cdf(x: np.ndarray) -> np.ndarray:
 
 def _gelu(x: np.ndarray, approximate: str = "none") -> np.ndarray:
     if approximate == "tanh":
-        return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        return x * _sigmoid(2 * np.sqrt(2 / x.dtype.type(math.pi)) * (x + x.dtype.type(0.044715) * x * x * x))
     return x * _normal_cdf(x)
 
 
@@ -95,7 +97,13 @@ ROWS = {
     "relu": domain(nonzero, numpy=lambda x: np.maximum(x, 0), special=UNSIGNED),
     "sigmoid": domain(normal, numpy=_sigmoid),
     "tanh": domain(normal),
-    "gelu": domain(normal, parameters=({}, {"approximate": "tanh"}), numpy=_gelu, spread=2),
+    "gelu_tanh": domain(
+        normal,
+        numpy=partial(_gelu, approximate="tanh"),
+        torch=lambda x: TF.gelu(x, approximate="tanh"),
+        spread=2,
+    ),
+    "gelu": domain(normal, numpy=_gelu, spread=2),
 }
 
 

@@ -67,12 +67,8 @@ class Row:
 
 def described() -> dict[str, Row]:
     """The rows by name."""
-    if hasattr(fn._C, "_rows"):
-        told = fn._C._rows()
-    else:
-        from .described import ROWS as told
     rows = []
-    for one in told:
+    for one in fn._C._rows():
         values = {key: one[key] for key in Row.__dataclass_fields__}
         values["dtypes"] = tuple(one["dtypes"])
         if one["ulp"] is not None:  # "ulp64": of float64, where it is larger

@@ -71,6 +71,7 @@ struct Gelu {
                            .dtypes = FLOATS,
                            .cost = 10,
                            .ulp = 7.6,
+                           .ulp64 = 9,
                            .bound = false};
   using Parameters = None;
   template <class W>

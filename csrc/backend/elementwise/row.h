@@ -38,6 +38,7 @@ struct Row {
   Result result = Result::same;
   double cost = 0;    // nanoseconds of arithmetic per vector on one core; 0: moving the bytes is all
   double ulp = 0;     // largest error in float32, in units in the last place; 0: exact
+  double ulp64 = 0;   // the same in float64, where it is larger
   bool fused = true;  // whether a gradient of several operations gets a kernel of its own
   bool bound = true;  // as a function of the module and a method of Tensor
   RowParameter parameters[kMaxParameters] = {};  // of Parameters' members, all double, in order

@@ -73,7 +73,11 @@ Object describe_rows();
 
 inline void define_elementwise(Definitions& d) {
   for (const ElementwiseOp& op : elementwise_ops()) {
-    if (!op.row->bound) continue;
+    if (!op.row->bound) {
+      if (op.id == kRowId<rows::GeluTanh>)
+        d.internal("gelu_tanh(x)", +[](const Tensor& x) { return gelu_tanh(x); }, op.row->doc);
+      continue;
+    }
     const int n = parameters_of(*op.row);
     if (n == 0) define_row(d, op, std::make_index_sequence<0>());
     if (n == 1) define_row(d, op, std::make_index_sequence<1>());
