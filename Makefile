@@ -83,6 +83,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/make_stubs.py --check
+	$(BIN)/python tools/make_op_table.py --check
 
 format: $(VENV)/installed-lint
 	@echo clang-format -i
@@ -92,6 +93,7 @@ format: $(VENV)/installed-lint
 
 stubs: $(VENV)/installed
 	$(BIN)/python tools/make_stubs.py
+	$(BIN)/python tools/make_op_table.py
 
 docs: EXTRAS = images,progress,docs
 docs: $(VENV)/tools

@@ -99,12 +99,12 @@ def test_import_starts_no_thread_and_holds_no_tensor():
 
 
 PUBLIC = """
-    Tensor Trainer __version__ abs add all any arange argmax argmin autograd bfloat16 bool cat clone cuda
+    OpProfile Tensor Trainer __version__ abs add all any arange argmax argmin autograd bfloat16 bool cat clone cuda
     data device div dtype empty empty_cache empty_like enable_grad eq erf exp eye flatten float16 float32
     float64 from_dlpack from_numpy full gather ge get_default_device get_num_threads get_precision
     get_rng_state grad gt info int32 int64 is_grad_enabled le linspace load load_model log log_softmax
     logical_and logical_not logical_or lt manual_seed matmul max maximum mean min minimum models mul
-    narrow ne neg nn no_grad nonzero ones ones_like optim permute pow precision rand randint randn
+    narrow ne neg nn no_grad nonzero ones ones_like optim permute pow precision profile rand randint randn
     randperm register_model relu reshape result_type save save_model set_default_device set_grad_enabled
     set_num_threads set_precision set_rng_state sigmoid sign softmax sqrt squeeze stack sub sum tanh
     tensor train transpose uint8 unsqueeze where zeros zeros_like
