@@ -14,6 +14,7 @@ from .case import (
     UNSIGNED,
     Arg,
     Case,
+    between,
     binary,
     distinct,
     masks,
