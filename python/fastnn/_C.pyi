@@ -48,6 +48,7 @@ __all__ = [
     "is_grad_enabled",
     "le",
     "log",
+    "log1p",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -359,6 +360,12 @@ class Tensor:
         ...
     def log(self) -> Tensor:
         """Natural logarithm of x."""
+        ...
+    def log1p(self) -> Tensor:
+        """log(1 + x), accurate near 0."""
+        ...
+    def log1p_(self) -> Tensor:
+        """log(1 + x), accurate near 0."""
         ...
     def log_(self) -> Tensor:
         """Natural logarithm of x."""
@@ -765,6 +772,9 @@ def linear(x: Operand, w: Operand, bias: Operand | None = None, activation: buil
     ...
 def log(x: Operand) -> Tensor:
     """Natural logarithm of x."""
+    ...
+def log1p(x: Operand) -> Tensor:
+    """log(1 + x), accurate near 0."""
     ...
 def log_softmax(x: Operand, dim: builtins.int) -> Tensor:
     """log(softmax(x)) along dim."""

@@ -89,6 +89,7 @@ ROWS = {
     "sign": domain(nonzero, special=UNSIGNED),
     "exp": domain(normal),
     "log": domain(positive),
+    "log1p": domain(between(-0.9, 3)),
     "sqrt": domain(positive),
     "erf": domain(normal, numpy=_erf),
     **{name: domain(whole, whole) for name in ("eq", "ne", "lt", "le", "gt", "ge")},

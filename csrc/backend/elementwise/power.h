@@ -72,6 +72,20 @@ struct Log {
   }
 };
 
+struct Log1p {
+  static constexpr Row row{
+      .name = "log1p", .doc = "log(1 + x), accurate near 0.", .dtypes = FLOATS, .cost = 10, .ulp = 1.4};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W x, None) {
+    return log1p(x);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W x, W, None) {
+    return dy / (x + W::constant(1));
+  }
+};
+
 // da: b a^(b-1), which is 0 for b = 0 whatever a is. db: a^b log(a), which is 0 at a = 0 for b >= 0.
 struct Pow {
   static constexpr Row row{.name = "pow",
@@ -107,4 +121,5 @@ struct Pow {
   UNARY(Sqrt, sqrt)                 \
   UNARY(Exp, exp)                   \
   UNARY(Log, log)                   \
+  UNARY(Log1p, log1p)               \
   BINARY(Pow, pow)

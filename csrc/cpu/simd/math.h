@@ -214,6 +214,20 @@ FASTNN_INLINE Vec<T> log(Vec<T> x) {
   return select((x > zero) & (x < infinity<T>()), y, special);
 }
 
+// With u = 1 + x rounded and u = 2^e (1 + f): where e is 0, 1 + f is meant to be 1 + x, so x stands in for f;
+// elsewhere what rounding lost of u is put back.
+template <class T>
+FASTNN_INLINE Vec<T> log1p(Vec<T> x) {
+  const Vec<T> zero(T(0)), one(T(1)), u = one + x;
+  const Vec<T> lost = select(x > one, one - (u - x), x - (u - one));
+  const Split<T> split = split_log(u);
+  const Vec<T> f = select(split.e == zero, x, fma(lost / u, one + split.f, split.f));
+  const Vec<T> y = log_of_split(Split<T>{split.e, f});
+  const Vec<T> special =
+      select(x == -one, -infinity<T>(), select(x > -one, x, quiet_nan<T>()));  // inf stays inf
+  return select(x == zero, x, select((x > -one) & (x < infinity<T>()), y, special));
+}
+
 // The lower and upper half of a vector of floats as doubles, and the way back.
 typedef float HalfOfFloats __attribute__((vector_size(kVectorBytes / 2)));
 FASTNN_INLINE Vec<double> widen_half(Vec<float> x, int half) {
