@@ -75,6 +75,7 @@ __all__ = [
     "sigmoid",
     "sign",
     "softmax",
+    "softplus",
     "sqrt",
     "squeeze",
     "sub",
@@ -516,6 +517,12 @@ class Tensor:
     def softmax(self, dim: builtins.int) -> Tensor:
         """exp(x) / sum(exp(x)) along dim."""
         ...
+    def softplus(self, beta: builtins.float = 1.0, threshold: builtins.float = 20.0) -> Tensor:
+        """log(1 + e^(beta x)) / beta; x where beta x > threshold."""
+        ...
+    def softplus_(self, beta: builtins.float = 1.0, threshold: builtins.float = 20.0) -> Tensor:
+        """log(1 + e^(beta x)) / beta; x where beta x > threshold."""
+        ...
     def sqrt(self) -> Tensor:
         """Square root of x."""
         ...
@@ -875,6 +882,9 @@ def sign(x: Operand) -> Tensor:
     ...
 def softmax(x: Operand, dim: builtins.int) -> Tensor:
     """exp(x) / sum(exp(x)) along dim."""
+    ...
+def softplus(x: Operand, beta: builtins.float = 1.0, threshold: builtins.float = 20.0) -> Tensor:
+    """log(1 + e^(beta x)) / beta; x where beta x > threshold."""
     ...
 def sqrt(x: Operand) -> Tensor:
     """Square root of x."""

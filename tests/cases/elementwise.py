@@ -76,6 +76,10 @@ def _gelu(x: np.ndarray, approximate: str = "none") -> np.ndarray:
     return x * _normal_cdf(x)
 
 
+def _softplus(x: np.ndarray, beta: float = 1, threshold: float = 20) -> np.ndarray:
+    return np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta)
+
+
 ROWS = {
     "add": domain(normal, normal),
     "sub": domain(normal, normal),
@@ -99,6 +103,7 @@ ROWS = {
     "relu": domain(nonzero, numpy=lambda x: np.maximum(x, 0), special=UNSIGNED),
     "sigmoid": domain(normal, numpy=_sigmoid),
     "tanh": domain(normal),
+    "softplus": domain(normal, parameters=({}, {"beta": 2.0, "threshold": 0.7}), numpy=_softplus),
     "gelu_tanh": domain(
         normal,
         numpy=partial(_gelu, approximate="tanh"),

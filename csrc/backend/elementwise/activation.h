@@ -46,6 +46,31 @@ struct Tanh {
   }
 };
 
+// log(1 + e^z) as max(z, 0) + log(1 + e^-|z|), z = beta x: neither end overflows. Beyond the threshold it is
+// z but for less than rounding shows.
+struct Softplus {
+  static constexpr Row row{.name = "softplus",
+                           .doc = "log(1 + e^(beta x)) / beta; x where beta x > threshold.",
+                           .dtypes = FLOATS,
+                           .cost = 20,
+                           .ulp = 1.6,
+                           .parameters = {{"beta", 1}, {"threshold", 20}}};
+  struct Parameters {
+    double beta = 1, threshold = 20;
+  };
+  template <class W>
+  static constexpr W forward(W x, const Parameters& p) {
+    const W beta = W::constant(p.beta), z = beta * x;
+    const W y = (max(W::constant(0), z) + log1p(exp(-abs(z)))) / beta;
+    return select(z > W::constant(p.threshold), x, y);
+  }
+  template <class W>
+  static constexpr W grad(W dy, W x, W, const Parameters& p) {
+    const W z = W::constant(p.beta) * x;
+    return select(z > W::constant(p.threshold), dy, dy * sigmoid(z));
+  }
+};
+
 struct Erf {
   static constexpr Row row{.name = "erf",
                            .doc = "Error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.",
@@ -116,6 +141,7 @@ constexpr Probe gelu_tanh_derivative(Probe x) { return probe(probe(x)); }
   UNARY(Relu, relu)                      \
   UNARY(Sigmoid, sigmoid)                \
   UNARY(Tanh, tanh)                      \
+  UNARY(Softplus, softplus)              \
   UNARY(Erf, erf)                        \
   UNARY(Gelu, gelu)                      \
   UNARY(GeluTanh, gelu_tanh)
