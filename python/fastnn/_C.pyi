@@ -43,6 +43,7 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gt",
+    "hypot",
     "int32",
     "int64",
     "is_grad_enabled",
@@ -332,6 +333,12 @@ class Tensor:
         ...
     def half(self) -> Tensor:
         """This tensor as fastnn.float16."""
+        ...
+    def hypot(self, b: Operand) -> Tensor:
+        """sqrt(a^2 + b^2), broadcast; integers become float32."""
+        ...
+    def hypot_(self, other: Operand) -> Tensor:
+        """sqrt(a^2 + b^2), broadcast; integers become float32."""
         ...
     def int(self) -> Tensor:
         """This tensor as fastnn.int32."""
@@ -764,6 +771,9 @@ def grad(outputs: typing.Any, inputs: typing.Any, grad_outputs: typing.Any = Non
     ...
 def gt(a: Operand, b: Operand) -> Tensor:
     """a > b, as bool."""
+    ...
+def hypot(a: Operand, b: Operand) -> Tensor:
+    """sqrt(a^2 + b^2), broadcast; integers become float32."""
     ...
 def is_grad_enabled() -> builtins.bool:
     """Whether ops are recorded on this thread."""

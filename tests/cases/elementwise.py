@@ -86,6 +86,7 @@ ROWS = {
     "mul": domain(normal, normal),
     "div": domain(normal, nonzero),
     "pow": domain(positive, normal),
+    "hypot": domain(normal, normal),
     "maximum": domain(distinct, normal, special=UNSIGNED),
     "minimum": domain(distinct, normal, special=UNSIGNED),
     "neg": domain(normal),

@@ -1,5 +1,7 @@
 // Sizes, powers, exponentials.
 #pragma once
+#include <limits>
+
 #include "backend/elementwise/row.h"
 
 namespace fastnn::rows {
@@ -113,6 +115,33 @@ struct Pow {
   }
 };
 
+// The larger times sqrt(1 + ratio^2): neither square can overflow or vanish. As in C, an infinity wins over
+// NaN.
+struct Hypot {
+  static constexpr Row row{.name = "hypot",
+                           .doc = "sqrt(a^2 + b^2), broadcast; integers become float32.",
+                           .dtypes = FLOATS,
+                           .promotion = Promotion::floating,
+                           .cost = 20,
+                           .ulp = 2};
+  using Parameters = None;
+  template <class W>
+  static constexpr W forward(W a, W b, None) {
+    const W zero = W::constant(0), infinity = W::constant(std::numeric_limits<double>::infinity());
+    const W x = abs(a), y = abs(b), large = max(x, y), small = min(x, y), ratio = small / large;
+    const W h = select(large == zero, large, large * sqrt(W::constant(1) + ratio * ratio));
+    return select((x == infinity) | (y == infinity), infinity, select(a != a, a, h));
+  }
+  template <class W>
+  static constexpr W grad_a(W dy, W a, W, W y, None) {
+    return dy * (a / y);
+  }
+  template <class W>
+  static constexpr W grad_b(W dy, W, W b, W y, None) {
+    return dy * (b / y);
+  }
+};
+
 }  // namespace fastnn::rows
 
 #define FASTNN_POWER(UNARY, BINARY) \
@@ -122,4 +151,5 @@ struct Pow {
   UNARY(Exp, exp)                   \
   UNARY(Log, log)                   \
   UNARY(Log1p, log1p)               \
-  BINARY(Pow, pow)
+  BINARY(Pow, pow)                  \
+  BINARY(Hypot, hypot)
