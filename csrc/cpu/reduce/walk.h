@@ -91,53 +91,35 @@ inline int64_t blocks_of(const ReduceParams& p) {
   return max_of(1, ceil_div(p.reduced.numel, kPartialElements));
 }
 
-// The walks themselves know no type: they are compiled once, and call f by `visit` for each block.
-using VisitChunk = void (*)(const void* f, const char* x, int64_t first, int n, int64_t block,
-                            int64_t output);
-inline Status walk_chunks(Context& ctx, const ReduceParams& p, int64_t size, int64_t per_task, double ns,
-                          VisitChunk visit, const void* f) {
+// Calls f(const C* chunk, int n, int64_t block, int64_t output) for every block of every output.
+template <class C, class T, class F>
+Status for_chunks(Context& ctx, const ReduceParams& p, F&& f) {
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), units = p.kept.numel * blocks;
+  const int64_t per_task =
+      max_of(units / kManyTasks, max_of(1, kTaskElements / max_of(16, min_of(R, kPartialElements))));
+  const double ns = static_cast<double>(units) *
+                    (4 + static_cast<double>(min_of(R, kPartialElements)) * sizeof(T) / kBytesPerNs);
+  const T* x = static_cast<const T*>(p.x);
+  if constexpr (std::is_same_v<C, T>)  // short rows, evenly spaced: no bookkeeping between them
+    if (blocks == 1 && p.kept.ndim == 1 && p.reduced.ndim == 1 && p.reduced.stride[0][0] == 1)
+      return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
+        const int64_t begin = task * per_task, end = min_of(units, begin + per_task),
+                      step = p.kept.stride[1][0];
+        const T* row = x + begin * step;
+        for (int64_t i = begin; i < end; ++i, row += step) f(row, static_cast<int>(R), 0, i);
+      });
   return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
+    alignas(64) C buffer[kPartialElements];
     const int64_t end = min_of(units, (task + 1) * per_task);
     int64_t output = task * per_task / blocks, block = task * per_task % blocks;
     Walker<2> kept(p.kept, 1, output);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
       const int64_t first = block * kPartialElements;
       const int n = static_cast<int>(min_of(kPartialElements, R - first));
-      visit(f, static_cast<const char*>(p.x) + kept.offset * size, first, n, block, output);
+      f(gather_chunk(p.reduced, x + kept.offset, first, n, buffer), n, block, output);
       if (++block == blocks) block = 0, ++output, kept.advance(1);
     }
   });
-}
-
-// Calls f(const C* chunk, int n, int64_t block, int64_t output) for every block of every output.
-template <class C, class T, class F>
-Status for_chunks(Context& ctx, const ReduceParams& p, const F& f) {
-  const int64_t R = p.reduced.numel, blocks = blocks_of(p), units = p.kept.numel * blocks;
-  const int64_t per_task =
-      max_of(units / kManyTasks, max_of(1, kTaskElements / max_of(16, min_of(R, kPartialElements))));
-  const double ns = static_cast<double>(units) *
-                    (4 + static_cast<double>(min_of(R, kPartialElements)) * sizeof(T) / kBytesPerNs);
-  if constexpr (std::is_same_v<C, T>)  // short rows, evenly spaced: no bookkeeping between them
-    if (blocks == 1 && p.kept.ndim == 1 && p.reduced.ndim == 1 && p.reduced.stride[0][0] == 1)
-      return parallel_for(ctx, ceil_div(units, per_task), ns, [&](int64_t task, int) {
-        const int64_t begin = task * per_task, end = min_of(units, begin + per_task),
-                      step = p.kept.stride[1][0];
-        const T* row = static_cast<const T*>(p.x) + begin * step;
-        for (int64_t i = begin; i < end; ++i, row += step) f(row, static_cast<int>(R), 0, i);
-      });
-  struct Call {
-    const F& f;
-    const Loop<1>& reduced;
-  } call{f, p.reduced};
-  return walk_chunks(
-      ctx, p, sizeof(T), per_task, ns,
-      [](const void* self, const char* x, int64_t first, int n, int64_t block, int64_t output) {
-        const Call& c = *static_cast<const Call*>(self);
-        alignas(64) C buffer[kPartialElements];
-        c.f(gather_chunk(c.reduced, reinterpret_cast<const T*>(x), first, n, buffer), n, block, output);
-      },
-      &call);
 }
 
 // Rows of a tile are far apart, so the processor's own prefetching does not follow them: each is asked for
@@ -150,16 +132,17 @@ FASTNN_INLINE void prefetch_row(const T* x, const int64_t* offset, int r) {
   for (int byte = 0; byte < kTile * static_cast<int>(sizeof(T)); byte += 64) __builtin_prefetch(row + byte);
 }
 
-using VisitTile = void (*)(const void* f, const char* x, const int64_t* offset, int rows, int width,
-                           int64_t block, int64_t output);
-inline Status walk_tiles(Context& ctx, const ReduceParams& p, int64_t size, int tile_width, VisitTile visit,
-                         const void* f) {
+// Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every
+// block of every tile: row r of the tile is x + offset[r], `width` elements, for the outputs from `output`
+// on.
+template <class T, class F>
+Status for_tiles(Context& ctx, const ReduceParams& p, int tile_width, F&& f) {
   const int last = p.kept.ndim - 1;
   const int64_t R = p.reduced.numel, blocks = blocks_of(p), columns = p.kept.shape[last];
   const int64_t tiles = ceil_div(columns, tile_width), outer = p.kept.numel / columns,
                 units = outer * blocks * tiles;
   const int64_t per_task = max_of(1, kTaskElements / (tile_width * max_of(1, min_of(R, kPartialElements))));
-  const double bytes = static_cast<double>(p.kept.numel) * static_cast<double>(R) * static_cast<double>(size);
+  const double bytes = static_cast<double>(p.kept.numel) * static_cast<double>(R) * sizeof(T);
   return parallel_for(ctx, ceil_div(units, per_task), bytes / kBytesPerNs, [&](int64_t task, int) {
     int64_t offset[kPartialElements + kMostAhead];
     int64_t cached = -1;
@@ -176,25 +159,10 @@ inline Status walk_tiles(Context& ctx, const ReduceParams& p, int64_t size, int 
         cached = block;
       }
       const Walker<2> kept(p.kept, 1, output + tile * tile_width);
-      visit(f, static_cast<const char*>(p.x) + kept.offset * size, offset, rows,
-            static_cast<int>(min_of(tile_width, columns - tile * tile_width)), block,
-            output + tile * tile_width);
+      f(static_cast<const T*>(p.x) + kept.offset, offset, rows,
+        static_cast<int>(min_of(tile_width, columns - tile * tile_width)), block, output + tile * tile_width);
     }
   });
-}
-
-// Calls f(const T* x, const int64_t* offset, int rows, int width, int64_t block, int64_t output) for every
-// block of every tile: row r of the tile is x + offset[r], `width` elements, for the outputs from `output`
-// on.
-template <class T, class F>
-Status for_tiles(Context& ctx, const ReduceParams& p, int tile_width, const F& f) {
-  return walk_tiles(
-      ctx, p, sizeof(T), tile_width,
-      [](const void* self, const char* x, const int64_t* offset, int rows, int width, int64_t block,
-         int64_t output) {
-        (*static_cast<const F*>(self))(reinterpret_cast<const T*>(x), offset, rows, width, block, output);
-      },
-      &f);
 }
 
 }  // namespace fastnn::FASTNN_ISA
