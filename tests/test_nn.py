@@ -1,6 +1,7 @@
 """Modules: registration, state, hooks, error paths, fusion, and every layer against torch."""
 
 import copy
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import fastnn as fn
@@ -536,3 +537,16 @@ def test_summary_counts_a_shared_parameter_once():
     net[1].weight = net[0].weight
     s = net.summary((3,))
     assert ([row.parameters for row in s.rows], s.parameters, s.unshared) == ([12, 3], 15, 15)
+
+
+def test_a_layer_shows_the_signature_of_its_constructor():
+    class Mine(nn.Module):
+        def __init__(self, a, *, b=2):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    assert list(nn.Linear.__signature__.parameters)[:3] == ["in_features", "out_features", "bias"]
+    assert str(inspect.signature(Mine)) == str(Mine.__signature__) == "(a, *, b=2)"
+    assert not hasattr(Mine(1), "__signature__")
