@@ -1,6 +1,7 @@
 """Modules: registration, state, calls, containers."""
 
 import copy
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import fastnn as fn
@@ -273,3 +274,16 @@ def test_sixteen_threads_on_one_model():
     with ThreadPoolExecutor(16) as pool:
         for _ in range(5):
             assert [y.tolist() for y in pool.map(net, inputs)] == expected
+
+
+def test_a_layer_shows_the_signature_of_its_constructor():
+    class Mine(nn.Module):
+        def __init__(self, a, *, b=2):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    assert list(nn.Linear.__signature__.parameters)[:3] == ["in_features", "out_features", "bias"]
+    assert str(inspect.signature(Mine)) == str(Mine.__signature__) == "(a, *, b=2)"
+    assert not hasattr(Mine(1), "__signature__")

@@ -5,8 +5,7 @@
 //
 // What a call gives is matched to the parameters by one piece of code for all. A template per C++ signature,
 // not per function, converts the arguments (convert.h) and calls. The same object serves as a function of the
-// module and as a method of Tensor. An argument whose default is None may be None: an undefined tensor in
-// C++.
+// module and as a method of Tensor. Where the default is None, None may be given: in C++ an undefined tensor.
 #pragma once
 #include <string>
 #include <utility>

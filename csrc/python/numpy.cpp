@@ -9,8 +9,7 @@
 namespace fastnn {
 namespace {
 
-// The buffer protocol would need an exporter object; an __array_interface__ that keeps the tensor alive does
-// the same.
+// The buffer protocol would need an exporter; an __array_interface__ that keeps the tensor alive will do.
 Object to_numpy(const Tensor& t) {
   check(!t.requires_grad(), ErrorKind::runtime, "numpy(): the tensor requires grad; use detach().numpy()");
   check(t.device().type == DeviceType::cpu, ErrorKind::runtime,

@@ -27,8 +27,8 @@ PyObject* python_class(ErrorKind kind) {
 
 }  // namespace
 
-// Caught and dropped by code that may not hold Python's lock.
 PythonError::PythonError() {
+  if (!PyErr_Occurred()) PyErr_SetString(PyExc_SystemError, "a call into Python failed without an error");
   PyObject *type = nullptr, *traceback = nullptr;
   PyErr_Fetch(&type, &error_, &traceback);
   PyErr_NormalizeException(&type, &error_, &traceback);
@@ -36,13 +36,14 @@ PythonError::PythonError() {
   Py_XDECREF(type);
   Py_XDECREF(traceback);
 }
+// What catches an error may copy and drop it without Python's lock.
 PythonError::PythonError(const PythonError& o) : error_(o.error_) {
   const Locked lock;
-  Py_XINCREF(error_);
+  Py_INCREF(error_);
 }
 PythonError::~PythonError() {
   const Locked lock;
-  Py_XDECREF(error_);
+  Py_DECREF(error_);
 }
 
 void PythonError::restore() const {

@@ -8,8 +8,7 @@ namespace {
 
 constexpr const char* kPass = "fastnn.Backward";
 
-// What ctx.save_for_backward() keeps: with its version, and without history where it is an output of the
-// function itself.
+// What ctx.save_for_backward() keeps: with its version, and without history if the function itself made it.
 struct PySaved {
   Saved saved;
 };

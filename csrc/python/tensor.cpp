@@ -43,8 +43,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
 
 void tensor_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
-  // First of all: a weak reference's callback that meets the tensor must get another object, not this dying
-  // one.
+  // First of all: a weak reference's callback that meets the tensor must not get this dying object.
   if (TensorImpl* impl = as_object(self)->tensor.impl(); impl && impl->py_object == self)
     impl->py_object = nullptr;
   if (as_object(self)->weakrefs) PyObject_ClearWeakRefs(self);

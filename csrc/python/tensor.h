@@ -25,8 +25,7 @@ inline const Tensor& unwrap(PyObject* o) { return reinterpret_cast<PyTensor*>(o)
 // The Python object of a tensor: the living one, or a new one. Undefined tensors are None.
 PyObject* wrap(const Tensor& t);
 
-// A Tensor, a number (as a 0-d tensor that gives way in promotion), or a NumPy array or scalar; false for
-// anything else.
+// A Tensor, a number (as a 0-d tensor that gives way in promotion), a NumPy array or scalar; else false.
 bool to_operand(PyObject* o, Tensor* out);
 
 // The same without a tensor for a number. An array is held by `own`, which must outlive the operand.

@@ -29,8 +29,23 @@ _classes: dict[str, type] = {}
 _DTYPES = {value.name: value for value in vars(_C).values() if isinstance(value, dtype)}
 
 
+class _ConstructorSignature:
+    """What documents a class asks it for its signature, and would find that of ``Describable.__new__``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:  # calling an instance is something else
+            raise AttributeError("__signature__")
+        constructor: Any = owner.__init__  # type: ignore[misc]
+        if constructor is object.__init__:
+            return inspect.Signature()
+        _, *parameters = inspect.signature(constructor).parameters.values()
+        return inspect.Signature(parameters)
+
+
 class Describable:
     """Remembers the arguments of its constructor, so that ``describe`` can write them down."""
+
+    __signature__ = _ConstructorSignature()
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
