@@ -9,8 +9,8 @@ import fastnn as fn
 import numpy as np
 
 from .case import (
-    TF,
     LARGE,
+    TF,
     UNSIGNED,
     Arg,
     Case,
@@ -109,6 +109,7 @@ ROWS = {
         normal,
         numpy=partial(_gelu, approximate="tanh"),
         torch=lambda x: TF.gelu(x, approximate="tanh"),
+        error=8,
         spread=2,
     ),
     "gelu": domain(normal, numpy=_gelu, spread=2),
