@@ -7,12 +7,13 @@
 
 namespace fastnn::cuda {
 
-#define FASTNN_MATH1(F)                                                                                 \
-  F(exp)                                                                                                \
-  F(expm1)                                                                                              \
-  F(exp2) F(log) F(log1p) F(log2) F(log10) F(sqrt) F(cbrt) F(sin) F(cos) F(tan) F(asin) F(acos) F(atan) \
-      F(sinh) F(cosh) F(tanh) F(asinh) F(acosh) F(atanh) F(erf) F(erfc) F(floor) F(ceil) F(trunc)
+// clang-format off
+#define FASTNN_MATH1(F)                                                                                  \
+  F(exp) F(expm1) F(exp2) F(log) F(log1p) F(log2) F(log10) F(sqrt) F(cbrt) F(sin) F(cos) F(tan) F(asin)  \
+  F(acos) F(atan) F(sinh) F(cosh) F(tanh) F(asinh) F(acosh) F(atanh) F(erf) F(erfc) F(floor) F(ceil)     \
+  F(trunc)
 #define FASTNN_MATH2(F) F(pow) F(atan2) F(hypot) F(fmod) F(copysign)
+// clang-format on
 
 #define FASTNN_FUNCTION1(name)                                          \
   __device__ inline float math_##name(float x) { return ::name##f(x); } \

@@ -4,8 +4,8 @@
 
 namespace fastnn::cuda {
 
-// Elements of an operand that kernels have copied to scratch memory at once: few enough that the copy is still
-// in the second-level cache when it is read. On the emulator, inputs of tests are more than that.
+// Elements of an operand that kernels have copied to scratch memory at once: few enough that the copy is
+// still in the second-level cache when it is read. On the emulator, inputs of tests are more than that.
 #ifdef FASTNN_EMULATOR
 constexpr int64_t kCopiedElements = 1 << 10;
 #else

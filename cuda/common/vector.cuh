@@ -35,14 +35,16 @@ struct Vector {
 
   // Element by element where memory is not aligned.
   __device__ static Vector load(const T* from, bool aligned) {
-    if (aligned) return load(from);
+    if constexpr (V > 1)
+      if (aligned) return load(from);
     Vector vector;
 #pragma unroll
     for (int j = 0; j < V; ++j) vector.v[j] = from[j];
     return vector;
   }
   __device__ void store(T* to, bool aligned) const {
-    if (aligned) return store(to);
+    if constexpr (V > 1)
+      if (aligned) return store(to);
 #pragma unroll
     for (int j = 0; j < V; ++j) to[j] = v[j];
   }

@@ -12,150 +12,9 @@
 //   dbias = sum g     dweight = sum g h     dx = weight rstd (g - dbias / m - h dweight / m),  m = n inner
 #pragma once
 #include "backend/norm.h"
-#include "cuda/common/math.cuh"
-#include "cuda/common/row_team.cuh"
+#include "cuda/norm/batch_parts.cuh"
 
 namespace fastnn::cuda {
-
-constexpr int kBatchThreads = 256;
-constexpr int kStripColumns = 32, kStripRows = kBatchThreads / kStripColumns;
-constexpr int64_t kBatchChunk = 4096, kMostStripChunks = 64, kLeastStripRows = 64;
-constexpr int kBatchHeld = 8;  // elements of a thread at once
-
-// ---- parts ------------------------------------------------------------------------------------------------
-
-template <class T>
-struct Moments {
-  T count = T(0), mean = T(0), squares = T(0);  // squares: the sum of (x - mean)^2
-
-  template <class U>
-  __device__ void merge(const Moments<U>& other) {
-    const T total = count + other.count;
-    if (total == T(0)) return;
-    const T apart = other.mean - mean, share = other.count / total;
-    mean += apart * share;
-    squares += other.squares + apart * (count * share) * apart;
-    count = total;
-  }
-  __device__ Moments shuffle(int distance) const {
-    Moments m;
-    m.count = __shfl_xor_sync(kFullWarp, count, distance);
-    m.mean = __shfl_xor_sync(kFullWarp, mean, distance);
-    m.squares = __shfl_xor_sync(kFullWarp, squares, distance);
-    return m;
-  }
-};
-template <class T>
-struct GradientSums {
-  T g = T(0), gh = T(0);
-
-  template <class U>
-  __device__ void merge(const GradientSums<U>& other) {
-    g += other.g;
-    gh += other.gh;
-  }
-  __device__ GradientSums shuffle(int distance) const {
-    GradientSums s;
-    s.g = __shfl_xor_sync(kFullWarp, g, distance);
-    s.gh = __shfl_xor_sync(kFullWarp, gh, distance);
-    return s;
-  }
-};
-template <class Part>
-__device__ Part merge_warp(Part part) {  // lane 0 has the result
-  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) part.merge(part.shuffle(distance));
-  return part;
-}
-
-// V elements go at a time: 1, or kVector where runs are multiples of it, whether or not memory is aligned:
-// who has which element depends on the shape alone.
-
-// ---- a block's elements -----------------------------------------------------------------------------------
-
-// Lengths along `inner` count vectors of V elements.
-struct BatchShape {
-  int64_t n, c, inner, chunks;
-  int64_t images;         // runs of a chunk (rows, where inner is 1)
-  int64_t piece, pieces;  // a longer run is cut
-  FastDivide by_piece;
-  bool aligned;
-
-  static BatchShape of(const BatchNormParams& p, int V, bool aligned) {
-    BatchShape s{p.n, p.c, p.inner / V, 0, 1, 0, 1, {}, aligned};
-    if (p.inner == 1) {
-      const int64_t even = ceil_div(p.n, kMostStripChunks);
-      s.images = even > kLeastStripRows ? even : kLeastStripRows;
-      s.piece = 1;
-    } else {
-      const int64_t room = kBatchChunk / V;
-      s.piece = s.inner < room ? s.inner : room;
-      s.pieces = ceil_div(s.inner, s.piece);
-      s.images = s.pieces > 1 ? 1 : room / s.inner;
-    }
-    s.by_piece = FastDivide(static_cast<unsigned>(s.piece));
-    s.chunks = ceil_div(p.n, s.images) * s.pieces;
-    return s;
-  }
-};
-
-// Rows: the block has one chunk of one channel. Strip (inner = 1): it has 32 channels, a column of 8 threads
-// each, and a chunk of their rows.
-template <bool strip>
-struct BatchPlace {
-  int64_t channel, chunk, first;
-  int64_t run_stride;
-  int count, piece, start, step;  // the thread's elements are start, start + step, ... < count
-  FastDivide by_piece;
-
-  __device__ explicit BatchPlace(const BatchShape& s)
-      : piece(static_cast<int>(s.piece)), by_piece(s.by_piece) {
-    if (strip) {
-      channel = static_cast<int64_t>(blockIdx.x) * kStripColumns + threadIdx.x;
-      chunk = blockIdx.y;
-      start = threadIdx.y, step = kStripRows;
-    } else {
-      channel = blockIdx.x / s.chunks;
-      chunk = blockIdx.x % s.chunks;
-      start = threadIdx.x, step = kBatchThreads;
-    }
-    const int64_t image = chunk / s.pieces * s.images, at = chunk % s.pieces * s.piece;
-    const int64_t runs = s.n - image < s.images ? s.n - image : s.images;
-    const int64_t length = s.inner - at < s.piece ? s.inner - at : s.piece;
-    first = (image * s.c + channel) * s.inner + at;
-    run_stride = s.c * s.inner;
-    count = channel < s.c ? static_cast<int>(runs * length) : 0;
-  }
-  __device__ int64_t offset(int i) const {
-    const int run = strip ? i : static_cast<int>(by_piece.quotient(static_cast<unsigned>(i)));
-    return first + run * run_stride + (strip ? 0 : i - run * piece);
-  }
-  // Calls f(i) for the beginnings of what the thread takes at once, `held` vectors.
-  template <int held, class F>
-  __device__ void each(F&& f) const {
-    for (int i = start; i < count; i += held * step) f(i);
-  }
-};
-
-// Writes the block's parts, one for each of its channels.
-template <bool strip, class Part>
-__device__ void leave(const BatchPlace<strip>& place, const BatchShape& s, Part part, Part* parts,
-                      Part* scratch) {
-  const int64_t at = place.channel * s.chunks + place.chunk;
-  if (strip) {
-    scratch[threadIdx.y * kStripColumns + threadIdx.x] = part;
-    __syncthreads();
-    if (threadIdx.y != 0 || place.channel >= s.c) return;
-    for (int r = 1; r < kStripRows; ++r) part.merge(scratch[r * kStripColumns + threadIdx.x]);
-    parts[at] = part;
-  } else {
-    part = merge_warp(part);
-    if (threadIdx.x % kWarpSize == 0) scratch[threadIdx.x / kWarpSize] = part;
-    __syncthreads();
-    if (threadIdx.x != 0) return;
-    for (int warp = 1; warp < kBatchThreads / kWarpSize; ++warp) part.merge(scratch[warp]);
-    parts[at] = part;
-  }
-}
 
 // ---- forward ----------------------------------------------------------------------------------------------
 
@@ -225,8 +84,9 @@ __global__ void __launch_bounds__(kRowThreads, 1) batch_running_kernel(BatchNorm
 template <class T>
 struct ChannelMap {
   T mean = T(0), rstd = T(0), weight = T(1), bias = T(0);
+  bool rectified;  // a ReLU behind it
 
-  __device__ ChannelMap(const BatchNormParams& p, int64_t k) {
+  __device__ ChannelMap(const BatchNormParams& p, int64_t k) : rectified(p.activation == Activation::relu) {
     if (k >= p.c) return;
     mean = static_cast<const T*>(p.mean)[k];
     rstd = static_cast<const T*>(p.rstd)[k];
@@ -237,7 +97,7 @@ struct ChannelMap {
   __device__ T affine(T h) const { return math_fma(h, weight, bias); }
 };
 
-template <class T, int V, bool strip, bool rectified>
+template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(BatchNormParams p, BatchShape s) {
   constexpr int held = kBatchHeld / V;
   const BatchPlace<strip> place(s);
@@ -255,7 +115,7 @@ __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(Batch
 #pragma unroll
       for (int e = 0; e < V; ++e) {
         const T z = map.affine(map.normalized(v[u].v[e]));
-        v[u].v[e] = rectified && T(0) > z ? T(0) : z;
+        v[u].v[e] = map.rectified && T(0) > z ? T(0) : z;
       }
       v[u].store(static_cast<T*>(p.y) + place.offset(i + u * place.step) * V, s.aligned);
     }
@@ -265,7 +125,7 @@ __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(Batch
 // ---- backward ---------------------------------------------------------------------------------------------
 
 // h and g of the `held` vectors from i on; absent ones are 0.
-template <class T, int V, bool masked, bool strip>
+template <class T, int V, bool strip>
 struct HeldGradients {
   static constexpr int held = kBatchHeld / V;
   Vector<T, V> h[held] = {}, g[held] = {};
@@ -285,20 +145,20 @@ struct HeldGradients {
 #pragma unroll
       for (int e = 0; e < V; ++e) {
         h[u].v[e] = map.normalized(h[u].v[e]);
-        if (masked && map.affine(h[u].v[e]) <= T(0)) g[u].v[e] = T(0);
+        if (map.rectified && map.affine(h[u].v[e]) <= T(0)) g[u].v[e] = T(0);
       }
     }
   }
 };
 
-template <class T, int V, bool strip, bool masked>
+template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1)
     batch_gradient_sums_kernel(GradientSums<T>* parts, BatchNormParams p, BatchShape s) {
   SharedMemory shared;
   GradientSums<T>* const scratch = shared.take<GradientSums<T>>(kBatchThreads);
   const BatchPlace<strip> place(s);
   const ChannelMap<T> map(p, place.channel);
-  using Held = HeldGradients<T, V, masked, strip>;
+  using Held = HeldGradients<T, V, strip>;
   GradientSums<T> part;
   place.template each<Held::held>([&](int i) {
     const Held v(p, place, map, i, s.aligned);
@@ -329,7 +189,7 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   if (p.dweight) static_cast<T*>(p.dweight)[k] = static_cast<T>(all.gh);
 }
 
-template <class T, int V, bool strip, bool masked>
+template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1)
     batch_gradient_kernel(BatchNormParams p, const T* means, BatchShape s) {
   const BatchPlace<strip> place(s);
@@ -338,7 +198,7 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
   const T mean_g = centred ? means[2 * place.channel] : T(0);
   const T mean_gh = centred ? means[2 * place.channel + 1] : T(0);
   const T scale = map.weight * map.rstd;
-  using Held = HeldGradients<T, V, masked, strip>;
+  using Held = HeldGradients<T, V, strip>;
   place.template each<Held::held>([&](int i) {
     Held v(p, place, map, i, s.aligned);
 #pragma unroll
@@ -351,6 +211,77 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
       }
       v.g[u].store(static_cast<T*>(p.dx) + place.offset(i + u * place.step) * V, s.aligned);
     }
+  });
+}
+
+// ---- launching --------------------------------------------------------------------------------------------
+struct BatchLaunch {
+  BatchShape shape;
+  dim3 grid, block;
+  unsigned channel_warps;  // blocks of a warp per channel
+
+  BatchLaunch(const BatchNormParams& p, int V, bool aligned) : shape(BatchShape::of(p, V, aligned)) {
+    const bool strip = p.inner == 1;
+    grid = strip ? dim3(static_cast<unsigned>(ceil_div<int64_t>(p.c, kStripColumns)),
+                        static_cast<unsigned>(shape.chunks))
+                 : dim3(static_cast<unsigned>(p.c * shape.chunks));
+    block = strip ? dim3(kStripColumns, kStripRows) : dim3(kBatchThreads);
+    channel_warps = static_cast<unsigned>(ceil_div<int64_t>(p.c, kRowThreads / kWarpSize));
+  }
+};
+
+// Calls run.operator()<V, strip>() for the kernels that fit.
+template <class T, class F>
+Status with_batch(const BatchNormParams& p, const F& run) {
+  if (p.inner == 1) return run.template operator()<1, true>();
+  if (p.inner % kVector<T> == 0) return run.template operator()<kVector<T>, false>();
+  return run.template operator()<1, false>();
+}
+
+template <class T>
+Status batch_norm_forward(Context& ctx, const BatchNormParams& p) {
+  const bool aligned = vector_aligned(p.x) && vector_aligned(p.y);
+  return with_batch<T>(p, [&]<int V, bool strip>() {
+    const BatchLaunch l(p, V, aligned);
+    Status status;
+    if (p.training) {
+      auto* parts = workspace<Moments<T>>(ctx, static_cast<size_t>(p.c * l.shape.chunks));
+      if (!parts) return Status::need_workspace;
+      status = launch<batch_moments_kernel<T, V, strip>>(ctx, l.grid, l.block,
+                                                         SharedMemory::bytes<Moments<T>>(kBatchThreads),
+                                                         parts, static_cast<const T*>(p.x), l.shape);
+      if (status != Status::ok) return status;
+      const Moments<T>* const all = parts;
+      status = launch<batch_finish_kernel<T>>(ctx, l.channel_warps, kRowThreads, 0, p, all, l.shape.chunks);
+    } else {
+      status = launch<batch_running_kernel<T>>(
+          ctx, static_cast<unsigned>(ceil_div<int64_t>(p.c, kRowThreads)), kRowThreads, 0, p);
+    }
+    if (status != Status::ok) return status;
+    return launch<batch_normalize_kernel<T, V, strip>>(ctx, l.grid, l.block, 0, p, l.shape);
+  });
+}
+
+template <class T>
+Status batch_norm_gradients(Context& ctx, const BatchNormParams& p) {
+  const bool aligned = vector_aligned(p.x) && vector_aligned(p.dy) && vector_aligned(p.dx);
+  return with_batch<T>(p, [&]<int V, bool strip>() {
+    const BatchLaunch l(p, V, aligned);
+    T* const means = workspace<T>(ctx, static_cast<size_t>(2 * p.c + 2 * p.c * l.shape.chunks));
+    if (!means) return Status::need_workspace;
+    Status status = Status::ok;
+    if (p.training || p.dweight || p.dbias) {
+      auto* const parts = reinterpret_cast<GradientSums<T>*>(means + 2 * p.c);
+      status = launch<batch_gradient_sums_kernel<T, V, strip>>(
+          ctx, l.grid, l.block, SharedMemory::bytes<GradientSums<T>>(kBatchThreads), parts, p, l.shape);
+      if (status != Status::ok) return status;
+      const GradientSums<T>* const all = parts;
+      status = launch<batch_gradient_finish_kernel<T>>(ctx, l.channel_warps, kRowThreads, 0, p, means, all,
+                                                       l.shape.chunks);
+    }
+    if (status != Status::ok || !p.dx) return status;
+    const T* const found = means;
+    return launch<batch_gradient_kernel<T, V, strip>>(ctx, l.grid, l.block, 0, p, found, l.shape);
   });
 }
 
