@@ -20,29 +20,27 @@ void run_tile(const Tile<T>& t, int last) {
 #pragma GCC unroll 8
     for (int j = 0; j < NV; ++j) acc[i][j] = V(T(0));
   const T *a = t.a, *b = t.b;
-  const int64_t rs_a = t.rs_a, cs_a = t.cs_a, ldb = t.ldb;
-  const int32_t* b_row = t.b_rows;
-  for (int64_t p = t.k; p > 0; --p) {
-    const T* from = rows == Rows::listed ? b + *b_row : b;
+  const int64_t k = t.k, rs_a = t.rs_a, cs_a = t.cs_a, ldb = t.ldb;
+  const auto multiply = [&](const T* column, const T* from, int64_t offset) {  // of A, and row of B
     V row[NV];
 #pragma GCC unroll 8
     for (int j = 0; j < NV; ++j) {
-      const bool masked = rows == Rows::masked && j == NV - 1;
-      row[j] = masked ? V::load_n(from + j * V::N, last) : V::load(from + j * V::N);
-      if (rows == Rows::listed) keep(row[j]);
+      const T* const vector = from + offset + j * V::N;
+      V x = rows == Rows::masked && j == NV - 1 ? V::load_n(vector, last) : V::load(vector);
+      if constexpr (rows == Rows::listed) keep(x);
+      row[j] = x;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-      const V x(a[i * rs_a]);
+      const V x(column[i * rs_a]);
 #pragma GCC unroll 8
       for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, row[j], acc[i][j]);
     }
-    a += cs_a;
-    if (rows == Rows::listed)
-      ++b_row;
-    else
-      b += ldb;
-  }
+  };
+  if constexpr (rows == Rows::listed)
+    for (int64_t p = 0; p < k; ++p) multiply(a + p, b, t.b_rows[p]);
+  else
+    for (int64_t p = k; p > 0; --p, a += cs_a, b += ldb) multiply(a, b, 0);
   finish_tile<T, MR, NV>(t, acc, last);
 }
 

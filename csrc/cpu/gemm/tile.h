@@ -32,7 +32,7 @@ struct Tile {
   int64_t rs_a, cs_a;
   const T* b;
   int64_t ldb = 0;
-  const int32_t* b_rows = nullptr;  // where row p of B is at b + b_rows[p], else null
+  const int32_t* b_rows = nullptr;  // where row p of B is at b + b_rows[p] (and cs_a is 1), else null
   bool packed_b = false;            // rows of B may be read in whole vectors beyond column n
   T* c;
   int64_t ldc;
