@@ -12,6 +12,7 @@ constexpr int kLargestTeam = 1024;
 constexpr int kChunkThreads = 256, kMostChunks = 256;
 constexpr int64_t kLeastChunk = 8192;
 
+// `logarithmic` is a template argument for the sake of registers: asked at run time, the longest rows spill.
 template <class T, bool logarithmic>
 __device__ T softmax_of(T x, const ExpSum<T>& whole, T normalizer) {
   return logarithmic ? x - whole.top - normalizer : math_exp(x - whole.top) * normalizer;
