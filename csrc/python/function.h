@@ -8,6 +8,7 @@
 // module and as a method of Tensor. Where the default is None, None may be given: in C++ an undefined tensor.
 #pragma once
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
