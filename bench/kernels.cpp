@@ -24,13 +24,17 @@ float* floats(size_t count) {
   return x;
 }
 
-template <auto Row, class P>
-std::function<void()> call(const P& params) {
-  const auto kernel = cpu_backend().kernels->row<Row>().fn[static_cast<int>(DType::float32)];
+template <class P>
+std::function<void()> call(const KernelRow<P>& row, const P& params) {
+  const auto kernel = row.fn[static_cast<int>(DType::float32)];
   return [=] {
     Context& ctx = cpu_backend().context(0);
     while (kernel(ctx, params) == Status::need_workspace) cpu_backend().reserve(ctx, ctx.scratch_needed);
   };
+}
+template <auto Row, class P>
+std::function<void()> call(const P& params) {
+  return call(cpu_backend().kernels->row<Row>(), params);
 }
 
 // C = A B, or y = relu(x W^T + bias) where B is transposed.
@@ -60,10 +64,11 @@ std::function<void()> row_named(const std::string& name) {
   if (name == "softmax 128x10")
     return call<&SoftmaxTable::softmax>(SoftmaxParams{128, 10, 1, floats(1280), floats(1280), nullptr});
   if (name == "add, 4096 elements") {
-    BinaryParams p{floats(4096), floats(4096), floats(4096), {}};
+    ElementwiseParams p{.inputs = 2};
+    for (int i = 0; i < 3; ++i) p.operand[i].pointer = floats(4096);
     p.loop.ndim = 1, p.loop.numel = p.loop.shape[0] = 4096;
-    for (int i = 0; i < 3; ++i) p.loop.stride[i][0] = 1;
-    return call<&ElementwiseTable::add>(p);
+    for (int i = 0; i < 3; ++i) p.size[i] = sizeof(float), p.loop.stride[i][0] = 1;
+    return call(cpu_backend().kernels->of<ElementwiseTable>().forward[kRowId<rows::Add>], p);
   }
   return {};
 }

@@ -43,7 +43,14 @@ MAY_INCLUDE = {
         "csrc/ops/*",
     ),  # ops call each other as plain functions
     "csrc/python/ops": ("csrc/backend", "csrc/ops/*", "csrc/python"),
-    "csrc/python": ("csrc/python/ops", "csrc/backend", "csrc/core", "csrc/ops", "csrc/ops/*", "csrc/cpu/host"),
+    "csrc/python": (
+        "csrc/python/ops",
+        "csrc/backend",
+        "csrc/core",
+        "csrc/ops",
+        "csrc/ops/*",
+        "csrc/cpu/host",
+    ),
 }
 
 # Instruction sets outside csrc/cpu/simd, and why.

@@ -73,7 +73,9 @@ def test_description(row):
 
 def test_documentation_states_the_bounds():
     lines = (ROOT / "docs/ops.md").read_text().splitlines()
-    cells = {line.split("`")[1].partition("(")[0]: line.split(" | ") for line in lines if line.startswith("| `")}
+    cells = {
+        line.split("`")[1].partition("(")[0]: line.split(" | ") for line in lines if line.startswith("| `")
+    }
     assert cells.keys() == DESCRIBED.keys()
     for name, row in DESCRIBED.items():
         stated = {"float32": cells[name][-2], "float64": cells[name][-1].rstrip(" |")}

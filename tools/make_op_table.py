@@ -36,7 +36,12 @@ def line(row: dict[str, Any]) -> str:
     floats = "float32" in row["dtypes"]
     ulp, ulp64 = row["ulp"], row.get("ulp64") or row["ulp"]
     errors = [f"{e:g}" if e else "exact" for e in (ulp, ulp64)] if floats else ["exact", "exact"]
-    cells = [f"`{row['name']}({call})`", row["doc"].replace("|", "\\|"), GROUPS[tuple(row["dtypes"])], *errors]
+    cells = [
+        f"`{row['name']}({call})`",
+        row["doc"].replace("|", "\\|"),
+        GROUPS[tuple(row["dtypes"])],
+        *errors,
+    ]
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -16,6 +16,6 @@ from .case import Arg, Case
 
 __all__ = ["CASES", "FAMILIES", "Arg", "Case"]
 
-_PARTS = {"__init__", "case", "rows", "described"}  # what rows are made of
+_PARTS = {"__init__", "case", "rows"}  # what rows are made of
 FAMILIES = sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - _PARTS)
 CASES: list[Case] = [case for family in FAMILIES for case in import_module(f".{family}", __name__).CASES]

@@ -11,7 +11,6 @@
 #include "core/autograd.h"
 #include "cpu/host/thread_pool.h"
 #include "ops/conv/conv.h"
-#include "ops/elementwise/activation.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gemm/matmul.h"
