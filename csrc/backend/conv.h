@@ -9,12 +9,14 @@ struct ConvShape {
   int64_t n, c, h, w, k, r, s, p, q;
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
 };
+enum class ConvPass : int { forward, grad_input, grad_weight };  // out is y, dx, dw
 struct ConvParams {
+  ConvPass pass;
   ConvShape shape;
-  const void* x;     // N C H W      forward, grad weight: read
-  const void* w;     // K C/g R S    forward, grad input: read
-  const void* y;     // N K P Q      grad input, grad weight: dy, read
-  void* out;         // y, dx or dw
+  const void* x;  // N C H W      forward, grad weight: read
+  const void* w;  // K C/g R S    forward, grad input: read
+  const void* y;  // N K P Q      grad input, grad weight: dy, read
+  void* out;
   const void* bias;  // length K, forward only, or null
   Activation activation;
 
@@ -35,7 +37,10 @@ struct ConvParams {
     if (w) f(read_of(w, filters * size));
     if (y) f(read_of(y, result * size));
     if (bias) f(read_of(bias, s.k * size));
-    f(write_of(out, (!x ? image : !w ? filters : result) * size));
+    const int64_t written = pass == ConvPass::forward      ? result
+                            : pass == ConvPass::grad_input ? image
+                                                           : filters;
+    f(write_of(out, written * size));
   }
 };
 

@@ -115,7 +115,7 @@ void check(uintptr_t a, size_t n, uintptr_t code) {
   const Region& g = region(*m.on);
   if (g.contains(a)) {
     check_region<access>(g, false, a, n, code);
-    if (const char* what = unexpected(a, n, access)) bad_access(what, a, n, access, code);
+    if (const char* what = unexpected(g, a, n, access)) bad_access(what, a, n, access, code);
     return;
   }
   if (access == Access::read && is_constant(a, n)) return;

@@ -9,6 +9,8 @@
 //  - an access outside an allocation or a piece of shared memory by as little as a byte, to freed memory, to
 //    another device's memory, to the host's memory (but constants) or to another thread's stack;
 //  - a read of shared memory that the block has not written, or of device memory that nobody has;
+//  - an access outside the operands that the kernel's parameters tell of, or one that they do not allow: a
+//    write to what is only read, a read of what is only written (unless the kernel has written it);
 //  - a race: two threads touch a byte, one of them writing, neither access ordered before the other by
 //    __syncthreads or a __syncwarp of the whole warp, nor both atomic. This does not depend on the schedule:
 //    order follows from barriers alone. Between blocks of a launch nothing is ordered;
@@ -84,5 +86,13 @@ int device_count();
 void* allocate(int device, size_t bytes);
 void release(int device, void* memory);
 bool copy(void* dst, int to, const void* src, int from, size_t bytes);  // below 0: the host
+
+// What the calling thread's launches may touch from now on, besides shared memory; none: anything. An operand
+// that is only written may be read where these launches have written it.
+struct Operand {
+  uintptr_t begin, end;
+  bool reads, writes;
+};
+void expect(const Operand* operands, int count);
 
 }  // namespace fastnn::emulator

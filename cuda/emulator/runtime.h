@@ -149,14 +149,10 @@ enum class Access { read, write, atomic };
 void check_access(uintptr_t a, size_t n, Access access, uintptr_t code);
 bool is_constant(uintptr_t a, size_t n);
 
-// ---- operands (operands.cpp): what the kernel that is called may touch, where its caller has said so
-struct Operand {
-  uintptr_t begin, end;
-  bool reads, writes;
-};
-void expect(const Operand* operands, int count);  // none: anything
-// Null where [a, a + n) lies in operands that allow the access or nothing is expected, else what is wrong with it.
-const char* unexpected(uintptr_t a, size_t n, Access access);
+// ---- operands (operands.cpp)
+// Null where [a, a + n) of g lies in operands that allow the access or nothing is expected, else what is
+// wrong with it.
+const char* unexpected(const Region& g, uintptr_t a, size_t n, Access access);
 
 // ---- asynchronous copies (async.cpp)
 void finish_copies(Fiber& self);  // at a thread's end

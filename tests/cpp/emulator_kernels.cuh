@@ -166,6 +166,22 @@ __global__ void take_more(int* y, int n) {
   *y = s[0];
 }
 
+// ---- operands: x is read, y is written, s is both
+
+enum OperandMistake { kAsTold, kWriteRead, kAtomicOnRead, kReadWritten, kBeyond, kNeighbour };
+template <int mistake>
+__global__ void touch_operands(int* y, int* x, int* s, int n) {
+  const int t = threadIdx.x;
+  if (mistake == kWriteRead) x[t] = 1;
+  if (mistake == kAtomicOnRead) atomicAdd(x + t, 1);
+  if (mistake == kReadWritten) s[t] += y[t];
+  y[t] = x[t];
+  __syncthreads();
+  s[t] += y[n - 1 - t];  // y may be read now: the kernel has written it
+  if (mistake == kBeyond) y[t] = x[n + t];
+  if (mistake == kNeighbour) y[n + t] = 1;
+}
+
 // ---- arithmetic that C++ leaves undefined
 
 enum ArithmeticMistake { kRight, kIndex, kShift, kDivision };

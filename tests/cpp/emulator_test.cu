@@ -112,6 +112,29 @@ bool take_case(Run& r, int n) {
   int* y = r.ints({0});
   return launch<take_more>(r.ctx, 1, 1, 128, y, n) == Status::ok && r.holds(y, {1});
 }
+// y, a neighbour, x and another lie side by side in one allocation, as views of a tensor do.
+template <int mistake>
+bool operands_case(Run& r) {
+  constexpr int n = 4;
+  int* all = r.ints(iota(4 * n));
+  int *y = all, *neighbour = all + n, *x = all + 2 * n, *s = r.ints(Ints(n, 10));
+  const auto operand = [](int* p, bool reads, bool writes) {
+    const auto at = reinterpret_cast<uintptr_t>(p);
+    return emulator::Operand{at, at + n * sizeof(int), reads, writes};
+  };
+  const emulator::Operand told[] = {operand(y, false, true), operand(x, true, false), operand(s, true, true)};
+  emulator::expect(told, 3);
+  const Status status = launch<touch_operands<mistake>>(r.ctx, 1, n, 0, y, x, s, n);
+  emulator::expect(nullptr, 0);
+  return status == Status::ok && r.holds(y, {8, 9, 10, 11}) && r.holds(neighbour, {4, 5, 6, 7}) &&
+         r.holds(s, {21, 20, 19, 18});
+}
+// Nothing is told: anything may be touched.
+bool untold_case(Run& r) {
+  int* all = r.ints(iota(8));
+  return launch<touch_operands<kNeighbour>>(r.ctx, 1, 2, 0, all, all + 4, all + 6, 2) == Status::ok &&
+         r.holds(all, {4, 5, 1, 1, 4, 5, 11, 11});
+}
 template <int mistake>
 bool arithmetic_case(Run& r) {
   int* y = r.ints({0});
@@ -232,6 +255,18 @@ const Case kCases[] = {
     {"device memory not written",
      "device memory that nobody has written: read of 4 bytes at device 0, allocation of 8 bytes \\+ 4",
      fresh_case<false>},
+    {"operands as told", "", operands_case<kAsTold>},
+    {"no operands told", "", untold_case},
+    {"write to an operand that is only read", "an operand that .* call read only: write of 4 bytes",
+     operands_case<kWriteRead>},
+    {"atomic on an operand that is only read", "an operand that .* call read only: atomic access of 4 bytes",
+     operands_case<kAtomicOnRead>},
+    {"read of an operand that is only written", "call written only, before it is written: read of 4 bytes",
+     operands_case<kReadWritten>},
+    {"beyond an operand", "memory of no operand .*: read of 4 bytes at device 0, allocation of 64",
+     operands_case<kBeyond>},
+    {"the tensor beside an operand",
+     "memory of no operand .*: write of 4 bytes at device 0, allocation of 64", operands_case<kNeighbour>},
     {"more shared memory than there is", "launched with .* 166913 bytes of shared memory",
      [](Run& r) { return in_place<multiply<true>>(r, 1, 32, (163 << 10) + 1, Ints(32), Ints(32, 4)); }},
     {"arithmetic", "", arithmetic_case<kRight>},

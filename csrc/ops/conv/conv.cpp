@@ -129,9 +129,15 @@ Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const T
                    Activation activation) {
   const Tensor x_ = dense(x), w_ = dense(w), b_ = bias.defined() ? dense(bias) : bias;
   Tensor y = empty("conv2d", {s.n, s.k, s.p, s.q}, x.dtype(), x.device());
-  launch<&ConvTable::conv2d>(
-      "conv2d", y,
-      ConvParams{s, x_.data(), w_.data(), nullptr, y.data(), b_.defined() ? b_.data() : nullptr, activation});
+  launch<&ConvTable::conv2d>("conv2d", y,
+                             ConvParams{.pass = ConvPass::forward,
+                                        .shape = s,
+                                        .x = x_.data(),
+                                        .w = w_.data(),
+                                        .y = nullptr,
+                                        .out = y.data(),
+                                        .bias = b_.defined() ? b_.data() : nullptr,
+                                        .activation = activation});
   return y;
 }
 
@@ -149,8 +155,15 @@ Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
 Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
   const Tensor dy_ = dense(dy), w_ = dense(w);
   Tensor dx = empty("conv2d", {s.n, s.c, s.h, s.w}, dy.dtype(), dy.device());
-  launch<&ConvTable::conv2d_grad_input>(
-      "conv2d", dx, ConvParams{s, nullptr, w_.data(), dy_.data(), dx.data(), nullptr, Activation::none});
+  launch<&ConvTable::conv2d_grad_input>("conv2d", dx,
+                                        ConvParams{.pass = ConvPass::grad_input,
+                                                   .shape = s,
+                                                   .x = nullptr,
+                                                   .w = w_.data(),
+                                                   .y = dy_.data(),
+                                                   .out = dx.data(),
+                                                   .bias = nullptr,
+                                                   .activation = Activation::none});
   if (wants_grad(dy, w))
     record("conv2d_grad_input", dx, {dy, w},
            [s, dy = save_if(w.requires_grad(), dy), w = save_if(dy.requires_grad(), w)](Backward& g) {
@@ -163,8 +176,15 @@ Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
 Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
   const Tensor x_ = dense(x), dy_ = dense(dy);
   Tensor dw = empty("conv2d", {s.k, s.c / s.groups, s.r, s.s}, x.dtype(), x.device());
-  launch<&ConvTable::conv2d_grad_weight>(
-      "conv2d", dw, ConvParams{s, x_.data(), nullptr, dy_.data(), dw.data(), nullptr, Activation::none});
+  launch<&ConvTable::conv2d_grad_weight>("conv2d", dw,
+                                         ConvParams{.pass = ConvPass::grad_weight,
+                                                    .shape = s,
+                                                    .x = x_.data(),
+                                                    .w = nullptr,
+                                                    .y = dy_.data(),
+                                                    .out = dw.data(),
+                                                    .bias = nullptr,
+                                                    .activation = Activation::none});
   if (wants_grad(x, dy))
     record("conv2d_grad_weight", dw, {x, dy},
            [s, x = save_if(dy.requires_grad(), x), dy = save_if(x.requires_grad(), dy)](Backward& g) {

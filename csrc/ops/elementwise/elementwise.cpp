@@ -84,10 +84,10 @@ struct Promoted {
     convert(a, converted[0]);
     convert(b, converted[1]);
     if (!a.is_number() && !b.is_number() && a.tensor().device() != b.tensor().device()) [[unlikely]] {
-      const bool a_moves = a.tensor().device().type == DeviceType::cpu;
-      Tensor& moved = converted[a_moves ? 0 : 1];
-      moved = beside(op, a_moves ? a.tensor() : b.tensor(), a_moves ? b.tensor() : a.tensor());
-      (a_moves ? a : b) = moved;
+      const bool b_moves = b.tensor().device().type == DeviceType::cpu;
+      Tensor& moved = converted[b_moves ? 1 : 0];
+      moved = beside(op, b_moves ? b.tensor() : a.tensor(), b_moves ? a.tensor() : b.tensor());
+      (b_moves ? b : a) = moved;
     }
   }
   Promoted(const Promoted&) = delete;
@@ -118,6 +118,13 @@ void launch_row(const ElementwiseOp& op, const Tensor& y, const Operand* x, DTyp
 }
 
 // ---- the tape ----
+
+// By the fused kernel where there is one and nobody asks for a graph.
+Tensor operand_gradient(const ElementwiseOp& op, int k, const Operand* of, const double* parameters) {
+  if (op.gradient[k].fused && !grad_enabled())
+    if (Tensor dx = fused_gradient(op, k, of, parameters); dx.defined()) return dx;
+  return op.gradient[k].composed(of, parameters);
+}
 
 class ElementwiseNode final : public Node {
  public:
@@ -152,9 +159,7 @@ class ElementwiseNode final : public Node {
     const Operand of[4] = {g.dy(), value(0), value(1), op_.arity == 2 ? Operand(tensor[2]) : Operand(0)};
     for (int k = 0; k < op_.arity; ++k) {
       if (!g.needs(static_cast<size_t>(k))) continue;
-      Tensor dx;
-      if (op_.gradient[k].fused && !grad_enabled()) dx = fused_gradient(op_, k, of, parameters_);
-      if (!dx.defined()) dx = op_.gradient[k].composed(of, parameters_);
+      const Tensor dx = operand_gradient(op_, k, of, parameters_);
       g.set(static_cast<size_t>(k), stretched_ >> k & 1 ? sum_to(dx, shape_[k]) : dx);
     }
   }
@@ -346,7 +351,7 @@ Tensor gelu(const Tensor& x, bool approximate) {
 Tensor relu_gradient(const Tensor& dy, const Tensor& y) {
   const ElementwiseOp& relu = elementwise_ops()[kRowId<rows::Relu>];
   const Operand of[] = {dy, 0, y};
-  return grad_enabled() ? relu.gradient[0].composed(of, nullptr) : fused_gradient(relu, 0, of, nullptr);
+  return operand_gradient(relu, 0, of, nullptr);
 }
 
 // ---- choice ----
