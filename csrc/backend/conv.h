@@ -15,7 +15,7 @@ struct ConvParams {
   ConvShape shape;
   const void* x;  // N C H W      forward, grad weight: read
   const void* w;  // K C/g R S    forward, grad input: read
-  const void* y;  // N K P Q      grad input, grad weight: dy, read
+  const void* dy;  // N K P Q      grad input, grad weight: read
   void* out;
   const void* bias;  // length K, forward only, or null
   Activation activation;
@@ -35,7 +35,7 @@ struct ConvParams {
                   result = s.n * s.k * s.p * s.q;
     if (x) f(read_of(x, image * size));
     if (w) f(read_of(w, filters * size));
-    if (y) f(read_of(y, result * size));
+    if (dy) f(read_of(dy, result * size));
     if (bias) f(read_of(bias, s.k * size));
     const int64_t written = pass == ConvPass::forward      ? result
                             : pass == ConvPass::grad_input ? image

@@ -34,7 +34,6 @@ bool planned_failure() {
 }
 
 // ---- small objects: one free list per multiple of 64 bytes
-// ------------------------------------------------------------
 constexpr size_t kStep = 64, kSmallClasses = 16, kChunk = 64 * 1024;
 
 struct FreeObject {
@@ -51,7 +50,6 @@ SmallPool& small_pool() {
 }
 
 // ---- tensors: bins of four sizes per power of two, so that at most a quarter of a block is unused
-// ---------------------
 constexpr size_t kSmallest = 64;
 constexpr int kBins = 4 * 42;
 

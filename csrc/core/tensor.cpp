@@ -114,7 +114,6 @@ Tensor scalar(int64_t value) { return weak_scalar(value); }
 Tensor scalar(bool value) { return weak_scalar(value); }
 
 // ---- promotion
-// ----------------------------------------------------------------------------------------------------------
 static int category(DType t) { return t == DType::boolean ? 0 : is_floating(t) ? 2 : 1; }
 
 DType promote(DType a, DType b) {
@@ -182,7 +181,6 @@ uint64_t Number::bits(DType dtype) const {
 }
 
 // ---- loops
-// ----------------------------------------------------------------------------------------------------------------
 Dims broadcast_strides(const Tensor& x, const Dims& shape) {
   if (x.shape() == shape) return x.strides();
   Dims strides(shape.size(), 0);

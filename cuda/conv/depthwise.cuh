@@ -176,7 +176,7 @@ PlaneConv<T> plane_grad_input(const ConvParams& params, const ConvShape& s, int6
   const Phase col = phase_of(b, s.w, s.stride_w, s.pad_w, s.dilation_w, s.s);
   const bool taps = row.taps > 0 && col.taps > 0;
   PlaneConv<T> g{};
-  g.source = static_cast<const T*>(params.y), g.height = i(s.p), g.width = i(s.q);
+  g.source = static_cast<const T*>(params.dy), g.height = i(s.p), g.width = i(s.q);
   g.w = static_cast<const T*>(params.w) + (taps ? row.first * s.s + col.first : 0);
   g.w_plane = i(s.r * s.s), g.w_row = i(row.step * s.s), g.w_col = i(col.step);
   g.out = static_cast<T*>(params.out) + a * s.w + b;
@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(kPlaneThreads) depthwise_weight_kernel(Depthwi
 template <class T, int TAPS>
 Status run_depthwise_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
   DepthwiseWeight<T> g{};
-  g.x = static_cast<const T*>(params.x), g.dy = static_cast<const T*>(params.y), g.shape = s;
+  g.x = static_cast<const T*>(params.x), g.dy = static_cast<const T*>(params.dy), g.shape = s;
   g.pixels = s.n * s.p * s.q;
   g.images = FastDivide(static_cast<unsigned>(s.p * s.q > 0 ? s.p * s.q : 1));
   g.rows = FastDivide(static_cast<unsigned>(s.q > 0 ? s.q : 1));

@@ -110,14 +110,14 @@ Status direct_forward(Context& ctx, const ConvParams& p, const ConvShape& s) {
 template <class T>
 Status direct_grad_input(Context& ctx, const ConvParams& p, const ConvShape& s) {
   return launch<direct_grad_input_kernel<T>>(ctx, direct_grid(ctx, s.n * s.c * s.h * s.w),
-                                             dim3(kDirectThreads), 0, s, static_cast<const T*>(p.y),
+                                             dim3(kDirectThreads), 0, s, static_cast<const T*>(p.dy),
                                              static_cast<const T*>(p.w), static_cast<T*>(p.out));
 }
 template <class T>
 Status direct_grad_weight(Context& ctx, const ConvParams& p, const ConvShape& s) {
   return launch<direct_grad_weight_kernel<T>>(ctx, direct_grid(ctx, s.k * (s.c / s.groups) * s.r * s.s),
                                               dim3(kDirectThreads), 0, s, static_cast<const T*>(p.x),
-                                              static_cast<const T*>(p.y), static_cast<T*>(p.out));
+                                              static_cast<const T*>(p.dy), static_cast<T*>(p.out));
 }
 
 }  // namespace fastnn::cuda

@@ -94,13 +94,13 @@ ConvProduct<T> grad_input_product(const ConvParams& params, const ConvShape& s, 
   Axis pixels(row.pixels, col.pixels, s.k * s.p * s.q, s.q, 1);
   pixels.start = row.start * s.q + col.start;
   const Axis taps_of_dy(extent1, extent2, s.p * s.q, row.move * s.q, col.move);
-  p.b = {static_cast<const T*>(params.y),
+  p.b = {static_cast<const T*>(params.dy),
          filters * s.p * s.q,
          on_image(pixels, row.start, 1, col.start, 1),
          on_image(taps_of_dy, 0, row.move, 0, col.move),
          static_cast<int>(s.p),
          static_cast<int>(s.q),
-         pixel_layout<T>(s, params.y)};
+         pixel_layout<T>(s, params.dy)};
   p.out.base = static_cast<T*>(params.out) + a * s.w + b;
   p.out.row_stride = s.h * s.w, p.out.batch_stride = channels * s.h * s.w;
   p.out.columns = Axis(row.pixels, col.pixels, s.c * s.h * s.w, s.stride_h * s.w, s.stride_w);
@@ -116,7 +116,7 @@ ConvProduct<T> grad_weight_product(const ConvParams& params, const ConvShape& s)
   p.m = filters, p.n = columns, p.k = s.n * s.p * s.q, p.batch = s.groups;
   const Axis pixels = p.k > 0 ? pixels_of_x(s) : linear_axis(0),
              dy_pixels = p.k > 0 ? pixels_of_y(s) : pixels;
-  p.a = plain_operand<T>(params.y, filters * s.p * s.q, linear_axis(s.p * s.q), dy_pixels);
+  p.a = plain_operand<T>(params.dy, filters * s.p * s.q, linear_axis(s.p * s.q), dy_pixels);
   p.b = {static_cast<const T*>(params.x), channels * s.h * s.w,  taps_of_x(s), pixels,
          static_cast<int>(s.h),           static_cast<int>(s.w), Layout::depth};
   p.out.base = static_cast<T*>(params.out);

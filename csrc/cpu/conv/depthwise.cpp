@@ -226,7 +226,7 @@ void square_plane_grad(const ConvShape& s, const T* x, const T* dy, int64_t x_im
 
 template <class T>
 Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s) {
-  const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.y);
+  const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.dy);
   T* dw = static_cast<T*>(params.out);
   const bool square =
       s.r == s.s && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;

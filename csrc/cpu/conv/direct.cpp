@@ -257,7 +257,7 @@ Status direct_grad_input(Context& ctx, const ConvParams& params, const ConvShape
   });
   if (copied != Status::ok) return copied;
   const DirectOperands<T> o{
-      .x = static_cast<const T*>(params.y),
+      .x = static_cast<const T*>(params.dy),
       .w = scratch,
       .bias = nullptr,
       .relu = false,

@@ -277,7 +277,7 @@ Status few_channels_grad_weight(Context& ctx, const ConvParams& params, const Co
       for (int64_t t = 0; t < s.s; ++t)
         for (int64_t r = 0; r < s.r; ++r) *tap++ = c * d.planes.channel + tap_offset(s, d.planes, r, t);
     const T* x = static_cast<const T*>(params.x) + (group * d.channels + c0) * s.h * s.w;
-    const T* dy = static_cast<const T*>(params.y) + group * d.filters * s.p * s.q;
+    const T* dy = static_cast<const T*>(params.dy) + group * d.filters * s.p * s.q;
     const int64_t per_split = ceil_div(d.blocks, d.splits), begin = split * per_split;
     for (int64_t block = begin; block < min_of(begin + per_split, d.blocks); ++block)
       dot_block(s, d, x, dy, block, channels, block > begin, own, sums + task * d.sums);

@@ -94,7 +94,7 @@ Status few_pixels_grad_input(Context& ctx, const ConvParams& params, const ConvS
   const int64_t packed = s.k * pixels, per_worker = round_up(per_task * taps * pixels, 16);
   T* const dy = workspace<T>(ctx, static_cast<size_t>(packed + ctx.threads * per_worker));
   if (!dy) return Status::need_workspace;
-  pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
+  pack_dy(s, static_cast<const T*>(params.dy), pixels, dy);
   const double nanoseconds =
       static_cast<double>(pixels * s.k) * static_cast<double>(channels * taps) / (2.0 * kVectorBytes);
   return parallel_for(ctx, s.groups * parts, nanoseconds, [&](int64_t task, int worker) {
@@ -128,7 +128,7 @@ Status few_pixels_grad_weight(Context& ctx, const ConvParams& params, const Conv
       workspace<T>(ctx, static_cast<size_t>(s.k * pixels + round_up(patches, 16) + ctx.threads * per_worker));
   if (!dy) return Status::need_workspace;
   T *const patch = dy + s.k * pixels, *const own = patch + round_up(patches, 16);
-  pack_dy(s, static_cast<const T*>(params.y), pixels, dy);
+  pack_dy(s, static_cast<const T*>(params.dy), pixels, dy);
   const int64_t parts = ceil_div(channels, kChannels);
   const Status packed =
       parallel_for(ctx, s.n * s.groups * parts, static_cast<double>(patches), [&](int64_t task, int worker) {

@@ -161,7 +161,7 @@ Status fold_grad_input(Context& ctx, const ConvParams& params, const ConvShape& 
   const double nanoseconds =
       static_cast<double>(s.n * s.k * s.p * s.q) * static_cast<double>(depth_step) / (2.0 * kVectorBytes);
   return parallel_for(ctx, s.n * s.groups, nanoseconds, [&](int64_t task, int worker) {
-    fold_image(s, f, task / s.groups, task % s.groups, packed_w, static_cast<const T*>(params.y),
+    fold_image(s, f, task / s.groups, task % s.groups, packed_w, static_cast<const T*>(params.dy),
                static_cast<T*>(params.out), packed_w + f.packed_w + worker * f.per_worker);
   });
 }

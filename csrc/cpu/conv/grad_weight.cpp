@@ -323,8 +323,8 @@ Status panel_grad_weight(Context& ctx, const ConvParams& params, const ConvShape
         T* const slab = reinterpret_cast<T*>(tap + g.tap_offsets);
         GradTask<T> t{
             .g = g,
-            .x = static_cast<const T*>(g.swapped ? params.y : params.x),
-            .dy = static_cast<const T*>(g.swapped ? params.x : params.y),
+            .x = static_cast<const T*>(g.swapped ? params.dy : params.x),
+            .dy = static_cast<const T*>(g.swapped ? params.x : params.dy),
             .group = group,
             .filter0 = filter0,
             .filters = filters,

@@ -203,7 +203,7 @@ ConvProduct<T> grad_input_phase(const ConvParams& params, const ConvShape& s, in
       .rows = row.pixels,
       .cols = col.pixels,
       .interleave = interleave,
-      .source = static_cast<const T*>(params.y),
+      .source = static_cast<const T*>(params.dy),
       .channels = filters,
       .height = s.p,
       .width = s.q,

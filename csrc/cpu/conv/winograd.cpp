@@ -235,7 +235,7 @@ bool winograd_grad_pays(const ConvShape& s) {
 template <int m>
 Status winograd_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s) {
   const WinogradOperands<float> o{
-      .x = static_cast<const float*>(params.y),
+      .x = static_cast<const float*>(params.dy),
       .w = static_cast<const float*>(params.w),
       .bias = nullptr,
       .w_filter = kWinogradTaps,

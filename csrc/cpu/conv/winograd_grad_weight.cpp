@@ -128,7 +128,7 @@ Status run_winograd_grad(Context& ctx, const ConvParams& params, const ConvShape
   const int64_t parts = s.groups * g.filter_parts * g.channel_parts, tasks = parts * g.splits;
   T* const sums = workspace<T>(ctx, static_cast<size_t>(tasks * g.sums + ctx.threads * g.per_worker));
   if (!sums) return Status::need_workspace;
-  const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.y);
+  const T *x = static_cast<const T*>(params.x), *dy = static_cast<const T*>(params.dy);
 
   const Status summed = parallel_for(ctx, tasks, g.nanoseconds, [&](int64_t task, int worker) {
     const WinogradGradPart part(g, task);

@@ -20,7 +20,6 @@ namespace fastnn {
 namespace {
 
 // ---- validation
-// -------------------------------------------------------------------------------------------------------
 
 struct Axis {  // one dimension of the window
   const char* name;
@@ -115,7 +114,6 @@ ConvShape conv_shape(const Tensor& x, const Tensor& w, const ConvOptions& o) {
 }
 
 // ---- the three products
-// -----------------------------------------------------------------------------------------------
 
 Tensor dense(const Tensor& x) {
   GradMode off(false);
@@ -134,7 +132,7 @@ Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const T
                                         .shape = s,
                                         .x = x_.data(),
                                         .w = w_.data(),
-                                        .y = nullptr,
+                                        .dy = nullptr,
                                         .out = y.data(),
                                         .bias = b_.defined() ? b_.data() : nullptr,
                                         .activation = activation});
@@ -160,7 +158,7 @@ Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
                                                    .shape = s,
                                                    .x = nullptr,
                                                    .w = w_.data(),
-                                                   .y = dy_.data(),
+                                                   .dy = dy_.data(),
                                                    .out = dx.data(),
                                                    .bias = nullptr,
                                                    .activation = Activation::none});
@@ -181,7 +179,7 @@ Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
                                                     .shape = s,
                                                     .x = x_.data(),
                                                     .w = nullptr,
-                                                    .y = dy_.data(),
+                                                    .dy = dy_.data(),
                                                     .out = dw.data(),
                                                     .bias = nullptr,
                                                     .activation = Activation::none});

@@ -158,7 +158,6 @@ Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
 }
 
 // ---- basic indexing
-// ---------------------------------------------------------------------------------------------------
 namespace {
 
 Tensor sliced(const Tensor& x, const Slices& slices) {
