@@ -32,7 +32,6 @@ struct Spoken {
   DType dtype;
   int rank;
 };
-DType result_type(Spoken a, Spoken b);
 Tensor scalar(Number value);        // as a 0-d tensor, for ops that take tensors only
 Number number_of(const Tensor& t);  // of one element on the CPU
 

@@ -54,6 +54,18 @@ inline std::ostream& operator<<(std::ostream& out, const Dims& dims) {  // as Py
 }
 inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name_of(t); }
 
+// The dimensions that are not of size 1, sorted so that before(a, b) holds for neighbours. Few and nearly
+// sorted.
+template <class Before>
+int sort_dims(const Dims& shape, int (&order)[kMaxDims], Before before) {
+  int n = 0;
+  for (int i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1) order[n++] = i;
+  for (int i = 1; i < n; ++i)
+    for (int j = i; j > 0 && before(order[j], order[j - 1]); --j) std::swap(order[j], order[j - 1]);
+  return n;
+}
+
 // Arithmetic on sizes given by the user: false when the result does not fit.
 inline bool checked_mul(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 inline bool checked_add(int64_t a, int64_t b, int64_t* out) { return !__builtin_add_overflow(a, b, out); }

@@ -145,11 +145,6 @@ Tensor scalar(double value);
 Tensor scalar(int64_t value);
 Tensor scalar(bool value);
 
-// PyTorch's promotion: tensors with dimensions outrank 0-d ones, which outrank Python numbers; within a rank,
-// and where a lower rank has a higher category (bool < integer < float), the usual table.
-DType promote(DType a, DType b);
-DType result_type(const Tensor& a, const Tensor& b);
-
 // The loop nest of operands already broadcast to one shape; strides[0] is the output's. Dimensions are put in
 // the output's memory order and merged wherever every operand allows.
 template <int N>

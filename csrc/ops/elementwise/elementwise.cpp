@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/promotion.h"
 #include "ops/elementwise/copy.h"
 #include "ops/support.h"
 

@@ -1,5 +1,6 @@
 #include "ops/view/view.h"
 
+#include "core/promotion.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/support.h"

@@ -1,5 +1,6 @@
 // Arithmetic, comparisons and functions of single elements; copies and new tensors.
 #pragma once
+#include "core/promotion.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "python/convert.h"
