@@ -50,12 +50,12 @@ bool fold_pays(const ConvShape& s);
 template <class T>
 Status fold_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s);
 
-// few_pixels.cpp: one panel of output pixels or less, of all images together.
+// few_pixels.cpp: one panel of output pixels or less, of all images together; the input gradient of filters
+// that step by one.
 template <class T>
 bool has_few_pixels(const ConvShape& s);
 template <class T>
-Status few_pixels_grad_input(Context& ctx, const ConvParams& params,
-                             const ConvShape& s);  // filters step by one
+Status few_pixels_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s);
 template <class T>
 Status few_pixels_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s);
 
