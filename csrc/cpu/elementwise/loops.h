@@ -61,7 +61,7 @@ template <class F, class T, class Out, int... k>
 void run_inputs(char* const* operand, int64_t n, const double* parameters, Lanes<k...>) {
   constexpr int W = Vec<T>::N;
   typename F::Parameters p;
-  if constexpr (!__is_empty(typename F::Parameters)) memcpy(&p, parameters, sizeof p);
+  if constexpr (!__is_empty(typename F::Parameters)) memcpy(static_cast<void*>(&p), parameters, sizeof p);
   Out* const y = reinterpret_cast<Out*>(operand[0]);
   const char* const x[] = {operand[1 + k]...};
   auto at = [&](int64_t i) __attribute__((always_inline)) {

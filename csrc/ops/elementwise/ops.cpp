@@ -9,7 +9,8 @@ namespace {
 template <class R, int k>
 Tensor composed(const Operand* of, const double* parameters) {
   typename R::Parameters p;
-  if constexpr (!std::is_empty_v<typename R::Parameters>) memcpy(&p, parameters, sizeof p);
+  if constexpr (!std::is_empty_v<typename R::Parameters>)
+    memcpy(static_cast<void*>(&p), parameters, sizeof p);
   Value values[kArity<R> + 2];
   for (int i = 0; i < kArity<R> + 2; ++i)
     if (probe_gradient<R, k>().uses >> i & 1) values[i] = of[i];
