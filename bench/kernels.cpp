@@ -64,7 +64,8 @@ std::function<void()> row_named(const std::string& name) {
   if (name == "softmax 128x10")
     return call<&SoftmaxTable::softmax>(SoftmaxParams{128, 10, 1, floats(1280), floats(1280), nullptr});
   if (name == "add, 4096 elements") {
-    ElementwiseParams p{.inputs = 2};
+    ElementwiseParams p{};
+    p.inputs = 2;
     for (int i = 0; i < 3; ++i) p.operand[i].pointer = floats(4096);
     p.loop.ndim = 1, p.loop.numel = p.loop.shape[0] = 4096;
     for (int i = 0; i < 3; ++i) p.size[i] = sizeof(float), p.loop.stride[i][0] = 1;
