@@ -104,8 +104,8 @@ class Node : public Pooled {
   Node& operator=(const Node&) = delete;
 
   virtual void apply(Backward& b) = 0;
-  virtual void free_saved() = 0;  // after a backward pass that does not retain the graph
-  virtual std::string title() const { return name; }
+  virtual void free_saved() = 0;                      // after a backward pass that does not retain the graph
+  virtual const char* title() const { return name; }  // `name`, or what a user calls it
 
   void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release();

@@ -177,8 +177,11 @@ class Pass {
     Tensor* dx = node.inputs() > kFew ? many.data() : few;
     Backward b(node, dx);
     try {
-      BackwardScope scope(node.name);
+      BackwardScope scope(node);
+      if (scope.heard())
+        for (uint32_t i = 0; i < node.outputs(); ++i) scope.reads(node.pending(i));
       node.apply(b);
+      scope.writes(std::span(dx, node.inputs()));
     } catch (...) {
       forget(node);
       throw;

@@ -10,6 +10,10 @@ int64_t since(std::chrono::steady_clock::time_point start) {
 }
 }  // namespace
 
+Profile::~Profile() {
+  if (current_tracer() == this) stop();
+}
+
 void Profile::start() {
   check(!running_, ErrorKind::runtime, "profile: it is running already");
   check(!current_tracer(), ErrorKind::runtime, "profile: another profile of this thread is running");
@@ -46,8 +50,7 @@ void Profile::leave() {
 }
 
 void Profile::kernel(const KernelCall& call, int64_t nanoseconds) {
-  if (open_.empty()) enter("(no op)", false);
-  Row& row = *open_.back().row;
+  Row& row = open_.empty() ? rows_[{"(no op)", false}] : *open_.back().row;
   ++row.kernels;
   row.kernel_nanoseconds += nanoseconds;
   row.flops += call.flops;

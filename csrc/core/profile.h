@@ -17,7 +17,7 @@ class Profile final : public Tracer {
   };
   using Key = std::pair<std::string, bool>;  // op, backward
 
-  ~Profile() override { stop(); }
+  ~Profile() override;
   void start();
   void stop();
   const std::map<Key, Row>& rows() const { return rows_; }

@@ -9,12 +9,15 @@
 //     return scope.returns(y);
 //   }
 //
-// An op that is made of others announces itself first, and they themselves within it.
+// Whatever a user can call or the tape records does so, under the name that its node has and with the names
+// that Python gives its parameters. An op that is made of others announces itself first, and they themselves
+// within it. A conversion that finds nothing to convert does nothing and says nothing.
 #pragma once
 #include <atomic>
-#include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -25,7 +28,7 @@ namespace fastnn {
 
 struct Attribute {
   const char* name;
-  std::variant<int64_t, double, bool, std::string, Dims> value;
+  std::variant<std::monostate, bool, int64_t, double, std::string, Dims, DType, Device> value;  // first: None
 };
 
 struct KernelCall {
@@ -38,11 +41,14 @@ struct KernelCall {
 class Tracer {
  public:
   virtual ~Tracer() = default;
-  virtual void enter(const char* op, bool backward) = 0;
-  // Before the op's work is done; an undefined tensor stands for an input that was left out.
+  virtual void enter(const char* op, bool backward) = 0;  // `op` lives until leave()
+  // Before the op's work is done; an undefined tensor stands for an input that was left out. Of a backward:
+  // the gradients of the node's outputs.
   virtual void input(const Operand& x) = 0;
   virtual void attribute(const Attribute& attribute) = 0;
-  virtual void output(const Tensor& y) = 0;  // a view, where it shares an input's storage
+  // What it made: memory of its own, a view where it shares an input's storage, or an input that it has
+  // overwritten. Of a backward: the gradients of the node's inputs.
+  virtual void output(const Tensor& y) = 0;
   virtual void leave() = 0;
   virtual void kernel(const KernelCall& call, int64_t nanoseconds) = 0;  // once it has run
 };
@@ -59,61 +65,74 @@ inline Tracer* tracer() {
 
 class OpScope {
  public:
+  explicit OpScope(const char* op) : OpScope(false, [op] { return op; }) {}
   template <class... Inputs>
-  explicit OpScope(const char* op, const Inputs&... inputs) : tracer_(tracer()) {
-    if (tracer_) [[unlikely]] {
-      tracer_->enter(op, false);
-      (take(inputs), ...);
-    }
+  explicit OpScope(const char* op, const Inputs&... inputs) : OpScope(op) {
+    (reads(inputs), ...);
   }
   ~OpScope() {
-    if (tracer_) [[unlikely]]
-      tracer_->leave();
+    if (heard()) tracer_->leave();
   }
   OpScope(const OpScope&) = delete;
   OpScope& operator=(const OpScope&) = delete;
 
   void reads(const Operand& x) {
-    if (tracer_) [[unlikely]]
-      tracer_->input(x);
+    if (heard()) tracer_->input(x);
+  }
+  void reads(const Tensor& x) {
+    if (heard()) tracer_->input(x);
+  }
+  void reads(std::span<const Tensor> list) {
+    if (!heard()) return;
+    for (const Tensor& x : list) tracer_->input(x);
   }
   template <class V>
   void with(const char* name, const V& value) {
-    if (tracer_) [[unlikely]]
-      tracer_->attribute({name, value});
+    if (heard()) tracer_->attribute({name, value});
+  }
+  template <class V>
+  void with(const char* name, const std::optional<V>& value) {
+    if (heard()) tracer_->attribute(value ? Attribute{name, *value} : Attribute{name, {}});
   }
   Tensor returns(Tensor y) {
-    if (tracer_) [[unlikely]]
-      tracer_->output(y);
+    if (heard()) tracer_->output(y);
     return y;
+  }
+  std::pair<Tensor, Tensor> returns(std::pair<Tensor, Tensor> y) {
+    writes(y.first), writes(y.second);
+    return y;
+  }
+  void writes(const Tensor& y) {
+    if (heard()) tracer_->output(y);
+  }
+  void writes(std::span<const Tensor> list) {
+    if (!heard()) return;
+    for (const Tensor& y : list) tracer_->output(y);
+  }
+  // Whether to go to the length of putting together what is to be announced. A tracer that has stopped
+  // listening since the op began, from within it, may be gone.
+  bool heard() const {
+    if (!tracer_) [[likely]]
+      return false;
+    return current_tracer() == tracer_;
+  }
+
+ protected:
+  template <class Name>
+  OpScope(bool backward, Name name) : tracer_(tracer()) {
+    if (tracer_) [[unlikely]]
+      tracer_->enter(name(), backward);
   }
 
  private:
-  void take(const Operand& x) { tracer_->input(x); }
-  void take(const Tensor& x) { tracer_->input(x); }
-  void take(std::span<const Tensor> list) {
-    for (const Tensor& x : list) tracer_->input(x);
-  }
-
   Tracer* const tracer_;
 };
 
-// The backward of an op, as the engine runs it.
-class BackwardScope {
+// The backward of a node, as the engine runs it.
+class BackwardScope : public OpScope {
  public:
-  explicit BackwardScope(const char* op) : tracer_(tracer()) {
-    if (tracer_) [[unlikely]]
-      tracer_->enter(op, true);
-  }
-  ~BackwardScope() {
-    if (tracer_) [[unlikely]]
-      tracer_->leave();
-  }
-  BackwardScope(const BackwardScope&) = delete;
-  BackwardScope& operator=(const BackwardScope&) = delete;
-
- private:
-  Tracer* const tracer_;
+  template <class N>
+  explicit BackwardScope(const N& node) : OpScope(true, [&] { return node.title(); }) {}
 };
 
 }  // namespace fastnn

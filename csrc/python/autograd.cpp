@@ -1,5 +1,6 @@
 // backward, grad, hooks, and the tape as Python sees it.
 #include "core/autograd.h"
+#include "core/trace.h"
 
 #include "python/class.h"
 #include "python/module.h"
@@ -95,10 +96,11 @@ Object grad_fn(const Tensor& t) {
 }
 
 Tensor detached(const Tensor& t) {
+  OpScope scope("detach", t);
   Tensor y = detach(t);
   y.impl()->is_view = t.impl()->is_view;
   y.impl()->history = TensorImpl::kDetached;
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace
@@ -145,7 +147,7 @@ void define_autograd(Definitions& d) {
                 return is_boxed<PyNode>(other) && unboxed<PyNode>(other).node.get() == n.node.get();
               })
       .method("__hash__(self)", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
-      .method("__repr__(self)", [](const PyNode& n) { return "<" + n.node->title() + ">"; });
+      .method("__repr__(self)", [](const PyNode& n) { return "<" + std::string(n.node->title()) + ">"; });
 
   const Object tensor = Object::shared(reinterpret_cast<PyObject*>(tensor_type));
   set_property(tensor, new_function(definition("grad_fn(self) -> Node | None", grad_fn,

@@ -78,6 +78,7 @@ void define_all(PyObject* module) {
   define_ops(d);
   define_cuda(d);
   define_profile(d);
+  define_trace(d);
   define_runtime(d);
   d.finish();
 }

@@ -11,6 +11,7 @@ void define_autograd(Definitions& d);          // autograd.cpp: backward, grad, 
 void define_python_functions(Definitions& d);  // python_function.cpp: ops written in Python
 void define_ops(Definitions& d);               // ops.cpp: a table per family
 void define_profile(Definitions& d);           // profile.cpp: counts and times of ops
+void define_trace(Definitions& d);             // trace.cpp: what ops announce
 void define_cuda(Definitions& d);              // cuda.cpp: devices, streams, events
 
 }  // namespace fastnn

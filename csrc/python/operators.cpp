@@ -2,6 +2,7 @@
 #include "python/operators.h"
 
 #include "core/autograd.h"
+#include "core/trace.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gemm/matmul.h"
@@ -91,6 +92,7 @@ template <class F>
 auto with_element(const char* what, const Tensor& t, F&& f) {
   check_value(t.numel() == 1, what,
               ": only a tensor of one element has a truth value or becomes a number, got shape ", t.shape());
+  OpScope scope("item", t);
   const Tensor host = to_device(detach(t), Device{});
   if (is_floating(t.dtype())) return f(*cast(host, DType::float64).data<double>());
   return f(static_cast<long long>(*cast(host, DType::int64).data<int64_t>()));

@@ -139,7 +139,7 @@ class Function:
         ctx = FunctionContext()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         with no_grad():
-            result = cls.forward(ctx, *args)
+            result = _C._call_forward(cls.__name__, cls.forward, ctx, args)
         outputs = result if isinstance(result, tuple) else (result,)
         for i, y in enumerate(outputs):
             if not isinstance(y, Tensor):

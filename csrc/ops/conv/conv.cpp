@@ -12,6 +12,7 @@
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/gemm/activation.h"
 #include "ops/reduce/reduce.h"
 #include "ops/support.h"
 #include "ops/view/view.h"
@@ -115,6 +116,13 @@ ConvShape conv_shape(const Tensor& x, const Tensor& w, const ConvOptions& o) {
 
 // ---- the three products
 
+void announce(OpScope& scope, const ConvShape& s) {
+  scope.with("stride", Pair{s.stride_h, s.stride_w});
+  scope.with("padding", Pair{s.pad_h, s.pad_w});
+  scope.with("dilation", Pair{s.dilation_h, s.dilation_w});
+  scope.with("groups", s.groups);
+}
+
 Tensor dense(const Tensor& x) {
   GradMode off(false);
   return contiguous(x);
@@ -140,6 +148,8 @@ Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const T
 }
 
 Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
+  OpScope scope("conv2d", x, w);
+  announce(scope, s);
   Tensor y = run_forward(s, x, w, {}, Activation::none);
   if (wants_grad(x, w))
     record("conv2d", y, {x, w},
@@ -147,10 +157,12 @@ Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
              if (g.needs(0)) g.set(0, grad_input(s, g.dy(), g.get(w)));
              if (g.needs(1)) g.set(1, grad_weight(s, g.get(x), g.dy()));
            });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
+  OpScope scope("conv2d_grad_input", dy, w);
+  announce(scope, s);
   const Tensor dy_ = dense(dy), w_ = dense(w);
   Tensor dx = empty("conv2d", {s.n, s.c, s.h, s.w}, dy.dtype(), dy.device());
   launch<&ConvTable::conv2d_grad_input>("conv2d", dx,
@@ -168,10 +180,12 @@ Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
              if (g.needs(0)) g.set(0, forward(s, g.dy(), g.get(w)));
              if (g.needs(1)) g.set(1, grad_weight(s, g.dy(), g.get(dy)));
            });
-  return dx;
+  return scope.returns(std::move(dx));
 }
 
 Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
+  OpScope scope("conv2d_grad_weight", x, dy);
+  announce(scope, s);
   const Tensor x_ = dense(x), dy_ = dense(dy);
   Tensor dw = empty("conv2d", {s.k, s.c / s.groups, s.r, s.s}, x.dtype(), x.device());
   launch<&ConvTable::conv2d_grad_weight>("conv2d", dw,
@@ -189,15 +203,12 @@ Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
              if (g.needs(0)) g.set(0, grad_input(s, g.get(dy), g.dy()));
              if (g.needs(1)) g.set(1, forward(s, g.get(x), g.dy()));
            });
-  return dw;
+  return scope.returns(std::move(dw));
 }
 
-}  // namespace
-
-Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
-              Activation activation) {
-  check_operands(x, w, bias, options);
-  if (x.dim() == 3) return squeeze(conv2d(unsqueeze(x, 0), w, bias, options, activation), 0);
+// Of images (N, C, H, W) and what else has been checked.
+Tensor conv2d_of_batch(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
+                       Activation activation) {
   const ConvShape s = conv_shape(x, w, options);
   Tensor y = run_forward(s, x, w, bias, activation);
   if (!wants_grad(x, w, bias)) return y;
@@ -211,6 +222,24 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOp
            if (g.needs(2)) g.set(2, sum(dz, Dims{0, 2, 3}));
          });
   return y;
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
+              Activation activation) {
+  check_operands(x, w, bias, options);
+  OpScope scope("conv2d", x, w, bias);
+  scope.with("stride", options.stride);
+  if (options.same)
+    scope.with("padding", "same");
+  else
+    scope.with("padding", options.padding);
+  scope.with("dilation", options.dilation);
+  scope.with("groups", options.groups);
+  scope.with("activation", name_of(activation));
+  if (x.dim() == 4) return scope.returns(conv2d_of_batch(x, w, bias, options, activation));
+  return scope.returns(squeeze(conv2d_of_batch(unsqueeze(x, 0), w, bias, options, activation), 0));
 }
 
 }  // namespace fastnn

@@ -7,6 +7,7 @@ namespace fastnn {
 
 struct Pair {  // rows, columns
   int64_t h, w;
+  operator Dims() const { return {h, w}; }
 };
 inline std::ostream& operator<<(std::ostream& out, const Pair& p) {
   return out << '(' << p.h << ", " << p.w << ')';

@@ -17,17 +17,20 @@ void copy_into(const Tensor& dst, const Tensor& source) {
 
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
+  OpScope scope("to", x);
+  scope.with("dtype", dtype);
   Tensor y = empty_like(x, dtype);
   copy_into(y, x);
   if (wants_grad(x) && is_floating(dtype))
     record("to", y, {x}, [from = x.dtype()](Backward& g) { g.set(0, cast(g.dy(), from)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 static Tensor copy_as(const char* op, const Tensor& x, Tensor y) {
+  OpScope scope(op, x);
   copy_into(y, x);
   if (wants_grad(x)) record(op, y, {x}, [](Backward& g) { g.set(0, g.dy()); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor contiguous(const Tensor& x) {
@@ -40,6 +43,7 @@ Tensor clone(const Tensor& x) { return copy_as("clone", x, empty_like(x)); }
 Tensor copy_(const Tensor& x, const Tensor& source) {
   check_value(broadcast_shapes("copy_", x.shape(), source.shape()) == x.shape(), "copy_: a value of shape ",
               source.shape(), " does not broadcast into a tensor of shape ", x.shape());
+  OpScope scope("copy_", x, source);
   // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
   const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
   const Tensor src = cast(to_device(shared ? clone(source) : source, x.device()), x.dtype());
@@ -49,7 +53,7 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
   x.bump_version();
   if (recorded)
     record("copy_", x, {src}, [shape = src.shape()](Backward& g) { g.set(0, sum_to(g.dy(), shape)); });
-  return x;
+  return scope.returns(x);
 }
 
 static void fill(const Tensor& x, double value, int64_t integer) {
@@ -59,14 +63,15 @@ static void fill(const Tensor& x, double value, int64_t integer) {
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
   check_value(value.numel() == 1, "fill_: the value must be a single element, got shape ", value.shape());
-  if (wants_grad(value)) return copy_(x, reshape(value, {}));
+  OpScope scope("fill_", x, value);
+  if (wants_grad(value)) return scope.returns(copy_(x, reshape(value, {})));
   const bool recorded = wants_grad(x);
   before_in_place("fill_", x, recorded);
   const Tensor host = to_device(value, Device{});
   fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>());
   x.bump_version();
   if (recorded) forget_history(x);
-  return x;
+  return scope.returns(x);
 }
 
 Tensor as_layout(const Tensor& x, unsigned allowed) {
@@ -89,29 +94,47 @@ Tensor as_layout(const Tensor& x, unsigned allowed) {
   return contiguous(x);
 }
 
+static void announce(OpScope& scope, const Dims& shape, DType dtype, Device device) {
+  scope.with("shape", shape);
+  scope.with("dtype", dtype);
+  scope.with("device", device);
+}
+
+Tensor new_empty(const Dims& shape, DType dtype, Device device) {
+  OpScope scope("empty");
+  announce(scope, shape, dtype, device);
+  return scope.returns(empty("empty", shape, dtype, device));
+}
+
 Tensor zeros(const Dims& shape, DType dtype, Device device) {
+  OpScope scope("zeros");
+  announce(scope, shape, dtype, device);
   Tensor y = empty("zeros", shape, dtype, device);
   fill(y, 0, 0);
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device) {
+  OpScope scope("full", value);
+  announce(scope, shape, dtype, device);
   Tensor y = empty("full", shape, dtype, device);
   fill_(y, value);
-  return y;
+  return scope.returns(std::move(y));
 }
 
-Tensor zeros_like(const Tensor& x) {
-  Tensor y = empty_like(x);
-  fill(y, 0, 0);
-  return y;
+Tensor new_empty_like(const Tensor& x) {
+  OpScope scope("empty_like", x);
+  return scope.returns(empty_like(x));
 }
 
-Tensor ones_like(const Tensor& x) {
+static Tensor filled_like(const char* op, const Tensor& x, int value) {
+  OpScope scope(op, x);
   Tensor y = empty_like(x);
-  fill(y, 1, 1);
-  return y;
+  fill(y, value, value);
+  return scope.returns(std::move(y));
 }
+Tensor zeros_like(const Tensor& x) { return filled_like("zeros_like", x, 0); }
+Tensor ones_like(const Tensor& x) { return filled_like("ones_like", x, 1); }
 
 Tensor arange(double start, double end, double step, DType dtype, Device device) {
   check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
@@ -119,9 +142,15 @@ Tensor arange(double start, double end, double step, DType dtype, Device device)
               step);
   const double count = std::ceil((end - start) / step);
   check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
+  OpScope scope("arange");
+  scope.with("start", start);
+  scope.with("end", end);
+  scope.with("step", step);
+  scope.with("dtype", dtype);
+  scope.with("device", device);
   Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
   launch<&ElementwiseTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

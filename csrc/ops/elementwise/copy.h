@@ -21,6 +21,9 @@ enum Layout : unsigned {
 // x where it has one of the allowed layouts, else a row-major copy (which every caller must allow).
 Tensor as_layout(const Tensor& x, unsigned allowed);
 
+// Memory as it comes, for a user who asks for it: ops take theirs by empty() of core/tensor.h.
+Tensor new_empty(const Dims& shape, DType dtype, Device device);
+Tensor new_empty_like(const Tensor& x);
 Tensor zeros(const Dims& shape, DType dtype, Device device = {});
 Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device = {});
 Tensor zeros_like(const Tensor& x);

@@ -258,9 +258,6 @@ Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x
       wanted = true;
       reads_x |= op.gradient[k].uses >> 1 & 1;
     }
-  OpScope scope(name, operands[0]);
-  if (op.arity == 2) scope.reads(operands[1]);
-  announce_parameters(scope, *op.row, parameters);
   const Tensor before = before_in_place(name, x, wanted);
   Tensor kept;
   if (wanted && reads_x) {
@@ -275,7 +272,7 @@ Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x
     const Operand history[2] = {kept.defined() ? Operand(kept) : Operand(before), operands[1]};
     recorded(op, name, x, history, parameters);
   }
-  return scope.returns(x);
+  return x;
 }
 }  // namespace
 
@@ -283,19 +280,23 @@ Tensor unary_(const ElementwiseOp& op, const Tensor& x, const double* parameters
   const char* name = in_place_name(op);
   check_defined(name, "input", x);
   if (op.row->dtypes == FLOATS) check_floating(name, "input", x);
+  OpScope scope(name, x);
+  announce_parameters(scope, *op.row, parameters);
   Operand operands[2] = {x, 0};
-  return write_in_place(op, name, x, operands, parameters);
+  return scope.returns(write_in_place(op, name, x, operands, parameters));
 }
 
 Tensor binary_(const ElementwiseOp& op, const Tensor& x, const Operand& given, const double* parameters) {
   const char* name = in_place_name(op);
   check_defined(name, "input", x);
+  OpScope scope(name, x, given);
+  announce_parameters(scope, *op.row, parameters);
   if (given.is_number()) {
     const DType dtype = result_type(Operand(x).spoken(), given.spoken());
     check_type(dtype == x.dtype(), name, ": the result is ", dtype,
                " and cannot be written into a tensor of ", x.dtype());
     Operand operands[2] = {x, given};
-    return write_in_place(op, name, x, operands, parameters);
+    return scope.returns(write_in_place(op, name, x, operands, parameters));
   }
   check_defined(name, "the operand", given.tensor());
   const Tensor other = beside(name, given.tensor(), x);
@@ -311,7 +312,7 @@ Tensor binary_(const ElementwiseOp& op, const Tensor& x, const Operand& given, c
                     other.strides() == x.strides() && !wants_grad(x, other);
   const Tensor b = cast(shared && !same ? clone(other) : other, dtype);
   Operand operands[2] = {x, b};
-  return write_in_place(op, name, x, operands, parameters);
+  return scope.returns(write_in_place(op, name, x, operands, parameters));
 }
 
 void add_into(const Tensor& sum, const Tensor& term) {
@@ -328,17 +329,17 @@ Tensor accumulate(Tensor sum, const Tensor& term) {
 Tensor power(const Operand& a, const Operand& b) {
   if (b.is_number() && !a.is_number()) {
     const double e = b.number().as_double();
+    if (e != 2 && e != 1 && e != 0.5 && e != -1) return pow(a, b);
+    OpScope scope("pow", a, b);
     auto base = [&] {
       const DType dtype = a.tensor().dtype();
       return is_floating(dtype) ? a.tensor() : cast(a.tensor(), DType::float32);
     };
     if (e == 2) {
       const Tensor x = base();
-      return mul(x, x);
+      return scope.returns(mul(x, x));
     }
-    if (e == 1) return clone(base());
-    if (e == 0.5) return sqrt(base());
-    if (e == -1) return div(1.0, base());
+    return scope.returns(e == 1 ? clone(base()) : e == 0.5 ? sqrt(base()) : div(1.0, base()));
   }
   return pow(a, b);
 }

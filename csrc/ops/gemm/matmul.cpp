@@ -3,6 +3,7 @@
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/gemm/activation.h"
 #include "ops/reduce/reduce.h"
 #include "ops/support.h"
 #include "ops/view/view.h"
@@ -132,17 +133,18 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   check_same_device("matmul", a, b);
   check_value(a.dim() > 0 && b.dim() > 0, "matmul: operands need at least one dimension, got shapes ",
               a.shape(), " and ", b.shape(), "; use * to scale by a number");
+  OpScope scope("matmul", a, b);
   if (a.dim() > 2 && b.dim() == 2) {  // one matrix for all: the rows of all are one product
     const Dims shape = matmul_shape(a, b);
-    return reshape(matmul_matrices(as_rows(a), b), shape);
+    return scope.returns(reshape(matmul_matrices(as_rows(a), b), shape));
   }
-  if (a.dim() >= 2 && b.dim() >= 2) return matmul_matrices(a, b);
+  if (a.dim() >= 2 && b.dim() >= 2) return scope.returns(matmul_matrices(a, b));
   // A vector is one row on the left, one column on the right, and its dimension leaves the result.
   const Tensor y = matmul_matrices(a.dim() == 1 ? unsqueeze(a, 0) : a, b.dim() == 1 ? unsqueeze(b, 1) : b);
   Dims shape = y.shape();
   if (b.dim() == 1) shape.erase(shape.size() - 1);
   if (a.dim() == 1) shape.erase(shape.size() - (b.dim() == 1 ? 1 : 2));
-  return reshape(y, shape);
+  return scope.returns(reshape(y, shape));
 }
 
 static void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
@@ -165,6 +167,8 @@ static void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
 // dz = dy where y > 0 (relu) or dy;  dx = dz w;  dw = dz^T x;  dbias = sum of dz's rows.
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation activation) {
   check_linear(x, w, bias);
+  OpScope scope("linear", x, w, bias);
+  scope.with("activation", name_of(activation));
   Dims shape = x.shape();
   shape[shape.size() - 1] = w.size(0);
   Tensor y = empty("linear", shape, x.dtype(), x.device());
@@ -178,7 +182,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
     p.activation = activation;
     launch<&GemmTable::gemm>("linear", y, p);
   }
-  if (!wants_grad(x, w, bias)) return y;
+  if (!wants_grad(x, w, bias)) return scope.returns(std::move(y));
   const bool relu = activation == Activation::relu;
   record("linear", y, {x, w, bias},
          [x = save_if(w.requires_grad(), x), w = save_if(x.requires_grad(), w),
@@ -195,7 +199,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation a
            if (g.needs(1)) g.set(1, matmul(flipped(as_rows(dz)), as_rows(g.get(x))));
            if (g.needs(2)) g.set(2, sum(as_rows(dz), Dims{0}));
          });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

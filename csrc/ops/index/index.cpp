@@ -136,13 +136,14 @@ Selection select_elements(const Tensor& x, const std::vector<Tensor>& indices) {
 // Moves between `indexed`, whose memory the offsets were made for, and `slices`, which are dense.
 IndexParams params(const Tensor& indexed, const Tensor& slices, const Selection& s, Access access) {
   const bool reads = access == Access::read;
-  const Storage& memory = *indexed.impl()->storage;
+  const Loop<1> elements = make_loop<1>(indexed.shape(), {indexed.strides()});
+  const auto size = static_cast<int64_t>(size_of(indexed.dtype()));
   return {.y = reads ? slices.data() : indexed.data(),
           .x = reads ? indexed.data() : slices.data(),
           .offset = s.offsets.data<int64_t>(),
           .count = s.offsets.numel(),
           .inner = s.inner,
-          .indexed = dense(memory.data, static_cast<int64_t>(memory.bytes), access)};
+          .indexed = strided(elements, 0, indexed.data(), size, access)};
 }
 
 Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape);
@@ -154,30 +155,39 @@ Tensor take(const Tensor& x, const Selection& s) {
   return y;
 }
 // ... of a contiguous x, differentiable.
-Tensor take_contiguous(const Tensor& x, const Selection& s) {
+Tensor take_contiguous(const char* op, const Tensor& x, const Selection& s) {
   const Tensor dense = contiguous(x);
   Tensor y = take(dense, s);
   if (wants_grad(dense))
-    record("index", y, {dense},
-           [s, shape = dense.shape()](Backward& g) { g.set(0, scatter(g.dy(), s, shape)); });
+    record(op, y, {dense}, [s, shape = dense.shape()](Backward& g) { g.set(0, scatter(g.dy(), s, shape)); });
   return y;
 }
+// The same where the selection is not made anew.
+Tensor take_again(const Tensor& x, const Selection& s) {
+  OpScope scope("index", x, s.offsets);
+  return scope.returns(take_contiguous("index", x, s));
+}
 // Zeros of `shape`, y added at the selected places; differentiable.
-Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape) {
+Tensor add_to_zeros(const Tensor& y, const Selection& s, const Dims& shape) {
   Tensor x = zeros(shape, y.dtype(), y.device());
   const Tensor dense = contiguous(y);
   if (dense.numel() > 0) launch<&IndexTable::scatter_add>("scatter", y, params(x, dense, s, Access::update));
-  if (wants_grad(dense))
-    record("scatter", x, {dense}, [s](Backward& g) { g.set(0, take_contiguous(g.dy(), s)); });
+  if (wants_grad(dense)) record("scatter", x, {dense}, [s](Backward& g) { g.set(0, take_again(g.dy(), s)); });
   return x;
+}
+Tensor scatter(const Tensor& y, const Selection& s, const Dims& shape) {
+  OpScope scope("scatter", y, s.offsets);
+  scope.with("shape", shape);
+  return scope.returns(add_to_zeros(y, s, shape));
 }
 // x with 0 at the selected places; its own adjoint.
 Tensor blank(const Tensor& x, const Selection& s) {
+  OpScope scope("blank", x, s.offsets);
   Tensor y = clone(contiguous(detach(x)));
   const Tensor nothing = zeros(s.shape, x.dtype(), x.device());
   if (nothing.numel() > 0) launch<&IndexTable::put>("blank", y, params(y, nothing, s, Access::write));
   if (wants_grad(x)) record("blank", y, {x}, [s](Backward& g) { g.set(0, blank(g.dy(), s)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 // The selection of gather: index replaces the coordinate along `dim`, the others are the index's own.
@@ -219,13 +229,15 @@ IndexRange range_of(const Tensor& index) {
 
 Tensor index(const Tensor& x, const std::vector<Tensor>& indices) {
   check_defined("index", "input", x);
-  if (!wants_grad(x)) return take(x, select_elements(x, indices));
+  OpScope scope("index", x, std::span(indices));
+  if (!wants_grad(x)) return scope.returns(take(x, select_elements(x, indices)));
   const Tensor dense = contiguous(x);
-  return take_contiguous(dense, select_elements(dense, indices));
+  return scope.returns(take_contiguous("index", dense, select_elements(dense, indices)));
 }
 
 void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& value) {
   check_defined("index_put", "input", x);
+  OpScope scope("index_put", x, value, std::span(indices));
   const Selection s = select_elements(x, indices);
   const Tensor src = cast(beside("index_put", fit_value(value, s.shape), x), x.dtype());
   const bool recorded = wants_grad(x, src);
@@ -237,18 +249,20 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
     if (dense.numel() > 0) launch<&IndexTable::put>("index_put", x, params(x, dense, s, Access::update));
   }
   x.bump_version();
+  scope.writes(x);
   if (!recorded) return;
   // The offsets of gradients, which are contiguous.
   const Selection t =
       x.is_contiguous() ? s : select_elements(zeros(x.shape(), x.dtype(), x.device()), indices);
   record("index_put", x, {before, src}, [t, shape = src.shape()](Backward& g) {
     if (g.needs(0)) g.set(0, blank(g.dy(), t));
-    if (g.needs(1)) g.set(1, sum_to(take_contiguous(g.dy(), t), shape));
+    if (g.needs(1)) g.set(1, sum_to(take_again(g.dy(), t), shape));
   });
 }
 
 Tensor nonzero(const Tensor& x) {
   check_defined("nonzero", "input", x);
+  OpScope scope("nonzero", x);
   GradMode off(false);
   const Tensor mask = cast(detach(x), DType::boolean);
   const int64_t count = count_true(mask);
@@ -258,18 +272,25 @@ Tensor nonzero(const Tensor& x) {
     unit[i] = 1;
     copy_into(select(y, 1, i), true_offsets(mask, unit, count));
   }
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   check_defined("gather", "input", x);
   check_defined("gather", "index", index);
+  OpScope scope("gather", x, index);
+  scope.with("dim", dim);
   const int d = wrap_dim("gather", dim, x.dim());
-  return take_contiguous(x, select_along("gather", x.shape(), d, index, x.device()));
+  const Selection s = select_along("gather", x.shape(), d, index, x.device());
+  return scope.returns(take_contiguous("gather", x, s));
 }
 
 Tensor scatter_along(const Dims& shape, int64_t dim, const Tensor& index, const Tensor& y) {
-  return scatter(y, select_along("scatter", shape, static_cast<int>(dim), index, y.device()), shape);
+  OpScope scope("scatter", y, index);
+  scope.with("dim", dim);
+  scope.with("shape", shape);
+  const Selection s = select_along("scatter", shape, static_cast<int>(dim), index, y.device());
+  return scope.returns(add_to_zeros(y, s, shape));
 }
 
 }  // namespace fastnn

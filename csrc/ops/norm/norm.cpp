@@ -6,6 +6,7 @@
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/gemm/activation.h"
 #include "ops/reduce/reduce.h"
 #include "ops/support.h"
 #include "ops/view/view.h"
@@ -105,6 +106,9 @@ void layer_backward_again(Backward& g, const Layer& l, const Tensor& x, const Te
 Tensor layer_norm(const Tensor& x, const Dims& shape, const Tensor& weight, const Tensor& bias, double eps) {
   const char* op = "layer_norm";
   Layer l = layer_of(x, shape, weight, bias, eps);
+  OpScope scope(op, x, weight, bias);
+  scope.with("normalized_shape", shape);
+  scope.with("eps", eps);
   const Tensor x_ = dense(x), w_ = dense(weight), b_ = dense(bias);
   const Tensor y = empty(op, x.shape(), x.dtype(), x.device());
   const Tensor mean = empty(op, {l.p.rows}, x.dtype(), x.device()),
@@ -118,7 +122,7 @@ Tensor layer_norm(const Tensor& x, const Dims& shape, const Tensor& weight, cons
       if (grad_enabled()) return layer_backward_again(g, l, g.get(x), g.get(weight));
       layer_backward(g, l, g.get(x), g.get(weight), mean, rstd);
     });
-  return y;
+  return scope.returns(y);
 }
 
 // ---- batch normalisation
@@ -241,6 +245,11 @@ void batch_backward_again(Backward& g, const Batch& b, const BatchSaved& s) {
 
 Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormOptions& o) {
   const Batch b = batch_of(x, weight, bias, o);
+  OpScope scope("batch_norm", x, o.running_mean, o.running_var, weight, bias);
+  scope.with("training", o.training);
+  scope.with("momentum", o.momentum);
+  scope.with("eps", o.eps);
+  scope.with("activation", name_of(o.activation));
   const Tensor running_mean = before_update(o.running_mean, o.training),
                running_var = before_update(o.running_var, o.training);
   const BatchTensors t = run_batch(b, x, weight, bias, running_mean, running_var);
@@ -251,6 +260,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
            [b, s = BatchSaved{save(x), save(weight), save(bias), t.mean, t.rstd}](Backward& g) {
              grad_enabled() ? batch_backward_again(g, b, s) : batch_backward(g, b, s);
            });
+  scope.writes(t.y);
+  for (const Tensor& running : {o.running_mean, o.running_var})
+    if (o.training && running.defined()) scope.writes(running);
   return t.y;
 }
 

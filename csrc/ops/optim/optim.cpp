@@ -97,10 +97,20 @@ void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& buffer
   check_list("sgd_step", "gradients", grads, params);
   const bool momentum = o.momentum != 0;
   if (momentum) check_list("sgd_step", "momentum buffers", buffers, params);
+  OpScope scope("sgd_step", std::span(params), std::span(grads), std::span(buffers));
+  scope.with("lr", o.lr);
+  scope.with("momentum", o.momentum);
+  scope.with("dampening", o.dampening);
+  scope.with("weight_decay", o.weight_decay);
+  scope.with("nesterov", o.nesterov);
+  scope.with("maximize", o.maximize);
+  scope.with("first_step", o.first_step);
   SgdParams p{};
   p.lr = o.lr, p.momentum = o.momentum, p.dampening = o.dampening, p.weight_decay = o.weight_decay;
   p.nesterov = o.nesterov, p.maximize = o.maximize, p.first_step = o.first_step;
   step<&OptimTable::sgd>("sgd_step", params, grads, momentum ? &buffers : nullptr, nullptr, p);
+  scope.writes(std::span(params));
+  if (momentum) scope.writes(std::span(buffers));
 }
 
 void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_avg, const Tensors& exp_avg_sq,
@@ -110,10 +120,22 @@ void adam_step(const Tensors& params, const Tensors& grads, const Tensors& exp_a
   check_list("adam_step", "first moments", exp_avg, params);
   check_list("adam_step", "second moments", exp_avg_sq, params);
   check_value(o.step >= 1, "adam_step: step counts from 1, got ", o.step);
+  OpScope scope("adam_step", std::span(params), std::span(grads), std::span(exp_avg), std::span(exp_avg_sq));
+  scope.with("lr", o.lr);
+  scope.with("beta1", o.beta1);
+  scope.with("beta2", o.beta2);
+  scope.with("eps", o.eps);
+  scope.with("weight_decay", o.weight_decay);
+  scope.with("decoupled", o.decoupled);
+  scope.with("maximize", o.maximize);
+  scope.with("step", o.step);
   AdamParams p{};
   p.lr = o.lr, p.beta1 = o.beta1, p.beta2 = o.beta2, p.eps = o.eps, p.weight_decay = o.weight_decay;
   p.decoupled = o.decoupled, p.maximize = o.maximize, p.step = o.step;
   step<&OptimTable::adam>("adam_step", params, grads, &exp_avg, &exp_avg_sq, p);
+  scope.writes(std::span(params));
+  scope.writes(std::span(exp_avg));
+  scope.writes(std::span(exp_avg_sq));
 }
 
 }  // namespace fastnn

@@ -50,7 +50,24 @@ void check_options(const char* op, const PoolOptions& o) {
 struct Geometry {
   PoolParams p{};
   Dims x_shape, y_shape;
+  bool ceil_mode = false;
 };
+
+void announce(OpScope& scope, const Geometry& g) {
+  const PoolParams& p = g.p;
+  scope.with("kernel_size", Pair{p.kernel_h, p.kernel_w});
+  scope.with("stride", Pair{p.stride_h, p.stride_w});
+  scope.with("padding", Pair{p.pad_h, p.pad_w});
+  scope.with("ceil_mode", g.ceil_mode);
+}
+void announce_max(OpScope& scope, const Geometry& g) {
+  announce(scope, g);
+  scope.with("dilation", Pair{g.p.dilation_h, g.p.dilation_w});
+}
+void announce_average(OpScope& scope, const Geometry& g) {
+  announce(scope, g);
+  scope.with("count_include_pad", g.p.count_include_pad);
+}
 
 Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
   check_defined(op, "input", x);
@@ -74,6 +91,7 @@ Geometry geometry(const char* op, const Tensor& x, const PoolOptions& o) {
   check_covered(op, p.q, p.w, p.kernel_w, p.stride_w, p.pad_w, p.dilation_w);
   g.x_shape = g.y_shape = x.shape();
   g.y_shape[x.dim() - 2] = p.p, g.y_shape[x.dim() - 1] = p.q;
+  g.ceil_mode = o.ceil_mode;
   return g;
 }
 
@@ -92,6 +110,8 @@ Tensor run(const char* op, PoolPass pass, const Tensor& x, const Dims& shape, co
 // other.
 Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index);
 Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
+  OpScope scope("max_unpool2d", dy, index);
+  announce_max(scope, g);
   Tensor dx;
   {
     GradMode off(false);
@@ -99,9 +119,11 @@ Tensor put_maxima(const Tensor& dy, const Geometry& g, const Tensor& index) {
   }
   if (wants_grad(dy))
     record("max_unpool2d", dx, {dy}, [g, index](Backward& b) { b.set(0, take_maxima(b.dy(), g, index)); });
-  return dx;
+  return scope.returns(std::move(dx));
 }
 Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
+  OpScope scope("max_pool2d", x, index);
+  announce_max(scope, g);
   Tensor y;
   {
     GradMode off(false);
@@ -109,33 +131,39 @@ Tensor take_maxima(const Tensor& x, const Geometry& g, const Tensor& index) {
   }
   if (wants_grad(x))
     record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor average(const Tensor& x, const Geometry& g);
 Tensor spread(const Tensor& dy, const Geometry& g) {
+  OpScope scope("avg_unpool2d", dy);
+  announce_average(scope, g);
   Tensor dx;
   {
     GradMode off(false);
     dx = run<&PoolTable::avg_pool2d_backward>("avg_pool2d", PoolPass::backward, dy, g.x_shape, g, {});
   }
   if (wants_grad(dy)) record("avg_unpool2d", dx, {dy}, [g](Backward& b) { b.set(0, average(b.dy(), g)); });
-  return dx;
+  return scope.returns(std::move(dx));
 }
 Tensor average(const Tensor& x, const Geometry& g) {
+  OpScope scope("avg_pool2d", x);
+  announce_average(scope, g);
   Tensor y;
   {
     GradMode off(false);
     y = run<&PoolTable::avg_pool2d>("avg_pool2d", PoolPass::forward, x, g.y_shape, g, {});
   }
   if (wants_grad(x)) record("avg_pool2d", y, {x}, [g](Backward& b) { b.set(0, spread(b.dy(), g)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace
 
 Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   const Geometry g = geometry("max_pool2d", x, options);
+  OpScope scope("max_pool2d", x);
+  announce_max(scope, g);
   const DType position = g.p.index_bytes == 1 ? DType::uint8 : DType::int32;
   const Tensor index = wants_grad(x) ? empty("max_pool2d", g.y_shape, position, x.device()) : Tensor();
   Tensor y;
@@ -145,7 +173,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   }
   if (wants_grad(x))
     record("max_pool2d", y, {x}, [g, index](Backward& b) { b.set(0, put_maxima(b.dy(), g, index)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor avg_pool2d(const Tensor& x, const PoolOptions& options) {

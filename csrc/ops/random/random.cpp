@@ -27,6 +27,8 @@ GeneratorState next_draw() {
   return now;
 }
 
+Tensor dropout_again(const Tensor& x, double p, GeneratorState draw);
+
 // The mask is a function of the draw, so backward repeats it instead of keeping it; dropout is its own
 // adjoint.
 Tensor dropout_with(const Tensor& x, double p, GeneratorState draw) {
@@ -43,8 +45,17 @@ Tensor dropout_with(const Tensor& x, double p, GeneratorState draw) {
                                                 .p = p});
   }
   if (wants_grad(x))
-    record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_with(g.dy(), p, draw)); });
+    record("dropout", y, {x}, [p, draw](Backward& g) { g.set(0, dropout_again(g.dy(), p, draw)); });
   return y;
+}
+void announce(OpScope& scope, double p, bool training) {
+  scope.with("p", p);
+  scope.with("training", training);
+}
+Tensor dropout_again(const Tensor& x, double p, GeneratorState draw) {
+  OpScope scope("dropout", x);
+  announce(scope, p, true);
+  return scope.returns(dropout_with(x, p, draw));
 }
 
 RandomParams params(const Tensor& y) {
@@ -87,7 +98,9 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   check_defined("dropout", "input", x);
   check_floating("dropout", "input", x);
   check_value(p >= 0 && p <= 1, "dropout: p must be between 0 and 1, got ", p);
-  return training && p > 0 ? dropout_with(x, p, next_draw()) : x;
+  OpScope scope("dropout", x);
+  announce(scope, p, training);
+  return scope.returns(training && p > 0 ? dropout_with(x, p, next_draw()) : x);
 }
 
 Tensor uniform_(const Tensor& x, double low, double high) {
@@ -95,14 +108,20 @@ Tensor uniform_(const Tensor& x, double low, double high) {
   check_floating("uniform_", "input", x);
   check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
               "uniform_: [", low, ", ", high, ") is not a finite interval");
-  return redraw<&RandomTable::uniform>("uniform_", x, low, high);
+  OpScope scope("uniform_", x);
+  scope.with("low", low);
+  scope.with("high", high);
+  return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high));
 }
 
 Tensor normal_(const Tensor& x, double mean, double deviation) {
   check_defined("normal_", "input", x);
   check_floating("normal_", "input", x);
   check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
-  return redraw<&RandomTable::normal>("normal_", x, mean, deviation);
+  OpScope scope("normal_", x);
+  scope.with("mean", mean);
+  scope.with("std", deviation);
+  return scope.returns(redraw<&RandomTable::normal>("normal_", x, mean, deviation));
 }
 
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
@@ -112,11 +131,17 @@ Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device
   const int64_t least = dtype == DType::int64 ? INT64_MIN : dtype == DType::int32 ? INT32_MIN : 0;
   const int64_t most = dtype == DType::int64 ? INT64_MAX : dtype == DType::int32 ? INT32_MAX : UINT8_MAX;
   check_value(low >= least && high - 1 <= most, "randint: [", low, ", ", high, ") does not fit ", dtype);
+  OpScope scope("randint");
+  scope.with("low", low);
+  scope.with("high", high);
+  scope.with("shape", shape);
+  scope.with("dtype", dtype);
+  scope.with("device", device);
   Tensor y = empty("randint", shape, dtype, device);
   RandomParams p = params(y);
   p.low = low, p.high = high;
   launch<&RandomTable::random_integers>("randint", y, p);
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

@@ -83,7 +83,14 @@ Tensor spread(const Tensor& dy, const Dims& with_ones, const Dims& shape) {
   return expand(reshape(dy, with_ones), shape);
 }
 
+void announce(OpScope& scope, const OptionalDims& dims, bool keepdim) {
+  scope.with("dim", dims);
+  scope.with("keepdim", keepdim);
+}
+
 Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool is_mean) {
+  OpScope scope(op, x);
+  announce(scope, dims, keepdim);
   const Split s = split(op, x, dims);
   const double scale = is_mean ? 1 / static_cast<double>(s.count) : 1;
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
@@ -96,7 +103,7 @@ Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, boo
     record(op, y, {x}, [with_ones = s.with_ones, shape = x.shape(), scale](Backward& g) {
       g.set(0, spread(scale == 1 ? g.dy() : mul(g.dy(), scale), with_ones, shape));
     });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 void check_not_empty(const char* op, const Tensor& x, const Split& s) {
@@ -107,16 +114,18 @@ void check_not_empty(const char* op, const Tensor& x, const Split& s) {
 template <auto Row>
 Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
   check_defined(op, "input", x);
+  OpScope scope(op, x);
+  announce(scope, dims, keepdim);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, DType::int64, x.device());
   if (y.numel() > 0) launch<Row>(op, x, params(x, s, {}, y.data<int64_t>()));
-  return y;
+  return scope.returns(std::move(y));
 }
 
+// Of what has been announced.
 template <auto Row>
 Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  check_defined(op, "input", x);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, x.dtype(), x.device());
@@ -126,18 +135,23 @@ Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keep
 
 template <auto Row>
 Tensor best_of_all(const char* op, const Tensor& x) {
+  check_defined(op, "input", x);
+  OpScope scope(op, x);
+  announce(scope, {}, false);
   Tensor y = best<Row>(op, x, {}, false);
   if (wants_grad(x))
     record(op, y, {x}, [x = save(x), y = save_output(y)](Backward& g) {
       const Tensor winners = cast(eq(g.get(x), detach(g.get(y))), g.dy().dtype());
       g.set(0, mul(winners, div(g.dy(), sum(winners))));
     });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 template <auto Row>
 std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
   check_defined(op, "input", x);
+  OpScope scope(op, x);
+  announce(scope, dims, keepdim);
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, s.kept, x.dtype(), x.device()), place = empty(op, s.kept, DType::int64, x.device());
@@ -153,16 +167,18 @@ std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims
       const Tensor dx = scatter_along(merged, s.kept.size(), unsqueeze(place, -1), unsqueeze(g.dy(), -1));
       g.set(0, permute(reshape(dx, apart), back));
     });
-  return {shaped(y, s, keepdim), shaped(place, s, keepdim)};
+  return scope.returns(std::pair(shaped(y, s, keepdim), shaped(place, s, keepdim)));
 }
 
 template <auto Row>
 Tensor truth(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool of_nothing) {
   check_defined(op, "input", x);
+  OpScope scope(op, x);
+  announce(scope, dims, keepdim);
   const Tensor flags = cast(detach(x), DType::boolean);
-  if (x.numel() > 0) return best<Row>(op, flags, dims, keepdim);
+  if (x.numel() > 0) return scope.returns(best<Row>(op, flags, dims, keepdim));
   const Split s = split(op, x, dims);
-  return full(keepdim ? s.with_ones : s.kept, scalar(of_nothing), DType::boolean, x.device());
+  return scope.returns(full(keepdim ? s.with_ones : s.kept, scalar(of_nothing), DType::boolean, x.device()));
 }
 
 }  // namespace

@@ -178,22 +178,29 @@ Tensor cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight
   check_weight(op, weight, x, x.size(x.dim() == 1 ? 0 : 1));
   check_value(o.label_smoothing >= 0 && o.label_smoothing <= 1, op,
               ": label_smoothing must be between 0 and 1, got ", o.label_smoothing);
+  OpScope scope(op, x, target, weight);
+  scope.with("ignore_index", o.ignore_index);
+  scope.with("reduction", name_of(o.reduction));
+  scope.with("label_smoothing", o.label_smoothing);
   if (is_floating(target.dtype()) && target.shape() == x.shape())
-    return soft_cross_entropy(x, target, weight, o);
+    return scope.returns(soft_cross_entropy(x, target, weight, o));
   const Rows rows = rows_of(op, x, target, o.ignore_index);
   if (weight.defined() || o.label_smoothing > 0)
-    return composed_nll(rows, log_softmax(rows.x, 1), weight, o.ignore_index, o.label_smoothing, o.reduction,
-                        target.shape());
+    return scope.returns(composed_nll(rows, log_softmax(rows.x, 1), weight, o.ignore_index, o.label_smoothing,
+                                      o.reduction, target.shape()));
   const Tensor y = fused_cross_entropy(rows, o.ignore_index, o.reduction);
-  return o.reduction == Reduction::none ? reshape(y, target.shape()) : y;
+  return scope.returns(o.reduction == Reduction::none ? reshape(y, target.shape()) : y);
 }
 
 Tensor nll_loss(const Tensor& x, const Tensor& target, const Tensor& weight, int64_t ignore_index,
                 Reduction reduction) {
   check_input("nll_loss", x, target);
   check_weight("nll_loss", weight, x, x.size(x.dim() == 1 ? 0 : 1));
+  OpScope scope("nll_loss", x, target, weight);
+  scope.with("ignore_index", ignore_index);
+  scope.with("reduction", name_of(reduction));
   const Rows rows = rows_of("nll_loss", x, target, ignore_index);
-  return composed_nll(rows, rows.x, weight, ignore_index, 0, reduction, target.shape());
+  return scope.returns(composed_nll(rows, rows.x, weight, ignore_index, 0, reduction, target.shape()));
 }
 
 // y = scale * sum of (x - target)^2, or the squares; dx = 2 scale (x - target) dy
@@ -206,6 +213,8 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
   check_same_device(op, x, target);
   check_value(x.shape() == target.shape(), op, ": input ", x.shape(), " and target ", target.shape(),
               " must have equal shapes");
+  OpScope scope(op, x, target);
+  scope.with("reduction", name_of(reduction));
   Tensor difference, y;
   {
     GradMode off(false);
@@ -214,7 +223,7 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
     if (reduction == Reduction::sum) y = sum(y);
     if (reduction == Reduction::mean) y = mean(y);
   }
-  if (!wants_grad(x, target)) return y;
+  if (!wants_grad(x, target)) return scope.returns(std::move(y));
   const double scale = reduction == Reduction::mean ? 2 / static_cast<double>(x.numel()) : 2;
   record(op, y, {x, target}, [x = save(x), t = save(target), difference, scale](Backward& g) {
     const Tensor d = grad_enabled() ? sub(g.get(x), g.get(t)) : difference;
@@ -222,7 +231,7 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
     if (g.needs(0)) g.set(0, dx);
     if (g.needs(1)) g.set(1, neg(dx));
   });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

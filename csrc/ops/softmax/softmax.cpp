@@ -48,6 +48,8 @@ int checked_dim(const char* op, const Tensor& x, int64_t dim) {
 // dx = y (dy - sum dy y)
 Tensor softmax(const Tensor& x, int64_t along) {
   const int dim = checked_dim("softmax", x, along);
+  OpScope scope("softmax", x);
+  scope.with("dim", along);
   Tensor y;
   {
     GradMode off(false);
@@ -60,12 +62,14 @@ Tensor softmax(const Tensor& x, int64_t along) {
         return g.set(0, run_grad<&SoftmaxTable::softmax_backward>("softmax", y_, g.dy(), dim));
       g.set(0, mul(y_, sub(g.dy(), sum(mul(g.dy(), y_), Dims{dim}, true))));
     });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 // dx = dy - e^y sum dy
 Tensor log_softmax(const Tensor& x, int64_t along) {
   const int dim = checked_dim("log_softmax", x, along);
+  OpScope scope("log_softmax", x);
+  scope.with("dim", along);
   Tensor y;
   {
     GradMode off(false);
@@ -78,7 +82,7 @@ Tensor log_softmax(const Tensor& x, int64_t along) {
         return g.set(0, run_grad<&SoftmaxTable::log_softmax_backward>("log_softmax", y_, g.dy(), dim));
       g.set(0, sub(g.dy(), mul(exp(y_), sum(g.dy(), Dims{dim}, true))));
     });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

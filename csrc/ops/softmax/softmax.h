@@ -5,6 +5,10 @@
 namespace fastnn {
 
 enum class Reduction { none, mean, sum };
+constexpr const char* name_of(Reduction reduction) {
+  constexpr const char* names[] = {"none", "mean", "sum"};
+  return names[static_cast<int>(reduction)];
+}
 
 Tensor softmax(const Tensor& x, int64_t dim);
 Tensor log_softmax(const Tensor& x, int64_t dim);

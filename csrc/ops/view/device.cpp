@@ -12,6 +12,9 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
   const Device home = x.device();
   const Backend& to = backend_of(device);  // refuses a device that cannot be used
   const Backend& from = backend_of(home);
+  OpScope scope("to", x);
+  scope.with("device", device);
+  scope.with("non_blocking", non_blocking);
   const Tensor src = contiguous(x);
   Tensor y = empty("to", x.shape(), x.dtype(), device);
   const size_t bytes = static_cast<size_t>(x.numel()) * size_of(x.dtype());
@@ -27,7 +30,7 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
     if (status != Status::ok) fail_launch("to", status, up ? device : home);
   }
   if (wants_grad(x)) record("to", y, {x}, [home](Backward& g) { g.set(0, to_device(g.dy(), home)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor beside(const char* op, const Tensor& x, const Tensor& like) {
@@ -47,6 +50,7 @@ Tensor pin_memory(const Tensor& x) {
   check(x.device().type == DeviceType::cpu, ErrorKind::runtime,
         "pin_memory: only CPU tensors can be pinned, got one on ", x.device());
   if (x.impl()->storage->pinned) return x;
+  OpScope scope("pin_memory", x);
   const Backend& cuda = backend_of({DeviceType::cuda, 0});
   const Tensor src = contiguous(detach(x));
   const size_t bytes = static_cast<size_t>(x.numel()) * size_of(x.dtype());
@@ -58,7 +62,7 @@ Tensor pin_memory(const Tensor& x) {
                          cuda.streams->release_pinned, memory);
   y.impl()->storage->pinned = true;
   if (wants_grad(x)) record("pin_memory", y, {x}, [](Backward& g) { g.set(0, g.dy()); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

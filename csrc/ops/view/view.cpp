@@ -75,15 +75,23 @@ Dims infer_shape(const Tensor& x, Dims shape) {
 
 Tensor reshape(const Tensor& x, const Dims& wanted) {
   const Dims shape = infer_shape(x, wanted);
+  OpScope scope("reshape", x);
+  scope.with("shape", wanted);
   Dims strides;
-  if (!view_strides(x, shape, &strides)) return reshape(contiguous(x), shape);
-  return view_of("reshape", x, shape, strides, x.impl()->offset,
-                 [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); });
+  const auto view = [&](const Tensor& x) {
+    return view_of("reshape", x, shape, strides, x.impl()->offset,
+                   [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); });
+  };
+  if (view_strides(x, shape, &strides)) return scope.returns(view(x));
+  strides = row_major_strides(shape);
+  return scope.returns(view(contiguous(x)));
 }
 
 Tensor permute(const Tensor& x, const Dims& dims) {
   check_value(dims.size() == x.dim(), "permute: ", dims, " must name each of the ", x.dim(),
               " dimensions once");
+  OpScope scope("permute", x);
+  scope.with("dims", dims);
   Dims shape = dims, strides = dims, inverse = dims;
   unsigned seen = 0;
   for (int i = 0; i < dims.size(); ++i) {
@@ -92,22 +100,27 @@ Tensor permute(const Tensor& x, const Dims& dims) {
     seen |= 1u << d;
     shape[i] = x.size(d), strides[i] = x.strides()[d], inverse[d] = i;
   }
-  return view_of("permute", x, shape, strides, x.impl()->offset,
-                 [inverse](Backward& g) { g.set(0, permute(g.dy(), inverse)); });
+  return scope.returns(view_of("permute", x, shape, strides, x.impl()->offset,
+                               [inverse](Backward& g) { g.set(0, permute(g.dy(), inverse)); }));
 }
 
 Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1) {
   const int a = wrap_dim("transpose", dim0, x.dim()), b = wrap_dim("transpose", dim1, x.dim());
+  OpScope scope("transpose", x);
+  scope.with("dim0", dim0);
+  scope.with("dim1", dim1);
   Dims shape = x.shape(), strides = x.strides();
   if (x.dim() > 0) {
     std::swap(shape[a], shape[b]);
     std::swap(strides[a], strides[b]);
   }
-  return view_of("transpose", x, shape, strides, x.impl()->offset,
-                 [a, b](Backward& g) { g.set(0, transpose(g.dy(), a, b)); });
+  return scope.returns(view_of("transpose", x, shape, strides, x.impl()->offset,
+                               [a, b](Backward& g) { g.set(0, transpose(g.dy(), a, b)); }));
 }
 
 Tensor expand(const Tensor& x, const Dims& wanted) {
+  OpScope scope("expand", x);
+  scope.with("shape", wanted);
   Dims shape = wanted;
   const int lead = shape.size() - x.dim();
   check_value(lead >= 0, "expand: a tensor of shape ", x.shape(), " cannot be expanded to fewer dimensions, ",
@@ -121,11 +134,13 @@ Tensor expand(const Tensor& x, const Dims& wanted) {
     if (i >= lead && have != 1) strides[i] = x.strides()[i - lead];
   }
   checked_numel("expand", shape);
-  return view_of("expand", x, shape, strides, x.impl()->offset,
-                 [from = x.shape()](Backward& g) { g.set(0, sum_to(g.dy(), from)); });
+  return scope.returns(view_of("expand", x, shape, strides, x.impl()->offset,
+                               [from = x.shape()](Backward& g) { g.set(0, sum_to(g.dy(), from)); }));
 }
 
 Tensor squeeze(const Tensor& x, std::optional<int64_t> dim) {
+  OpScope scope("squeeze", x);
+  scope.with("dim", dim);
   const int only = dim ? wrap_dim("squeeze", *dim, x.dim()) : -1;
   Dims shape, strides;
   for (int i = 0; i < x.dim(); ++i) {
@@ -133,20 +148,25 @@ Tensor squeeze(const Tensor& x, std::optional<int64_t> dim) {
     shape.push_back(x.size(i));
     strides.push_back(x.strides()[i]);
   }
-  return view_of("squeeze", x, shape, strides, x.impl()->offset,
-                 [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); });
+  return scope.returns(view_of("squeeze", x, shape, strides, x.impl()->offset,
+                               [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); }));
 }
 
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
+  OpScope scope("unsqueeze", x);
+  scope.with("dim", dim);
   const int at = wrap_dim("unsqueeze", dim, x.dim() + 1);
   Dims shape = x.shape(), strides = x.strides();
   shape.insert(at, 1);
   strides.insert(at, 1);
-  return view_of("unsqueeze", x, shape, strides, x.impl()->offset,
-                 [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); });
+  return scope.returns(view_of("unsqueeze", x, shape, strides, x.impl()->offset,
+                               [from = x.shape()](Backward& g) { g.set(0, reshape(g.dy(), from)); }));
 }
 
 Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
+  OpScope scope("flatten", x);
+  scope.with("start_dim", start_dim);
+  scope.with("end_dim", end_dim);
   const int first = wrap_dim("flatten", start_dim, x.dim()), last = wrap_dim("flatten", end_dim, x.dim());
   check_value(first <= last, "flatten: start_dim ", start_dim, " comes after end_dim ", end_dim);
   Dims shape;
@@ -155,11 +175,27 @@ Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
   for (int i = first; i <= last && i < x.dim(); ++i) merged *= x.size(i);
   shape.push_back(merged);
   for (int i = last + 1; i < x.dim(); ++i) shape.push_back(x.size(i));
-  return reshape(x, shape);
+  return scope.returns(reshape(x, shape));
 }
 
 // ---- basic indexing
+
 namespace {
+
+void announce(OpScope& scope, const Slices& slices) {
+  if (!scope.heard()) return;
+  Dims start, step, length, dropped;
+  for (int i = 0; i < slices.n; ++i) {
+    start.push_back(slices.dim[i].start);
+    step.push_back(slices.dim[i].step);
+    length.push_back(slices.dim[i].length);
+    if (slices.dim[i].drop) dropped.push_back(i);
+  }
+  scope.with("start", start);
+  scope.with("step", step);
+  scope.with("length", length);
+  scope.with("dropped", dropped);
+}
 
 Tensor sliced(const Tensor& x, const Slices& slices) {
   Dims shape, strides;
@@ -176,29 +212,36 @@ Tensor sliced(const Tensor& x, const Slices& slices) {
 
 // The adjoint of slice: dy where the slice was, 0 elsewhere.
 Tensor unslice(const Tensor& dy, const Dims& shape, const Slices& slices) {
+  OpScope scope("unslice", dy);
+  scope.with("shape", shape);
+  announce(scope, slices);
   Tensor dx = zeros(shape, dy.dtype(), dy.device());
   copy_into(sliced(dx, slices), dy);
   if (wants_grad(dy)) record("unslice", dx, {dy}, [slices](Backward& g) { g.set(0, slice(g.dy(), slices)); });
-  return dx;
+  return scope.returns(std::move(dx));
 }
 
 // x with 0 where the slice is; its own adjoint.
 Tensor blank(const Tensor& x, const Slices& slices) {
+  OpScope scope("blank", x);
+  announce(scope, slices);
   Tensor y = contiguous(clone(detach(x)));
   copy_into(sliced(y, slices), cast(scalar(0.0), x.dtype()));
   if (wants_grad(x)) record("blank", y, {x}, [slices](Backward& g) { g.set(0, blank(g.dy(), slices)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace
 
 Tensor slice(const Tensor& x, const Slices& slices) {
+  OpScope scope("slice", x);
+  announce(scope, slices);
   Tensor y = sliced(x, slices);
   y.impl()->is_view = true;
   if (wants_grad(x))
     record("slice", y, {x},
            [shape = x.shape(), slices](Backward& g) { g.set(0, unslice(g.dy(), shape, slices)); });
-  return y;
+  return scope.returns(std::move(y));
 }
 
 Tensor fit_value(const Tensor& value, const Dims& place) {
@@ -210,6 +253,8 @@ Tensor fit_value(const Tensor& value, const Dims& place) {
 }
 
 void slice_put_(const Tensor& x, const Slices& slices, const Tensor& given) {
+  OpScope scope("index_put", x, given);
+  announce(scope, slices);
   const Tensor place = sliced(x, slices), value = beside("index_put", fit_value(given, place.shape()), x);
   const bool shared = value.impl()->storage.get() == x.impl()->storage.get();
   const Tensor src = cast(shared ? clone(value) : value, x.dtype());
@@ -222,6 +267,7 @@ void slice_put_(const Tensor& x, const Slices& slices, const Tensor& given) {
       if (g.needs(0)) g.set(0, blank(g.dy(), slices));
       if (g.needs(1)) g.set(1, sum_to(slice(g.dy(), slices), shape));
     });
+  scope.writes(x);
 }
 
 static Slices whole(const Tensor& x) {
@@ -232,6 +278,9 @@ static Slices whole(const Tensor& x) {
 }
 
 Tensor select(const Tensor& x, int64_t dim, int64_t index) {
+  OpScope scope("select", x);
+  scope.with("dim", dim);
+  scope.with("index", index);
   check_index(x.dim() > 0, "select: a 0-d tensor cannot be indexed");
   const int d = wrap_dim("select", dim, x.dim());
   const int64_t size = x.size(d);
@@ -239,21 +288,27 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
               " of size ", size);
   Slices slices = whole(x);
   slices.dim[d] = {index < 0 ? index + size : index, 1, 1, true};
-  return slice(x, slices);
+  return scope.returns(slice(x, slices));
 }
 
 Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length) {
+  OpScope scope("narrow", x);
+  scope.with("dim", dim);
+  scope.with("start", start);
+  scope.with("length", length);
   const int d = wrap_dim("narrow", dim, x.dim());
   check_index(start >= 0 && length >= 0 && start <= x.size(d) && length <= x.size(d) - start,
               "narrow: ", length, " elements from ", start, " do not fit dimension ", d, " of size ",
               x.size(d));
   Slices slices = whole(x);
   slices.dim[d] = {start, 1, length, false};
-  return slice(x, slices);
+  return scope.returns(slice(x, slices));
 }
 
 Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
   check_value(!tensors.empty(), "cat: no tensors were given");
+  OpScope scope("cat", std::span(tensors));
+  scope.with("dim", dim);
   const Tensor& first = tensors[0];
   check_value(first.dim() > 0, "cat: a 0-d tensor cannot be joined; use stack");
   const int d = wrap_dim("cat", dim, first.dim());
@@ -293,7 +348,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
         if (g.needs(i)) g.set(i, narrow(g.dy(), d, at, sizes[i]));
     });
   }
-  return y;
+  return scope.returns(std::move(y));
 }
 
 }  // namespace fastnn

@@ -105,16 +105,12 @@ inline void define_copies(Definitions& d) {
       "The dtype in which two operands, tensors or numbers, meet.");
   d.function("zeros_like(x)", zeros_like, "Zeros in the shape, dtype and layout of x.");
   d.function("ones_like(x)", ones_like, "Ones in the shape, dtype and layout of x.");
-  d.function(
-      "empty_like(x)", [](const Tensor& x) { return empty_like(x); },
-      "Uninitialised memory in the shape of x.");
+  d.function("empty_like(x)", new_empty_like, "Uninitialised memory in the shape of x.");
   d.internal("_cast(x, dtype)", cast, "x as that dtype; x itself where it has it.");
   d.internal("_to_device(x, device, non_blocking=False)", to_device,
              "x on that device; x itself where it is there.");
   d.internal("_zeros(shape, dtype, device)", zeros);
-  d.internal("_empty(shape, dtype, device)", [](const Dims& shape, DType dtype, Device device) {
-    return empty("empty", shape, dtype, device);
-  });
+  d.internal("_empty(shape, dtype, device)", new_empty);
   d.internal("_full(shape, value, dtype, device)", full);
   d.internal("_arange(start, end, step, dtype, device)", arange);
 }

@@ -6,8 +6,9 @@
 namespace fastnn {
 
 template <>
-inline constexpr std::array<Word<Reduction>, 3> words<Reduction>{
-    {{"none", Reduction::none}, {"mean", Reduction::mean}, {"sum", Reduction::sum}}};
+inline constexpr std::array<Word<Reduction>, 3> words<Reduction>{{{name_of(Reduction::none), Reduction::none},
+                                                                  {name_of(Reduction::mean), Reduction::mean},
+                                                                  {name_of(Reduction::sum), Reduction::sum}}};
 
 inline void define_softmax(Definitions& d) {
   d.op("softmax(x, dim)", softmax, "exp(x) / sum(exp(x)) along dim.");
