@@ -8,7 +8,7 @@
 
 namespace fastnn {
 
-// ---- rows ----
+// ---- rows
 
 // At most eight rows to a group: it is a unit of csrc/cpu/elementwise and of cuda/elementwise.
 #define FASTNN_GROUPS(G)    \
@@ -56,7 +56,7 @@ constexpr bool kFused = [] {
   return false;
 }();
 
-// ---- parameters ----
+// ---- parameters
 
 constexpr int kMaxInputs = 4;  // dy, two operands, the output
 

@@ -31,7 +31,7 @@ struct Operands {
   uint64_t number = 0;
 };
 
-// ---- the nest as a kernel sees it: indices count vectors of V elements along the last dimension ----
+// ---- the nest as a kernel sees it: indices count vectors of V elements along the last dimension
 
 template <int N>
 struct Walk {
@@ -104,7 +104,7 @@ struct Walk {
   }
 };
 
-// ---- kernel ----
+// ---- kernel
 
 // What f takes and gives for an element of type T.
 template <class T>
@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kMapThreads) map_kernel(F f, Walk<1 + sizeof..
   map_some<1, 1, F, Out, In...>(f, walk, last, {true});
 }
 
-// ---- host ----
+// ---- host
 
 // A map's kernel, to those who know neither its types nor its f.
 template <int N>

@@ -19,7 +19,7 @@ struct Scalar {
   __host__ __device__ static constexpr Scalar zero() { return Scalar(T(0)); }
 };
 
-// ---- arithmetic: unsigned numbers wrap around where an overflow of signed ones is undefined ----
+// ---- arithmetic: unsigned numbers wrap around where an overflow of signed ones is undefined
 
 template <Floating T>
 __device__ inline Scalar<T> operator+(Scalar<T> a, Scalar<T> b) {
@@ -76,7 +76,7 @@ __device__ inline Scalar<T> operator^(Scalar<T> a, Scalar<T> b) {
   return Scalar<T>(static_cast<T>(a.v ^ b.v));
 }
 
-// ---- comparisons and choice ----
+// ---- comparisons and choice
 
 template <class T>
 __device__ inline bool operator==(Scalar<T> a, Scalar<T> b) {
@@ -116,7 +116,7 @@ __device__ inline Scalar<T> min(Scalar<T> a, Scalar<T> b) {
   return a < b ? a : b;
 }
 
-// ---- functions ----
+// ---- functions
 
 template <Floating T>
 __device__ inline Scalar<T> abs(Scalar<T> x) {

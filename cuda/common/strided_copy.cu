@@ -9,7 +9,7 @@
 namespace fastnn::cuda {
 namespace {
 
-// ---- transpose ----
+// ---- transpose
 
 // A tile's rows are at least 64 bytes long and give each of the 256 threads 16 loads in flight (4 of 8
 // bytes). A row in shared memory takes an odd number of banks, so that a column of it is read from 32
@@ -83,7 +83,7 @@ Status transpose(const Context& ctx, const Loop<2>& loop, char* const (&base)[2]
                                      reinterpret_cast<const U*>(base[1]), t);
 }
 
-// ---- V elements at a time ----
+// ---- V elements at a time
 
 template <class U, int V>
 __global__ void __launch_bounds__(kMapThreads) copy_kernel(Walk<2> walk) {

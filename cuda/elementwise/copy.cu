@@ -7,7 +7,7 @@
 namespace fastnn::cuda {
 namespace {
 
-// ---- copy and cast ----
+// ---- copy and cast
 
 template <class To>
 struct Convert {
@@ -50,7 +50,7 @@ Status cast(Context& ctx, const CastParams& p) {
   }
 }
 
-// ---- fill and arange ----
+// ---- fill and arange
 
 template <class U>
 struct Constant {
@@ -86,7 +86,7 @@ Status arange(Context& ctx, const ArangeParams& p) {
                                   p.numel, p.start, p.step);
 }
 
-// ---- choice ----
+// ---- choice
 
 struct Where {
   template <class W>

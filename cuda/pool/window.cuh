@@ -121,7 +121,7 @@ struct Window {
   }
 };
 
-// ---- backward: kPixels neighbours of a row to a thread ----
+// ---- backward: kPixels neighbours of a row to a thread
 
 // They, and the outputs [row_first, row_last] x [column_first, column_last] whose windows reach over one.
 struct Pixels {
@@ -148,7 +148,7 @@ inline Points pixel_points(const PoolParams& p) {
 }
 inline bool whole_pixels(const PoolParams& p) { return p.w % kPixels == 0 && vector_aligned(p.y); }
 
-// ---- 2 x 2 windows with stride 2, the usual case, on images they cover ----
+// ---- 2 x 2 windows with stride 2, the usual case, on images they cover
 inline bool halves(const PoolParams& p) {
   return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 &&
          p.pad_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.p == p.h && 2 * p.q == p.w;

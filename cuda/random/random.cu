@@ -44,7 +44,7 @@ Status launch_groups(const Context& ctx, int G, int64_t numel, const Args&... ar
   const int64_t blocks = ceil_div<int64_t>(numel, static_cast<int64_t>(G) * kGroups * kRandomThreads);
   return launch<Kernel>(ctx, static_cast<unsigned>(blocks), kRandomThreads, 0, args...);
 }
-// ---- from words to numbers ----
+// ---- from words to numbers
 
 // The draws of one Philox block: four of 32 bits or two of 64.
 template <class U>
@@ -73,7 +73,7 @@ __device__ inline double unit(uint64_t draw) {
   return static_cast<double>(static_cast<int64_t>(draw >> 11)) * 0x1p-53;
 }
 
-// ---- uniform ----
+// ---- uniform
 
 // The number before b on the way to a: what a + (b - a) u must not exceed though it may round to b.
 template <class T>
@@ -104,7 +104,7 @@ Status uniform(Context& ctx, const RandomParams& p) {
                                           static_cast<T>(p.b - p.a), top);
 }
 
-// ---- normal ----
+// ---- normal
 
 // log(x) for positive normal x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)):
 // log(1 + f) = f - f^2 / 2 + f^3 P(f).
@@ -192,7 +192,7 @@ Status normal(Context& ctx, const RandomParams& p) {
                                          static_cast<T>(p.a), static_cast<T>(p.b));
 }
 
-// ---- integers ----
+// ---- integers
 
 // low + the high 64 bits of draw * range: each value's chance is off by at most 2^-64 of the whole.
 template <class T>
@@ -224,7 +224,7 @@ Status random_integers(Context& ctx, const RandomParams& p) {
                                            aligned_to(p.y, Vector<T, G>::kAlign), p.seed, p.op, low, range);
 }
 
-// ---- dropout ----
+// ---- dropout
 
 // Kept where the draw is at least `limit`.
 template <class T>

@@ -57,7 +57,7 @@ struct Sum {
   }
 };
 
-// ---- maxima and minima: the first NaN, else the first of the best ----
+// ---- maxima and minima: the first NaN, else the first of the best
 //
 // A minimum is the maximum of elements with the bits of `flip` turned over: the sign of floats, all bits of
 // integers.

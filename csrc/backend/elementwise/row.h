@@ -78,7 +78,7 @@ constexpr Probe select(Probe mask, Probe a, Probe b) { return probe(mask, a, b);
 constexpr Probe max(Probe a, Probe b) { return probe(a, b); }
 constexpr Probe min(Probe a, Probe b) { return probe(a, b); }
 
-// ---- the formulas by number ----
+// ---- the formulas by number
 
 template <class R>
 concept Unary = requires(Probe x, typename R::Parameters p) { R::forward(x, p); };

@@ -16,7 +16,7 @@
 
 namespace fastnn::FASTNN_ISA {
 
-// ---- dense runs ----
+// ---- dense runs
 
 // How an operand of element type E is seen by a kernel over T.
 template <class T, class E>
@@ -88,7 +88,7 @@ void run(char* const* operand, int64_t n, const double* parameters) {
   run_inputs<F, T, Out>(operand, n, parameters, typename LanesUpTo<F::inputs>::type{});
 }
 
-// ---- tiles ----
+// ---- tiles
 
 // How the operands of a tile reach the vector code: where they lie, or through a buffer.
 template <int N>
@@ -188,7 +188,7 @@ Status walk(Context& ctx, const Loop<N>& loop, char* const (&base)[N], const int
   });
 }
 
-// ---- kernels ----
+// ---- kernels
 
 // Work per element of one vector operation's worth, in nanoseconds: moving the bytes is what most kernels do.
 template <class T>

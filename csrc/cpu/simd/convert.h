@@ -90,7 +90,7 @@ FASTNN_INLINE void narrow_one(float x, float16* y) {
   y->bits = static_cast<uint16_t>((size >= 0x477ff000u ? special : finite) | (u >> 16 & 0x8000));
 }
 
-// ---- runs of n elements ----
+// ---- runs of n elements
 
 template <class T>
 constexpr bool is_half = dtype_of<T> == DType::bfloat16 || dtype_of<T> == DType::float16;

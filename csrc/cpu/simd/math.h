@@ -243,7 +243,7 @@ FASTNN_INLINE Vec<float> narrow(Vec<double> low, Vec<double> high) {
   return x;
 }
 
-// ---- pow ----
+// ---- pow
 
 // From |x|^y to x^y by the rules of C's pow; `power` may be anything where a rule below decides.
 template <class T>

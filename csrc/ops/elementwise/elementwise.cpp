@@ -118,7 +118,7 @@ void launch_row(const ElementwiseOp& op, const Tensor& y, const Operand* x, DTyp
                 y.device(), p);
 }
 
-// ---- the tape ----
+// ---- the tape
 
 // By the fused kernel where there is one and nobody asks for a graph.
 Tensor operand_gradient(const ElementwiseOp& op, int k, const Operand* of, const double* parameters) {
@@ -356,7 +356,7 @@ Tensor relu_gradient(const Tensor& dy, const Tensor& y) {
   return operand_gradient(relu, 0, of, nullptr);
 }
 
-// ---- choice ----
+// ---- choice
 Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
   check_defined("where", "condition", given);
   check_type(given.dtype() == DType::boolean, "where: condition must be bool, got ", given.dtype());
