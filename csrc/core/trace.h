@@ -94,13 +94,17 @@ class OpScope {
   void with(const char* name, const std::optional<V>& value) {
     if (heard()) tracer_->attribute(value ? Attribute{name, *value} : Attribute{name, {}});
   }
-  Tensor returns(Tensor y) {
-    if (heard()) tracer_->output(y);
+  Tensor returns(Tensor&& y) {
+    writes(y);
+    return std::move(y);
+  }
+  Tensor returns(const Tensor& y) {
+    writes(y);
     return y;
   }
-  std::pair<Tensor, Tensor> returns(std::pair<Tensor, Tensor> y) {
+  std::pair<Tensor, Tensor> returns(std::pair<Tensor, Tensor>&& y) {
     writes(y.first), writes(y.second);
-    return y;
+    return std::move(y);
   }
   void writes(const Tensor& y) {
     if (heard()) tracer_->output(y);

@@ -89,16 +89,17 @@ class PythonNode final : public Node {
   Object ctx_, backward_;
 };
 
-// forward(ctx, *args), announced by the function's name.
-Object call_forward(const std::string& title, const Object& forward, const Object& ctx, const Object& args) {
+// forward(ctx, *inputs), announced by the function's name.
+Object call_forward(const std::string& title, const Object& forward, const Object& ctx,
+                    const Object& inputs) {
   OpScope scope(title.c_str());
   const auto tell = [](const Object& given, auto&& each) {
     const Items items(PyTuple_Check(given.get()) ? given : tuple_of(given));
     for (Py_ssize_t i = 0; i < items.size(); ++i)
       if (const Object item = items[i]; is_tensor(item.get())) each(unwrap(item.get()));
   };
-  if (scope.heard()) tell(args, [&](const Tensor& x) { scope.reads(x); });
-  const Object all = Object::owned(PySequence_Concat(tuple_of(ctx).get(), args.get()));
+  if (scope.heard()) tell(inputs, [&](const Tensor& x) { scope.reads(x); });
+  const Object all = Object::owned(PySequence_Concat(tuple_of(ctx).get(), inputs.get()));
   const Object result = Object::owned(PyObject_CallObject(forward.get(), all.get()));
   if (scope.heard()) tell(result, [&](const Tensor& y) { scope.writes(y); });
   return result;
@@ -141,7 +142,8 @@ void define_python_functions(Definitions& d) {
               return PySaved{output_nr ? save_output(t, static_cast<uint32_t>(*output_nr)) : save(t)};
             })
       .method("get(self, during) -> Tensor", get_saved, "The tensor, in the pass that asks for it.");
-  d.internal("_call_forward(title, forward, ctx, args)", call_forward, "What forward(ctx, *args) returns.");
+  d.internal("_call_forward(title, forward, ctx, inputs)", call_forward,
+             "What forward(ctx, *inputs) returns.");
   d.internal("_record_function(title, ctx, backward, inputs, outputs)", record_function,
              "Puts a function's outputs on the tape.");
 }

@@ -641,8 +641,8 @@ int64: dtype
 uint8: dtype
 
 def _arange(start: builtins.float, end: builtins.float, step: builtins.float, dtype: dtype, device: device | builtins.str) -> Tensor: ...
-def _call_forward(title: builtins.str, forward: typing.Any, ctx: typing.Any, args: typing.Any) -> typing.Any:
-    """What forward(ctx, *args) returns."""
+def _call_forward(title: builtins.str, forward: typing.Any, ctx: typing.Any, inputs: typing.Any) -> typing.Any:
+    """What forward(ctx, *inputs) returns."""
     ...
 def _cast(x: Operand, dtype: dtype) -> Tensor:
     """x as that dtype; x itself where it has it."""
