@@ -47,7 +47,6 @@ Precision precision() { return current_precision; }
 void set_precision(Precision precision) { current_precision = precision; }
 
 void Watched::begin(Context& ctx, const Backend& backend) {
-  begun_ = true;
   if (backend.expect) backend.expect(ctx, touches_.data(), static_cast<int>(touches_.size()));
   if (tracer() && backend.streams)
     backend.synchronize(ctx.device);  // what was queued before is not this kernel's time

@@ -2,6 +2,7 @@
 // run while it takes long, turn its Status into an error.
 #pragma once
 #include <chrono>
+#include <optional>
 
 #include "backend/backend.h"
 #include "core/hooks.h"
@@ -38,14 +39,12 @@ class Watched {
   void add(const Touch& touch) {
     if (touch.data) touches_.push_back(touch);
   }
-  bool any() const { return begun_; }
   void begin(Context& ctx, const Backend& backend);
   void end(Context& ctx, const Backend& backend, KernelCall call);
 
  private:
   std::vector<Touch> touches_;
   std::chrono::steady_clock::time_point since_;
-  bool begun_ = false;
 };
 
 // FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
@@ -61,10 +60,11 @@ void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device 
   ctx.precision = precision();
   // A device only queues the work: there is nothing to wait for or to stop.
   const double nanoseconds = device.type == DeviceType::cpu ? params.nanoseconds() : 0;
-  Watched watched;
+  std::optional<Watched> watched;
   if (tracer() || backend.expect) [[unlikely]] {
-    params.touches(static_cast<int64_t>(size_of(dtype)), [&](const Touch& touch) { watched.add(touch); });
-    watched.begin(ctx, backend);
+    watched.emplace();
+    params.touches(static_cast<int64_t>(size_of(dtype)), [&](const Touch& touch) { watched->add(touch); });
+    watched->begin(ctx, backend);
   }
   for (;;) {
     Status status;
@@ -76,8 +76,8 @@ void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device 
     if (status == Status::ok && device.type != DeviceType::cpu && (waits_for_kernels() || tracer()))
       status = backend.synchronize(device.index);
     if (status == Status::ok) {
-      if (watched.any()) [[unlikely]]
-        watched.end(ctx, backend, {dtype, device, params.flops(), {}});
+      if (watched) [[unlikely]]
+        watched->end(ctx, backend, {dtype, device, params.flops(), {}});
       return;
     }
     if (status == Status::need_workspace) {

@@ -196,17 +196,29 @@ constexpr double kCheap = 0.06 * sizeof(T);
 
 template <int N>
 Status walk_operands(Context& ctx, const ElementwiseParams& p, double nanoseconds, Run run) {
-  Loop<N> loop;
-  loop.ndim = p.loop.ndim, loop.numel = p.loop.numel;
-  for (int d = 0; d < loop.ndim; ++d) loop.shape[d] = p.loop.shape[d];
   char* base[N];
   int size[N];
+  unsigned repeated = 0;
+  bool flat = p.loop.ndim == 1 && p.loop.numel > 1;
   for (int k = 0; k < N; ++k) {
     const bool number = p.numbers >> k & 1;
     base[k] = number ? const_cast<char*>(reinterpret_cast<const char*>(&p.operand[k].bits))
                      : static_cast<char*>(p.operand[k].pointer);
     size[k] = p.size[k];
-    for (int d = 0; d < loop.ndim; ++d) loop.stride[k][d] = p.loop.stride[k][d];
+    if (p.loop.stride[k][0] == 0 && k > 0)
+      repeated |= 1u << k;
+    else
+      flat &= p.loop.stride[k][0] == 1;
+  }
+  if (flat) {
+    const double work = (repeated ? 1.5 : 1) * nanoseconds * static_cast<double>(p.loop.numel);
+    return run_dense<N>(ctx, p.loop.numel, base, size, repeated, work, run, p.parameters);
+  }
+  Loop<N> loop;
+  loop.ndim = p.loop.ndim, loop.numel = p.loop.numel;
+  for (int d = 0; d < loop.ndim; ++d) {
+    loop.shape[d] = p.loop.shape[d];
+    for (int k = 0; k < N; ++k) loop.stride[k][d] = p.loop.stride[k][d];
   }
   return walk<N>(ctx, loop, base, size, nanoseconds, run, p.parameters);
 }

@@ -21,43 +21,50 @@ void copy_parameters(double* to, const double* from, const Row& row) {
   for (int i = 0; i < kMaxParameters && row.parameters[i].name; ++i) to[i] = from[i];
 }
 
+// The nest over y's shape where some operand is broadcast or lies in memory in another order than y.
+[[gnu::noinline]] void describe_nest(ElementwiseParams& p, const Tensor& y, const Operand* x, int n) {
+  Dims strides[1 + kMaxInputs];
+  strides[0] = y.strides();
+  for (int k = 0; k < n; ++k)
+    strides[k + 1] = x[k].is_number() ? Dims(y.dim(), 0) : broadcast_strides(x[k].tensor(), y.shape());
+  fill_loop(n + 1, y.shape(), strides, &p.loop.ndim, &p.loop.numel, p.loop.shape, p.loop.stride);
+}
+
 // Describes y = f(x[0], x[1], ...) over y's shape to a kernel whose elements are `dtype`.
 void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DType dtype, const Row* row,
               const double* parameters) {
-  Dims strides[1 + kMaxInputs];
   p.inputs = n;
   p.numbers = 0;
   p.operand[0].pointer = y.data();
   p.size[0] = static_cast<int>(size_of(y.dtype()));
-  strides[0] = y.strides();
-  bool flat = y.is_contiguous();
+  bool flat = y.numel() != 1 && y.is_contiguous();  // the common case: one run of as many steps in each tensor
   for (int k = 0; k < n; ++k) {
     if (x[k].is_number()) {
       p.numbers |= 1u << (k + 1);
       p.operand[k + 1].bits = x[k].number().bits(dtype);
       p.size[k + 1] = static_cast<int>(size_of(dtype));
-      strides[k + 1] = Dims(y.dim(), 0);
+      p.loop.stride[k + 1][0] = 0;
     } else {
       const Tensor& t = x[k].tensor();
       p.operand[k + 1].pointer = t.data();
       p.size[k + 1] = static_cast<int>(size_of(t.dtype()));
-      strides[k + 1] = broadcast_strides(t, y.shape());
-      flat = flat && t.numel() == y.numel() && t.is_contiguous();
+      p.loop.stride[k + 1][0] = 1;
+      flat = flat && t.numel() == y.numel() && (t.strides() == y.strides() || t.is_contiguous());
     }
   }
-  if (flat &&
-      y.numel() != 1) {  // the common case: one run, of as many steps in every operand that is no number
+  if (flat) {
     p.loop.ndim = 1;
     p.loop.numel = p.loop.shape[0] = y.numel();
-    for (int k = 0; k <= n; ++k) p.loop.stride[k][0] = p.numbers >> k & 1 ? 0 : 1;
+    p.loop.stride[0][0] = 1;
   } else {
-    fill_loop(n + 1, y.shape(), strides, &p.loop.ndim, &p.loop.numel, p.loop.shape, p.loop.stride);
+    describe_nest(p, y, x, n);
   }
   p.cost = row ? row->cost : 0;
   if (row) copy_parameters(p.parameters, parameters, *row);
 }
 
-void announce_parameters(OpScope& scope, const Row& row, const double* parameters) {
+inline void announce_parameters(OpScope& scope, const Row& row, const double* parameters) {
+  if (!scope.heard()) return;
   for (int i = 0; i < kMaxParameters && row.parameters[i].name; ++i)
     scope.with(row.parameters[i].name, parameters[i]);
 }
@@ -74,7 +81,14 @@ struct Promoted {
   Tensor converted[2];
 
   Promoted(const char* op, Promotion promotion, const Operand& first, const Operand& second)
-      : a(first), b(second), dtype(result_type(a.spoken(), b.spoken())) {
+      : a(first), b(second) {
+    if (!a.is_number() && !b.is_number() && a.tensor().dtype() == b.tensor().dtype() &&
+        a.tensor().device() == b.tensor().device() &&
+        (promotion == Promotion::common || is_floating(a.tensor().dtype()))) [[likely]] {
+      dtype = a.tensor().dtype();
+      return;
+    }
+    dtype = result_type(a.spoken(), b.spoken());
     if (promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
     if (a.is_number() && b.is_number()) {
       Tensor& x = converted[0] = empty(op, {}, dtype);
@@ -93,6 +107,9 @@ struct Promoted {
   }
   Promoted(const Promoted&) = delete;
 
+  bool alike() const {  // in shape: the common case
+    return !a.is_number() && (b.is_number() ? a.tensor().dim() > 0 : a.tensor().shape() == b.tensor().shape());
+  }
   Device device() const { return a.is_number() ? b.tensor().device() : a.tensor().device(); }
   Dims shape(const char* op) const {
     if (a.is_number()) return b.tensor().shape();
@@ -230,10 +247,11 @@ Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const
   announce_parameters(scope, row, parameters);
   const Promoted x(row.name, row.promotion, a, b);
   const Operand operands[2] = {x.a, x.b};
-  Tensor y = empty_result(row.name, x.shape(row.name),
-                          row.result == Result::boolean ? DType::boolean : x.dtype, x.device(), operands, 2);
+  const DType dtype = row.result == Result::boolean ? DType::boolean : x.dtype;
+  Tensor y = x.alike() ? empty_like(x.a.tensor(), dtype)
+                       : empty_result(row.name, x.shape(row.name), dtype, x.device(), operands, 2);
   launch_row(op, y, operands, x.dtype, parameters);
-  if (op.differentiable() && (wants_grad(x.a) || wants_grad(x.b)))
+  if (op.differentiable() && grad_enabled() && (wants_grad(x.a) || wants_grad(x.b)))
     y = recorded(op, row.name, std::move(y), operands, parameters);
   return scope.returns(std::move(y));
 }
