@@ -42,7 +42,7 @@ MAY_INCLUDE = {
         "csrc/ops",
         "csrc/ops/*",
     ),  # ops call each other as plain functions
-    "csrc/python/ops": ("csrc/backend", "csrc/ops/*", "csrc/python"),
+    "csrc/python/ops": ("csrc/backend", "csrc/core", "csrc/ops/*", "csrc/python"),
     "csrc/python": (
         "csrc/python/ops",
         "csrc/backend",

@@ -1,0 +1,42 @@
+"""How the package is built: what `make demo` compiled serves `make test` too."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+# The build tools stand beside this Python.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+TOOLS = [shutil.which(name, path=PATH) for name in ("cmake", "ninja", "c++")]
+
+
+def commands(folder: Path, *options: str) -> dict[str, str]:
+    """The command that makes each object, after CMake was told the options."""
+    done = subprocess.run(
+        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DFASTNN_CUDA=off", *options],
+        env={**os.environ, "PATH": PATH},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {
+        entry["output"]: entry["command"]
+        for entry in json.loads((folder / "compile_commands.json").read_text())
+    }
+
+
+@pytest.mark.skipif(not all(TOOLS), reason="cmake, ninja or a compiler is not here")
+def test_instruction_sets_and_tests_change_no_command_of_what_is_there_without_them(tmp_path):
+    python = f"-DPython_EXECUTABLE={sys.executable}"
+    demo = commands(tmp_path, python, "-DFASTNN_ISAS=native", "-DFASTNN_TESTS=OFF")
+    test = commands(tmp_path, python, "-DFASTNN_ISAS=all", "-DFASTNN_TESTS=ON")
+    assert len(test) > len(demo) > 20
+    assert {output: test[output] for output in demo} == demo
