@@ -18,40 +18,74 @@ struct wide<uint8_t> {
   using type = int32_t;
 };
 
+// Which of two elements is the better one. float32 is compiled for the largest and for the smallest. Of the
+// other types there is one copy, which looks for the largest of x or, to find the smallest, of x turned
+// round: -x or ~x.
 template <bool largest>
 struct Best {
   template <class C>
-  static FASTNN_INLINE auto better(C a, C b) {
+  FASTNN_INLINE auto better(C a, C b) const {
     if constexpr (largest)
       return a > b;
     else
       return a < b;
   }
-  template <class C>
-  static FASTNN_INLINE bool replaces(C x, C best) {
-    return better(x, best) || (x != x && best == best);
-  }
+  FASTNN_INLINE Vec<float> load(const float* p) const { return Vec<float>::load(p); }
+  FASTNN_INLINE float turned(float x) const { return x; }
   // The better lane by lane, `best` where they are equal or one is NaN.
-  template <class C>
-  static FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) {
-    if constexpr (!std::is_floating_point_v<C>)
-      return select(better(x, best), x, best);
-    else if constexpr (largest)
+  FASTNN_INLINE Vec<float> pick(Vec<float> x, Vec<float> best) const {
+    if constexpr (largest)
       return FASTNN_ISA::max(x, best);
     else
       return FASTNN_ISA::min(x, best);
   }
 };
+template <class C>
+struct Either {
+  Int<C> turn;  // the bits that differ
+
+  explicit Either(bool largest) {
+    constexpr auto sign = static_cast<Int<C>>(Unsigned<C>(1) << (8 * sizeof(C) - 1));
+    turn = largest ? 0 : std::is_floating_point_v<C> ? sign : -1;
+  }
+
+  template <class V>
+  FASTNN_INLINE auto better(V a, V b) const {
+    return a > b;
+  }
+  FASTNN_INLINE Vec<C> turned(Vec<C> x) const { return bit_cast<C>(bit_cast<Int<C>>(x) ^ Vec<Int<C>>(turn)); }
+  FASTNN_INLINE C turned(C x) const { return turned(Vec<C>(x))[0]; }
+  FASTNN_INLINE Vec<C> load(const C* p) const { return turned(Vec<C>::load(p)); }
+  FASTNN_INLINE Vec<C> pick(Vec<C> x, Vec<C> best) const {
+    if constexpr (std::is_floating_point_v<C>)
+      return FASTNN_ISA::max(x, best);
+    else
+      return select(x > best, x, best);
+  }
+};
+template <class C, bool largest>
+auto best_op() {
+  if constexpr (std::is_same_v<C, float>)
+    return Best<largest>{};
+  else
+    return Either<C>(largest);
+}
+
+// Whether x, turned as the op does it, takes the place of `best`: the first NaN stays.
+template <class Op, class C>
+FASTNN_INLINE bool replaces(Op op, C x, C best) {
+  return op.better(x, best) || (x != x && best == best);
+}
 
 // The best of all lanes.
 template <class Op, int half, class C, int... lane>
-FASTNN_INLINE C best_lane(Vec<C> v, Lanes<lane...> all) {
+FASTNN_INLINE C best_lane(Op op, Vec<C> v, Lanes<lane...> all) {
   const Vec<C> other = shuffle(v, v, Lanes<(lane ^ half)...>{});
-  const Vec<C> best = Op::pick(other, v);
+  const Vec<C> best = op.pick(other, v);
   if constexpr (half == 1)
     return best[0];
   else
-    return best_lane<Op, half / 2>(best, all);
+    return best_lane<Op, half / 2>(op, best, all);
 }
 
 // The first of n elements that equals `value`, or is NaN if it is; there is one.
@@ -85,41 +119,41 @@ struct NanSeen {
 };
 
 // The best of a chunk and, where wanted, its place.
-template <class Op, bool indexed, class C>
-C best_of_chunk(const C* x, int n, int64_t* index) {
+template <bool indexed, class Op, class C>
+C best_of_chunk(Op op, const C* x, int n, int64_t* index) {
   using V = Vec<C>;
   if (n < V::N) {
     int best = 0;
-    for (int i = 1; i < n; ++i) best = Op::replaces(x[i], x[best]) ? i : best;
+    for (int i = 1; i < n; ++i) best = replaces(op, op.turned(x[i]), op.turned(x[best])) ? i : best;
     *index = best;
     return x[best];
   }
   constexpr int kPairs = 4;
   V a[2 * kPairs];
-  for (V& v : a) v = V::load(x);
+  for (V& v : a) v = op.load(x);
   NanSeen<C> nan;
   int i = 0;
   for (; i + 2 * kPairs * V::N <= n; i += 2 * kPairs * V::N)
 #pragma GCC unroll 4
     for (int j = 0; j < 2 * kPairs; j += 2) {
-      const V even = V::load(x + i + j * V::N), odd = V::load(x + i + (j + 1) * V::N);
+      const V even = op.load(x + i + j * V::N), odd = op.load(x + i + (j + 1) * V::N);
       prefetch_ahead(x + i + j * V::N), prefetch_ahead(x + i + (j + 1) * V::N);
       nan.see(even, odd);
-      a[j] = Op::pick(even, a[j]);
-      a[j + 1] = Op::pick(odd, a[j + 1]);
+      a[j] = op.pick(even, a[j]);
+      a[j + 1] = op.pick(odd, a[j + 1]);
     }
-  const V last = V::load(x + n - V::N);  // seeing an element twice does no harm
+  const V last = op.load(x + n - V::N);  // seeing an element twice does no harm
   nan.see(last, a[0]);                   // a[0] is NaN if the chunk's first vector is
   for (; i + V::N <= n; i += V::N) {
-    const V v = V::load(x + i);
+    const V v = op.load(x + i);
     nan.see(v, v);
-    a[0] = Op::pick(v, a[0]);
+    a[0] = op.pick(v, a[0]);
   }
-  a[1] = Op::pick(last, a[1]);
+  a[1] = op.pick(last, a[1]);
 #pragma GCC unroll 4
   for (int step = kPairs; step > 0; step /= 2)
-    for (int j = 0; j < step; ++j) a[j] = Op::pick(a[j + step], a[j]);
-  C best = best_lane<Op, V::N / 2>(a[0], typename LanesUpTo<V::N>::type{});
+    for (int j = 0; j < step; ++j) a[j] = op.pick(a[j + step], a[j]);
+  C best = op.turned(best_lane<Op, V::N / 2>(op, a[0], typename LanesUpTo<V::N>::type{}));
   if constexpr (std::is_floating_point_v<C>)
     if (nan.any()) best = static_cast<C>(__builtin_nanf(""));
   // Of 0 and -0, which are equal, the first is the best.
@@ -138,12 +172,12 @@ struct Columns {
   V best;
   Mask<C> row;
   FASTNN_INLINE void first(V x) { best = x, row = Mask<C>(Int<C>(0)); }
-  FASTNN_INLINE void next(V x, int r) {
+  FASTNN_INLINE void next(Op op, V x, int r) {
     if constexpr (!indexed) {
-      best = Op::pick(x, best);
+      best = op.pick(x, best);
       if constexpr (std::is_floating_point_v<C>) best = select(x != x, x, best);
     } else {
-      auto better = Op::better(x, best);
+      auto better = op.better(x, best);
       if constexpr (std::is_floating_point_v<C>) better = better | ((x != x) & (best == best));
       best = select(better, x, best);
       row = select(better, Mask<C>(static_cast<Int<C>>(r)), row);
@@ -151,8 +185,8 @@ struct Columns {
   }
 };
 
-template <class Op, bool indexed, class C, class T>
-void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* value, int64_t* index) {
+template <bool indexed, class Op, class C, class T>
+void best_of_tile(Op op, const T* x, const int64_t* offset, int rows, int width, C* value, int64_t* index) {
   using V = Vec<C>;
   constexpr int kVectors = kTile / V::N;
   Columns<Op, C, indexed> column[kVectors];
@@ -165,8 +199,8 @@ void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* val
     if (at == row)
       for (int j = 0; j < width; ++j) row[j] = static_cast<C>(x[offset[r] + j]);
     for (int j = 0; j < kVectors; ++j) {
-      const V v = V::load(at + j * V::N);
-      r == 0 ? column[j].first(v) : column[j].next(v, r);
+      const V v = op.load(at + j * V::N);
+      r == 0 ? column[j].first(v) : column[j].next(op, v, r);
     }
   }
   alignas(64) C best[kTile];
@@ -175,7 +209,7 @@ void best_of_tile(const T* x, const int64_t* offset, int rows, int width, C* val
     column[j].best.store(best + j * V::N);
     column[j].row.store(place + j * V::N);
   }
-  for (int j = 0; j < width; ++j) value[j] = best[j];
+  for (int j = 0; j < width; ++j) value[j] = op.turned(best[j]);
   if (indexed)
     for (int j = 0; j < width; ++j) index[j] = place[j];
 }

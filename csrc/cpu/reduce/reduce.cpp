@@ -178,7 +178,7 @@ Status sum_integers(Context& ctx, const ReduceParams& p) {
 
 // ---- maxima and minima ------------------------------------------------------------------------------------
 template <class Op, class T>
-Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
+Status best(Op op, Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
   using C = typename wide<T>::type;
   const int64_t blocks = blocks_of(p), outputs = p.kept.numel, partials = blocks * outputs;
   C* value = nullptr;  // of each block, where there are several
@@ -204,15 +204,15 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
                           [&](const T* x, const int64_t* offset, int rows, int width, int64_t b, int64_t i) {
                             C bests[kTile];
                             int64_t positions[kTile] = {};
-                            index ? best_of_tile<Op, true>(x, offset, rows, width, bests, positions)
-                                  : best_of_tile<Op, false>(x, offset, rows, width, bests, positions);
+                            index ? best_of_tile<true>(op, x, offset, rows, width, bests, positions)
+                                  : best_of_tile<false>(op, x, offset, rows, width, bests, positions);
                             for (int j = 0; j < width; ++j) keep(b, i + j, bests[j], positions[j]);
                           });
   else
     status = for_chunks<C, T>(ctx, p, [&](const C* x, int n, int64_t b, int64_t i) {
       int64_t position = 0;
       const C best =
-          index ? best_of_chunk<Op, true>(x, n, &position) : best_of_chunk<Op, false>(x, n, &position);
+          index ? best_of_chunk<true>(op, x, n, &position) : best_of_chunk<false>(op, x, n, &position);
       keep(b, i, best, position);
     });
   if (status != Status::ok || blocks == 1) return status;
@@ -224,7 +224,7 @@ Status best(Context& ctx, const ReduceParams& p, T* y, int64_t* index) {
                           int64_t winner = 0;
                           C best = value[i];
                           for (int64_t b = 1; b < blocks; ++b)
-                            if (Op::replaces(value[b * outputs + i], best))
+                            if (replaces(op, op.turned(value[b * outputs + i]), op.turned(best)))
                               winner = b, best = value[b * outputs + i];
                           if (y) y[i] = static_cast<T>(best);
                           if (index) index[i] = winner * kPartialElements + place[winner * outputs + i];
@@ -245,21 +245,26 @@ Status sum(Context& ctx, const ReduceParams& p) {
   else
     return sum_integers<Number<T>>(ctx, p);
 }
+template <bool largest, class T>
+Status best(Context& ctx, const ReduceParams& p, void* y) {
+  using N = Number<T>;
+  return best(best_op<typename wide<N>::type, largest>(), ctx, p, static_cast<N*>(y), p.index);
+}
 template <class T>
 Status max(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
+  return best<true, T>(ctx, p, p.y);
 }
 template <class T>
 Status min(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, Number<T>>(ctx, p, static_cast<Number<T>*>(p.y), p.index);
+  return best<false, T>(ctx, p, p.y);
 }
 template <class T>
 Status argmax(Context& ctx, const ReduceParams& p) {
-  return best<Best<true>, Number<T>>(ctx, p, nullptr, p.index);
+  return best<true, T>(ctx, p, nullptr);
 }
 template <class T>
 Status argmin(Context& ctx, const ReduceParams& p) {
-  return best<Best<false>, Number<T>>(ctx, p, nullptr, p.index);
+  return best<false, T>(ctx, p, nullptr);
 }
 
 FASTNN_EXPORT(ReduceTable, reduce, FASTNN_REDUCE)
