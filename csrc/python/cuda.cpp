@@ -16,9 +16,14 @@ namespace {
 
 constexpr const char* precision_names[] = {"fp32", "fp32_fast", "tf32", "bf16", "fp16"};
 
-const Backend& cuda(int device) {
+DeviceNumber checked(int64_t device) {
   check_value(device >= 0 && device < kMaxDevices, "a CUDA device is numbered from 0 to ", kMaxDevices - 1,
               ", got ", device);
+  return {static_cast<int>(device)};
+}
+
+const Backend& cuda(int device) {
+  checked(device);
   return backend_of({DeviceType::cuda, static_cast<int8_t>(device)});
 }
 
@@ -54,8 +59,7 @@ std::optional<DeviceNumber> read_device_number(PyObject* o) {
     return DeviceNumber{d->index};
   }
   if (!PyIndex_Check(o)) return {};
-  const int64_t number = integer_of(Object::shared(o));
-  return DeviceNumber{number == static_cast<int>(number) ? static_cast<int>(number) : -1};
+  return checked(integer_of(Object::shared(o)));
 }
 
 // ---- streams

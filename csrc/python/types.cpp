@@ -9,7 +9,6 @@
 #include "python/module.h"
 
 namespace fastnn {
-
 namespace {
 
 PyObject* dtype_objects[kDTypes];
