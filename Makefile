@@ -68,7 +68,8 @@ sanitize-thread: TESTS = determinism process ops
 sanitize-thread: SELECT = -k 'determinism or on_one_model or that_change or in_one_thread or number_of_threads or second_thread'
 sanitize-address sanitize-thread: sanitize-%: $(VENV)/installed-test
 	$(BIN)/cmake -G Ninja -S . -B build/sanitize/$* -DFASTNN_SANITIZE=$(SANITIZERS) -DFASTNN_TESTS=ON \
-	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	$(BIN)/cmake --build build/sanitize/$* --target _C training_loop
 	rm -rf build/sanitize/$*/site && mkdir build/sanitize/$*/site && cp -r python/fastnn build/sanitize/$*/site
 	cp build/sanitize/$*/_C*.so build/sanitize/$*/site/fastnn
@@ -124,7 +125,7 @@ $(BIN)/python:
 
 # Not isolated: the build tools stay where they are, so the next build compiles only what changed.
 $(VENV)/tools: | $(BIN)/python
-	@$(INSTALL) 'scikit-build-core>=0.10' 'cmake>=3.25' ninja
+	@$(INSTALL) 'scikit-build-core>=0.10' 'pybind11>=3.1' 'cmake>=3.25' ninja
 	@touch $@
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -189,6 +189,40 @@ def test_backward_within_backward():
     close(x.grad, 4 * x.detach().numpy())
 
 
+# ---- objects of the extension ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["CudaEvent", "CudaStream", "HookHandle", "Node", "_Profile", "_Saved", "device", "dtype"]
+)
+def test_no_object_without_a_value(name):
+    c = getattr(fn._C, name)
+    for new in (c.__new__, object.__new__, c.__base__.__new__):
+        with pytest.raises(TypeError, match="not safe"):
+            new(c)
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Derived", (c,), {})
+
+
+@pytest.mark.parametrize("name", ["HookHandle", "Node", "dtype"])
+def test_what_only_the_library_makes(name):
+    with pytest.raises(TypeError, match="No constructor"):
+        getattr(fn._C, name)()
+
+
+def test_errors_of_methods():
+    """Those of classes are called by pybind11, which must translate our errors."""
+    with pytest.raises(ValueError, match='expected "cpu", "cuda" or "cuda:N", got "gpu"'):
+        fn.device("gpu")
+    p = fn._C._Profile()
+    p.start()
+    with pytest.raises(RuntimeError, match="profile"):
+        p.start()
+    p.stop()
+    with pytest.raises(ValueError, match="PyCapsule"):
+        fn._C._Saved(fn.ones(1), -1).get(None)
+
+
 # ---- hooks --------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Writes python/fastnn/_C.pyi from the built extension: run after adding or changing an op.
 
-Functions say their parameters and types themselves (csrc/python/function.h); operators are slots of the type and have
-the signatures of the table below.
+Functions say their parameters and types themselves (csrc/python/function.h), methods of the classes that pybind11 makes
+in the first line of their documentation; operators are slots of the type and have the signatures of the table below.
 """
 
 from __future__ import annotations
@@ -104,27 +104,42 @@ def arguments(signature: inspect.Signature, owner: str | None) -> str:
     out: list[str] = []
     before = None
     for i, p in enumerate(signature.parameters.values()):
-        if before is p.POSITIONAL_ONLY and p.kind is not p.POSITIONAL_ONLY:
-            out.append("/")
         if p.kind is p.KEYWORD_ONLY and before not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
             out.append("*")
         before = p.kind
         if i == 0 and owner:
-            out.append("cls" if p.name == "cls" else "self")
+            out.append("self")
             continue
         # Numbers and arrays are converted.
         annotation = re.sub(r"^Tensor\b", "Operand", spelled(p.annotation))
         default = "" if p.default is p.empty else f" = {p.default!r}"
         out.append(f"{'*' * (p.kind is p.VAR_POSITIONAL)}{p.name}: {annotation}{default}")
-    if before is inspect.Parameter.POSITIONAL_ONLY:
-        out.append("/")
     return f"({', '.join(out)})"
+
+
+OURS = (types.FunctionType, type(_C.add))
+METHODS = (*OURS, type(vars(_C.dtype)["__repr__"]))
+
+
+def of_pybind11(f: Any) -> bool:
+    return not isinstance(f, OURS)
+
+
+def pybind11_signature(f: Any) -> str:
+    """`query(self: fastnn._C.CudaStream) -> bool`, or without a name, as the stub writes it: `(self) -> builtins.bool`."""
+    text = f.__doc__.strip().splitlines()[0].removeprefix(f.__name__)
+    text = re.sub(r"typing\.Supports(Int|Float) \| typing\.SupportsIndex", lambda m: m[1].lower(), text)
+    text = re.sub(r"^\(self: [\w.]+", "(self", text.replace("fastnn._C.", "").replace("typing.Any", "Any"))
+    text = re.sub(r"(\w+): Tensor\b", r"\1: Operand", text)
+    return spelled(re.sub(r"(: (?:(?!None)[^,=])+) = None\b", r"\1 | None = None", text))
 
 
 def heads(name: str, f: Any, owner: str | None) -> list[str]:
     """What stands between `def name` and the colon; several for an overloaded function."""
     if isinstance(f, types.FunctionType):  # written in Python
         return [SIGNATURES.get(name, "(self) -> Tensor")]
+    if of_pybind11(f):
+        return [pybind11_signature(f)]
     signature = inspect.signature(f)
     if signature.return_annotation == "Tensor | tuple[Tensor, Tensor]":  # a pair where dim is given
         dim = signature.parameters["dim"]
@@ -137,12 +152,14 @@ def heads(name: str, f: Any, owner: str | None) -> list[str]:
             f"{arguments(of_all, owner)} -> Tensor",
             f"{arguments(along, owner)} -> builtins.tuple[Tensor, Tensor]",
         ]
-    result = "typing.Self" if name == "__new__" else spelled(signature.return_annotation)
-    return [f"{arguments(signature, owner)} -> {result}"]
+    return [f"{arguments(signature, owner)} -> {spelled(signature.return_annotation)}"]
 
 
 def doc_of(o: Any, indent: str) -> str:
-    body = " ".join(line.strip() for line in (o.__doc__ or "").splitlines() if line.strip())
+    lines = [line.strip() for line in (o.__doc__ or "").splitlines()]
+    if callable(o) and not isinstance(o, type) and of_pybind11(o):
+        lines = lines[1:]  # after the signature
+    body = " ".join(line for line in lines if line)
     return f'{indent}"""{body}"""\n' if body else ""
 
 
@@ -155,7 +172,7 @@ def function(name: str, f: Any, owner: str | None = None) -> str:
     return "".join(f"{overload}{indent}def {name}{head}:{body}\n" for head in all_heads)
 
 
-KEPT = {"__new__", "__array__", "__dlpack__", "__dlpack_device__", "__reduce_ex__", "__deepcopy__", "__eq__"}
+KEPT = {"__init__", "__array__", "__dlpack__", "__dlpack_device__", "__reduce_ex__", "__deepcopy__", "__eq__"}
 
 
 def cls(name: str, c: type) -> str:
@@ -169,15 +186,15 @@ def cls(name: str, c: type) -> str:
     for key, value in sorted(vars(c).items()):
         if (name == "Tensor" and key in ATTRIBUTES) or isinstance(value, property):
             result = ATTRIBUTES.get(key) if name == "Tensor" else None
+            if not result and of_pybind11(value.fget):
+                result = pybind11_signature(value.fget).partition(" -> ")[2]
             result = result or spelled(inspect.signature(value.fget).return_annotation)
             body = doc_of(value, "        ")
             body = f"\n{body}        ..." if body else " ..."
             out.append(f"    @property\n    def {key}(self) -> {result}:{body}\n")
             if key in WRITABLE:
                 out.append(f"    @{key}.setter\n    def {key}(self, value: {result}) -> None: ...\n")
-        elif isinstance(value, (types.FunctionType, type(_C.add))) and (
-            not key.startswith("__") or key in KEPT
-        ):
+        elif isinstance(value, METHODS) and (not key.startswith(("__", "_pybind11_")) or key in KEPT):
             out.append(function(key, value, name))
     return "".join(out)
 

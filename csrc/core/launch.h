@@ -51,8 +51,8 @@ class Watched {
 bool waits_for_kernels();
 
 template <class P>
-void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device device, const P& params) {
-  const Backend& backend = backend_of(device);
+void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& row, DType dtype,
+                   Device device, const P& params) {
   const auto kernel = row.fn[static_cast<int>(dtype)];
   if (!kernel) [[unlikely]]
     fail_no_kernel(op, dtype, device);
@@ -94,7 +94,8 @@ void launch_kernel(const char* op, const KernelRow<P>& row, DType dtype, Device 
 }
 template <auto Row, class P>
 void launch(const char* op, DType dtype, Device device, const P& params) {
-  launch_kernel(op, backend_of(device).kernels->row<Row>(), dtype, device, params);
+  const Backend& backend = backend_of(device);
+  launch_kernel(op, backend, backend.kernels->row<Row>(), dtype, device, params);
 }
 template <auto Row, class P>
 void launch(const char* op, const Tensor& like, const P& params) {

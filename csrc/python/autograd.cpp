@@ -1,8 +1,8 @@
 // backward, grad, hooks, and the tape as Python sees it.
-#include "core/autograd.h"
+#include "python/autograd.h"
+
 #include "core/trace.h"
 
-#include "python/class.h"
 #include "python/module.h"
 
 namespace fastnn {
@@ -22,17 +22,6 @@ std::vector<Tensor> as_list(const Object& o, const char* what) {
   }
   return list;
 }
-
-// A hook that was registered.
-struct PyHook {
-  Ref<Watches> watches;
-  uint64_t id;
-};
-
-// A node of the tape as Python sees it, for inspection.
-struct PyNode {
-  Ref<Node> node;
-};
 
 void run_backward(const Tensor& y, const Tensor& gradient, std::optional<bool> retain_graph,
                   bool create_graph) {
@@ -67,32 +56,8 @@ PyHook register_hook(const Tensor& x, const Object& hook) {
   return {.watches = Ref<Watches>::share(&w), .id = id};
 }
 
-void remove_hook(PyHook& h) {
-  if (Watches* w = h.watches.get()) w->remove(h.id);
-  h.watches = nullptr;
-}
-
-}  // namespace
-
-template <>
-inline constexpr const char* class_name<PyHook> = "HookHandle";
-template <>
-inline constexpr const char* class_name<PyNode> = "Node";
-
-namespace {
-
-Object next_functions(const PyNode& n) {
-  const Object next = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(n.node->inputs())));
-  for (size_t i = 0; i < n.node->inputs(); ++i) {
-    const Edge& e = n.node->edge(i);
-    PyObject* one = e.node ? boxed(PyNode{e.node}) : wrap(Tensor(e.leaf));
-    PyTuple_SET_ITEM(next.get(), static_cast<Py_ssize_t>(i), one);
-  }
-  return next;
-}
-
 Object grad_fn(const Tensor& t) {
-  return t.is_leaf() ? none() : Object::owned(boxed(PyNode{t.impl()->grad_fn}));
+  return t.is_leaf() ? none() : Object::owned(new_instance(PyNode{t.impl()->grad_fn}));
 }
 
 Tensor detached(const Tensor& t) {
@@ -104,6 +69,21 @@ Tensor detached(const Tensor& t) {
 }
 
 }  // namespace
+
+void PyHook::remove() {
+  if (watches) watches->remove(id);
+  watches = nullptr;
+}
+
+Object PyNode::next_functions() const {
+  Object next = Object::owned(PyTuple_New(static_cast<Py_ssize_t>(node->inputs())));
+  for (size_t i = 0; i < node->inputs(); ++i) {
+    const Edge& e = node->edge(i);
+    PyTuple_SET_ITEM(next.get(), static_cast<Py_ssize_t>(i),
+                     e.node ? new_instance(PyNode{e.node}) : wrap(Tensor(e.leaf)));
+  }
+  return next;
+}
 
 void define_autograd(Definitions& d) {
   d.function("is_grad_enabled()", grad_enabled, "Whether ops are recorded on this thread.");
@@ -129,34 +109,16 @@ void define_autograd(Definitions& d) {
       "again.");
   d.method("detach(self)", detached, "The same memory without history.");
 
-  Class<PyHook>(d, "A hook that was registered; remove() takes it away.")
-      .method("remove(self)", remove_hook, "Takes the hook away.");
   d.method("retain_grad(self)", retain_grad,
            "Keeps the gradient of this tensor in .grad though it is not a leaf.");
   d.method("register_hook(self, hook: Callable[[Tensor], Tensor | None])", register_hook,
            "Calls hook(grad) when the gradient of this tensor is complete; a Tensor it returns is used "
            "instead.");
 
-  Class<PyNode>(d, "A recorded operation: the tape as seen from Python.")
-      .property(
-          "name(self)", [](const PyNode& n) { return n.node->title(); }, "What the operation is called.")
-      .property("next_functions(self) -> tuple[Node | Tensor | None, ...]", next_functions,
-                "For each input the Node that made it, the leaf Tensor itself, or None.")
-      .method("__eq__(self, other: object, /)",
-              [](const PyNode& n, PyObject* other) {
-                return is_boxed<PyNode>(other) && unboxed<PyNode>(other).node.get() == n.node.get();
-              })
-      .method("__hash__(self)", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
-      .method("__repr__(self)", [](const PyNode& n) { return "<" + std::string(n.node->title()) + ">"; });
-
-  const Object tensor = Object::shared(reinterpret_cast<PyObject*>(tensor_type));
-  set_property(tensor, new_function(definition("grad_fn(self) -> Node | None", grad_fn,
-                                               "The recorded operation that made it; None for a leaf."),
-                                    "Tensor"));
-  set_property(tensor, new_function(definition(
-                                        "is_leaf(self)", [](const Tensor& t) { return t.is_leaf(); },
-                                        "Whether no recorded operation made it."),
-                                    "Tensor"));
+  d.property("grad_fn(self) -> Node | None", grad_fn,
+             "The recorded operation that made it; None for a leaf.");
+  d.property(
+      "is_leaf(self)", [](const Tensor& t) { return t.is_leaf(); }, "Whether no recorded operation made it.");
 }
 
 }  // namespace fastnn

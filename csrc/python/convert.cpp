@@ -98,7 +98,7 @@ double as_float(const Arguments& a, int i) {
   if (PyFloat_CheckExact(a[i])) return PyFloat_AS_DOUBLE(a[i]);
   const double value = PyFloat_AsDouble(a[i]);
   if (value == -1 && PyErr_Occurred()) {
-    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw PythonError();
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw_python_error();
     PyErr_Clear();
     refuse(a, i, "a number");
   }
@@ -116,7 +116,7 @@ std::string_view as_text(const Arguments& a, int i) {
   if (!PyUnicode_Check(a[i])) refuse(a, i, "a str");
   Py_ssize_t size;
   const char* data = PyUnicode_AsUTF8AndSize(a[i], &size);
-  if (!data) throw PythonError();
+  if (!data) throw_python_error();
   return {data, static_cast<size_t>(size)};
 }
 

@@ -17,7 +17,7 @@ Object optional_entry(const Object& dict, const char* key) {
 Object cuda_array_interface(const Tensor& t) {
   if (t.device().type == DeviceType::cpu) {
     PyErr_SetString(PyExc_AttributeError, "only tensors on a CUDA device have a __cuda_array_interface__");
-    throw PythonError();
+    throw_python_error();
   }
   check(!t.requires_grad(), ErrorKind::runtime,
         "__cuda_array_interface__: the tensor requires grad; use detach()");

@@ -83,7 +83,7 @@ void let_wait(const Tensor& t, const Object& stream) {
 
 [[noreturn]] void refuse_buffer(const std::string& message) {
   PyErr_SetString(PyExc_BufferError, message.c_str());
-  throw PythonError();
+  throw_python_error();
 }
 
 // What the consumer asked for: another device, a copy.
@@ -148,7 +148,7 @@ Object capsule_of(const Object& source) {
 Tensor from_dlpack(const Object& source) {
   const Object capsule = capsule_of(source);
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.get(), "dltensor"));
-  if (!m) throw PythonError();
+  if (!m) throw_python_error();
   const DLTensor& t = m->tensor;
   check(t.device.type == kDLCPU || t.device.type == kDLCUDA, ErrorKind::runtime,
         "from_dlpack: only memory of the CPU and of CUDA devices can be imported, got device type ",

@@ -80,9 +80,7 @@ Function::Signature parse(const Definition& d) {
   Parameter::Kind kind = Parameter::positional;
   while (!list.empty()) {
     std::string_view part = take(list, ',');
-    if (part == "/") {
-      for (Parameter& p : s.parameters) p.kind = Parameter::positional_only;
-    } else if (part == "*") {
+    if (part == "*") {
       kind = Parameter::keyword_only;
     } else if (part.front() == '*') {
       s.parameters.push_back(parse_parameter(part.substr(1), Parameter::rest));
@@ -145,8 +143,6 @@ void match(const Function& f, PyObject* const* args, Py_ssize_t n, PyObject* key
     const int i = find(f, name);
     if (i < 0 || s.parameters[i].kind == Parameter::rest)
       misuse(f, "there is no argument '", PyUnicode_AsUTF8(name), "'");
-    if (s.parameters[i].kind == Parameter::positional_only)
-      misuse(f, "argument '", PyUnicode_AsUTF8(name), "' is given by position, not by name");
     if (values[i]) misuse(f, "argument '", PyUnicode_AsUTF8(name), "' is given twice");
     values[i] = args[n + k];
   }
@@ -195,15 +191,14 @@ PyObject* get_qualified_name(PyObject* self, void*) {
 Object inspected(const Function::Signature& s) {
   const Object inspect = import("inspect"), parameter = inspect.attr("Parameter"),
                absent = parameter.attr("empty"), list = Object::owned(PyList_New(0));
-  constexpr const char* kinds[] = {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "VAR_POSITIONAL",
-                                   "KEYWORD_ONLY"};
+  constexpr const char* kinds[] = {"POSITIONAL_OR_KEYWORD", "VAR_POSITIONAL", "KEYWORD_ONLY"};
   for (const Parameter& p : s.parameters) {
     Dict options;
     options.set("default", p.value ? p.value : absent);
     options.set("annotation", p.type.empty() ? absent : text(p.type));
     const Object one = Object::owned(PyObject_Call(
         parameter.get(), tuple_of(p.name, parameter.attr(kinds[p.kind])).get(), options.object().get()));
-    if (PyList_Append(list.get(), one.get()) < 0) throw PythonError();
+    if (PyList_Append(list.get(), one.get()) < 0) throw_python_error();
   }
   Dict options;
   options.set("return_annotation", s.result.empty() ? absent : text(s.result));
@@ -269,7 +264,28 @@ void make_function_type() {
                                  Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                              slots};
   function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  if (!function_type) throw PythonError();
+  if (!function_type) throw_python_error();
+}
+
+// A function without a home yet; `qualified` is "Tensor" for one that is only a method of it.
+Object new_function(const Definition& d, const char* qualified) {
+  if (!function_type) make_function_type();
+  auto s = std::make_unique<Function::Signature>(parse(d));
+  s->qualified_name = text(qualified ? std::string(qualified) + '.' + s->name : s->name);
+  PyObject* o = function_type->tp_alloc(function_type, 0);
+  if (!o) throw_python_error();
+  Function& f = as_function(o);
+  const size_t n = s->parameters.size();
+  f.vectorcall = call;
+  f.invoke = d.invoke;
+  f.target = d.target;
+  f.data = d.data;
+  const bool spreads = s->takes_rest && s->parameters.back().kind == Parameter::rest;
+  const bool plain = static_cast<size_t>(s->positional) + spreads == n;
+  f.least = plain ? s->positional : 1;
+  f.most = plain ? (spreads ? PY_SSIZE_T_MAX : s->positional) : 0;
+  f.signature = s.release();
+  return Object::owned(o);
 }
 
 }  // namespace
@@ -277,10 +293,9 @@ void make_function_type() {
 std::string Function::Signature::arguments(bool types) const {
   std::string out = "(";
   bool only = false;  // a bare * was written
-  const bool makes = types && !parameters.empty() && string_of(parameters[0].name) == "cls";
-  for (size_t i = makes; i < parameters.size(); ++i) {
+  for (size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& p = parameters[i];
-    if (i > makes) out += ", ";
+    if (i > 0) out += ", ";
     if (p.kind == Parameter::keyword_only && !only && !takes_rest) out += "*, ";
     only = only || p.kind == Parameter::keyword_only;
     if (p.kind == Parameter::rest) out += '*';
@@ -288,9 +303,6 @@ std::string Function::Signature::arguments(bool types) const {
     const bool typed = types && !p.type.empty();
     if (typed) out += ": " + p.type;
     if (!p.default_text.empty()) out += (typed ? " = " : "=") + p.default_text;
-    if (p.kind == Parameter::positional_only &&
-        (i + 1 == parameters.size() || parameters[i + 1].kind != Parameter::positional_only))
-      out += ", /";
   }
   out += ')';
   if (types && !result.empty()) out += " -> " + result;
@@ -306,32 +318,14 @@ void refuse(const Arguments& a, int i, const char* expected, PyObject* got) {
          may_be_none(a, i) ? ", or None" : "", ", got ", called(got ? got : a[i]));
 }
 
-Object new_function(const Definition& d, const char* qualified) {
-  if (!function_type) make_function_type();
-  auto s = std::make_unique<Function::Signature>(parse(d));
-  s->qualified_name = text(qualified ? std::string(qualified) + '.' + s->name : s->name);
-  PyObject* o = function_type->tp_alloc(function_type, 0);
-  if (!o) throw PythonError();
-  Function& f = as_function(o);
-  const size_t n = s->parameters.size();
-  f.vectorcall = call;
-  f.invoke = d.invoke;
-  f.target = d.target;
-  f.data = d.data;
-  const bool spreads = s->takes_rest && s->parameters.back().kind == Parameter::rest;
-  const bool plain = static_cast<size_t>(s->positional) + spreads == n;
-  f.least = plain ? s->positional : 1;
-  f.most = plain ? (spreads ? PY_SSIZE_T_MAX : s->positional) : 0;
-  f.signature = s.release();
-  return Object::owned(o);
-}
-
 void Definitions::add(unsigned places, const Definition& d) {
   const bool module = places & kModule;
   const Object f = new_function(d, module ? nullptr : "Tensor");
   const std::string& name = as_function(f.get()).signature->name;
   if (module) add(name.c_str(), f, places & kPublic);
-  if (places & kMethod) Object::shared(reinterpret_cast<PyObject*>(tensor_type)).set(name.c_str(), f);
+  if (!(places & (kMethod | kProperty))) return;
+  Object::shared(reinterpret_cast<PyObject*>(tensor_type))
+      .set(name.c_str(), places & kMethod ? f : import("builtins").attr("property")(f));
 }
 
 void Definitions::add(const char* name, const Object& value, bool is_public) {
@@ -343,7 +337,7 @@ void Definitions::finish() {
   std::sort(public_.begin(), public_.end());
   const Object list = Object::owned(PyList_New(0));
   for (const std::string& name : public_)
-    if (PyList_Append(list.get(), text(name).get()) < 0) throw PythonError();
+    if (PyList_Append(list.get(), text(name).get()) < 0) throw_python_error();
   Object::shared(module_).set("__all__", list);
 }
 

@@ -23,7 +23,7 @@ struct TypeName {
 };
 
 struct Parameter {
-  enum Kind { positional_only, positional, rest, keyword_only };  // rest: *name
+  enum Kind { positional, rest, keyword_only };  // rest: *name
   Object name;
   Object value;  // the default, or none
   Kind kind;
@@ -149,9 +149,6 @@ Definition definition(const char* signature, Lambda f, const char* doc) {
   return definition(signature, +f, doc);
 }
 
-// A function without a home yet; `qualified` is "Tensor" for one that is only a method of it.
-Object new_function(const Definition& d, const char* qualified = nullptr);
-
 // What an extension module consists of, as it is filled.
 class Definitions {
  public:
@@ -172,13 +169,18 @@ class Definitions {
   void method(const char* signature, F f, const char* doc, const Row&... row) {
     add(kMethod, definition(signature, f, doc, row...));
   }
+  // An attribute of Tensor that is only read.
+  template <class F>
+  void property(const char* signature, F f, const char* doc) {
+    add(kProperty, definition(signature, f, doc));
+  }
   // A function of fastnn._C alone, for the part of fastnn that is written in Python.
   template <class F>
   void internal(const char* signature, F f, const char* doc = "") {
     add(kModule, definition(signature, f, doc));
   }
 
-  enum Place : unsigned { kModule = 1, kPublic = 2, kMethod = 4 };
+  enum Place : unsigned { kModule = 1, kPublic = 2, kMethod = 4, kProperty = 8 };
   void add(unsigned places, const Definition& d);
   // An object under a name of the module, and of fastnn where it is public.
   void add(const char* name, const Object& value, bool is_public);

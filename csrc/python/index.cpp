@@ -43,7 +43,7 @@ Tensor as_index(PyObject* o) {
 
 Slice parse_slice(PyObject* o, int64_t size) {
   Py_ssize_t start, stop, step;
-  if (PySlice_Unpack(o, &start, &stop, &step) < 0) throw PythonError();
+  if (PySlice_Unpack(o, &start, &stop, &step) < 0) throw_python_error();
   const Py_ssize_t length = PySlice_AdjustIndices(size, &start, &stop, step);
   return {start, step, length, false};
 }
@@ -51,7 +51,7 @@ Slice parse_slice(PyObject* o, int64_t size) {
 Slice parse_integer(PyObject* o, int dim, int64_t size) {
   const Object number = Object::owned(PyNumber_Index(o));
   const Py_ssize_t i = PyNumber_AsSsize_t(number.get(), PyExc_IndexError);
-  if (i == -1 && PyErr_Occurred()) throw PythonError();
+  if (i == -1 && PyErr_Occurred()) throw_python_error();
   check_index(i >= -size && i < size, "index ", i, " is out of range for dimension ", dim, " of size ", size);
   return {i < 0 ? i + size : i, 1, 1, true};
 }
@@ -131,7 +131,7 @@ Tensor view(const Tensor& x, const Key& k) {
 Tensor get_item(const Tensor& x, PyObject* key) {
   if (PyLong_CheckExact(key)) {
     const Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
-    if (i == -1 && PyErr_Occurred()) throw PythonError();
+    if (i == -1 && PyErr_Occurred()) throw_python_error();
     return select(x, 0, i);
   }
   const Key k = parse(x, key);

@@ -4,7 +4,8 @@
 
 namespace fastnn {
 
-void define_types(Definitions& d);             // types.cpp: dtype, device
+void define_runtime(Definitions& d);           // runtime.cpp: threads, memory
+void define_types(Definitions& d);             // types.cpp: the dtypes
 void define_tensor_type(Definitions& d);       // tensor.cpp: the type, its attributes
 void define_exchange(Definitions& d);          // numpy.cpp, dlpack.cpp, cuda_array.cpp: memory of others
 void define_autograd(Definitions& d);          // autograd.cpp: backward, grad, hooks, the tape

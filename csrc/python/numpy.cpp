@@ -52,7 +52,7 @@ Dict array_interface(const Tensor& t, const void* address) {
 
 void* address_of(const Object& number) {
   void* address = PyLong_AsVoidPtr(number.get());
-  if (!address && PyErr_Occurred()) throw PythonError();
+  if (!address && PyErr_Occurred()) throw_python_error();
   return address;
 }
 

@@ -10,18 +10,8 @@
 
 namespace fastnn {
 
-// The error that is set in Python, on its way through C++.
-class PythonError {
- public:
-  PythonError();  // takes it
-  PythonError(const PythonError& o);
-  PythonError& operator=(const PythonError&) = delete;
-  ~PythonError();
-  void restore() const;  // sets it again
-
- private:
-  PyObject* error_;
-};
+// The error that is set in Python, on its way through C++ (an exception of pybind11's).
+[[noreturn, gnu::cold]] void throw_python_error();
 
 // Sets the Python error for the C++ exception being handled.
 void set_python_error();
@@ -40,7 +30,7 @@ class Object {
 
   // The result of a call into Python; throws its error where there is none.
   static Object owned(PyObject* p) {
-    if (!p) throw PythonError();
+    if (!p) throw_python_error();
     return Object(p);
   }
   static Object shared(PyObject* p) { return Object(Py_NewRef(p)); }
@@ -53,7 +43,7 @@ class Object {
   Object attr(const char* name) const { return owned(PyObject_GetAttrString(p_, name)); }
   bool has(const char* name) const { return PyObject_HasAttrString(p_, name); }
   void set(const char* name, const Object& value) const {
-    if (PyObject_SetAttrString(p_, name, value.p_) < 0) throw PythonError();
+    if (PyObject_SetAttrString(p_, name, value.p_) < 0) throw_python_error();
   }
   Object item(Py_ssize_t i) const { return owned(PySequence_GetItem(p_, i)); }
   template <class... Arguments>
@@ -100,7 +90,7 @@ class Dict {
  public:
   Dict() : dict_(Object::owned(PyDict_New())) {}
   void set(const char* key, const Object& value) {
-    if (PyDict_SetItemString(dict_.get(), key, value.get()) < 0) throw PythonError();
+    if (PyDict_SetItemString(dict_.get(), key, value.get()) < 0) throw_python_error();
   }
   const Object& object() const { return dict_; }
 

@@ -20,7 +20,7 @@ Object describe_rows() {
     const Row& row = *op.row;
     const Object dtypes = Object::owned(PyList_New(0)), parameters = Object::owned(PyList_New(0));
     const auto append = [](const Object& to, const Object& value) {
-      if (PyList_Append(to.get(), value.get()) < 0) throw PythonError();
+      if (PyList_Append(to.get(), value.get()) < 0) throw_python_error();
     };
     for (int t = 0; t < kDTypes; ++t)
       if (contains(row.dtypes, static_cast<DType>(t))) append(dtypes, text(name_of(static_cast<DType>(t))));

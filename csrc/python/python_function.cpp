@@ -1,18 +1,12 @@
 // Functions whose forward and backward are written in Python.
-#include "core/autograd.h"
 #include "core/trace.h"
-#include "python/class.h"
+#include "python/autograd.h"
 #include "python/module.h"
 
 namespace fastnn {
 namespace {
 
 constexpr const char* kPass = "fastnn.Backward";
-
-// What ctx.save_for_backward() keeps: with its version, and without history if the function itself made it.
-struct PySaved {
-  Saved saved;
-};
 
 // The node of a function defined in Python: calls backward(ctx, *grads) under Python's lock.
 class PythonNode final : public Node {
@@ -124,24 +118,15 @@ void record_function(const std::string& title, const Object& ctx, const Object& 
     if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
 }
 
-Object get_saved(const PySaved& s, PyObject* during) {
-  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(during, kPass));
-  if (!b) throw PythonError();
-  return Object::owned(wrap(b->get(s.saved)));
-}
-
 }  // namespace
 
-template <>
-inline constexpr const char* class_name<PySaved> = "_Saved";
+Tensor PySaved::get(const Object& during) const {
+  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(during.get(), kPass));
+  if (!b) throw_python_error();
+  return b->get(saved);
+}
 
 void define_python_functions(Definitions& d) {
-  Class<PySaved>(d, "A tensor that is kept for a backward pass.")
-      .make("_Saved(cls, tensor, output_nr=None)",
-            [](PyObject*, const Tensor& t, const std::optional<int64_t>& output_nr) {
-              return PySaved{output_nr ? save_output(t, static_cast<uint32_t>(*output_nr)) : save(t)};
-            })
-      .method("get(self, during) -> Tensor", get_saved, "The tensor, in the pass that asks for it.");
   d.internal("_call_forward(title, forward, ctx, inputs)", call_forward,
              "What forward(ctx, *inputs) returns.");
   d.internal("_record_function(title, ctx, backward, inputs, outputs)", record_function,

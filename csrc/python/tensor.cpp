@@ -3,7 +3,7 @@
 #include <structmember.h>
 
 #include "core/autograd.h"
-#include "python/class.h"
+#include "python/convert.h"
 #include "python/module.h"
 #include "python/operators.h"
 #include "python/types.h"
@@ -20,7 +20,7 @@ PyTensor* as_object(PyObject* o) { return reinterpret_cast<PyTensor*>(o); }
 
 PyObject* new_object(PyTypeObject* type, const Tensor& t) {
   PyObject* self = type->tp_alloc(type, 0);
-  if (!self) throw PythonError();
+  if (!self) throw_python_error();
   new (&as_object(self)->tensor) Tensor(t);
   t.impl()->py_object = self;
   return self;
@@ -197,7 +197,7 @@ void define_tensor_type(Definitions& d) {
   PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                       slots.data()};
   tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  if (!tensor_type) throw PythonError();
+  if (!tensor_type) throw_python_error();
   const Object type = Object::shared(reinterpret_cast<PyObject*>(tensor_type));
   d.add("Tensor", type, true);
   type.set("__array_ufunc__", none());  // NumPy leaves `array + tensor` to us

@@ -5,25 +5,16 @@
 #include <string_view>
 
 #include "backend/backend.h"
-#include "python/class.h"
+#include "python/instance.h"
 #include "python/module.h"
 
 namespace fastnn {
-
-struct PyDType {
-  DType value;
-};
-struct PyDevice {
-  Device value;
-};
-template <>
-inline constexpr const char* class_name<PyDType> = "dtype";
-template <>
-inline constexpr const char* class_name<PyDevice> = "device";
-
 namespace {
 
 PyObject* dtype_objects[kDTypes];
+PyObject* device_objects[2][kMaxDevices];  // those that were asked for
+
+}  // namespace
 
 Device parse_device(std::string_view text) {
   const size_t colon = text.find(':');
@@ -43,14 +34,6 @@ Device parse_device(std::string_view text) {
 std::string print_device(Device d) {
   return d.type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(d.index);
 }
-
-// A device equals its name too.
-bool equals(const PyDevice& d, PyObject* other) {
-  const auto o = read_device(other);
-  return o && d.value == *o;
-}
-
-}  // namespace
 
 PyObject* dtype_object(DType t) { return dtype_objects[static_cast<int>(t)]; }
 
@@ -78,46 +61,29 @@ std::optional<DType> read_dtype(PyObject* o) {
   // NumPy's dtypes and scalar types, and their names
   const Object source = Object::shared(o);
   if (!PyUnicode_Check(o) && !source.has("dtype") && !source.has("itemsize")) return {};
-  try {
-    return dtype_from_numpy(import("numpy").attr("dtype")(source));
-  } catch (const PythonError&) {
-    return {};
-  }
+  PyObject* found = PyObject_CallOneArg(import("numpy").attr("dtype").get(), o);
+  if (!found) return PyErr_Clear(), std::nullopt;
+  return dtype_from_numpy(Object::owned(found));
 }
 
 std::optional<Device> read_device(PyObject* o) {
-  if (is_boxed<PyDevice>(o)) return unboxed<PyDevice>(o).value;
-  if (!PyUnicode_Check(o)) return {};
-  return parse_device(string_of(Object::shared(o)));
+  if (PyUnicode_Check(o)) return parse_device(string_of(Object::shared(o)));
+  if (const Device* d = instance<Device>(o)) return *d;
+  return {};
 }
 
-PyObject* To<Device>::of(Device d) { return boxed(PyDevice{d}); }
+PyObject* To<Device>::of(Device d) {
+  PyObject*& o = device_objects[static_cast<int>(d.type)][d.index];
+  if (!o) o = new_instance(d);
+  return Py_NewRef(o);
+}
 
 void define_types(Definitions& d) {
-  Class<PyDType>(d, "The type of a tensor's elements.", true)
-      .property("name(self)", [](const PyDType& t) { return name_of(t.value); })
-      .property(
-          "itemsize(self)", [](const PyDType& t) { return size_of(t.value); }, "Bytes per element.")
-      .property("is_floating_point(self)", [](const PyDType& t) { return is_floating(t.value); })
-      .method("__repr__(self)", [](const PyDType& t) { return std::string("fastnn.") + name_of(t.value); })
-      .method("__reduce__(self)", [](const PyDType& t) { return name_of(t.value); });
   for (int i = 0; i < kDTypes; ++i) {
     const DType t = static_cast<DType>(i);
-    dtype_objects[i] = boxed(PyDType{t});
+    dtype_objects[i] = new_instance(t);
     d.add(name_of(t), Object::shared(dtype_objects[i]), true);
   }
-
-  Class<PyDevice>(d, "Where a tensor lives: device(\"cpu\"), device(\"cuda:0\").", true)
-      .make("device(cls, name)",
-            [](PyObject*, const std::string& name) { return PyDevice{parse_device(name)}; })
-      .property("type(self)",
-                [](const PyDevice& d) { return d.value.type == DeviceType::cpu ? "cpu" : "cuda"; })
-      .property("index(self)", [](const PyDevice& d) { return int{d.value.index}; })
-      .method("__eq__(self, other: object, /)", equals)
-      .method("__hash__(self)",
-              [](const PyDevice& d) { return static_cast<int>(d.value.type) * 64 + d.value.index; })
-      .method("__str__(self)", [](const PyDevice& d) { return print_device(d.value); })
-      .method("__repr__(self)", [](const PyDevice& d) { return "device('" + print_device(d.value) + "')"; });
 }
 
 }  // namespace fastnn

@@ -1,4 +1,4 @@
-// The Python classes fastnn.dtype and fastnn.device.
+// dtypes and devices as Python objects.
 #pragma once
 #include <optional>
 
@@ -8,6 +8,9 @@
 namespace fastnn {
 
 PyObject* dtype_object(DType t);  // borrowed; one object per dtype
+Device parse_device(std::string_view name);
+std::string print_device(Device d);
+
 std::optional<DType> dtype_from_numpy(const Object& numpy_dtype);
 Object numpy_dtype(DType t);  // throws for bfloat16, which NumPy lacks
 

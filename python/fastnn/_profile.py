@@ -57,7 +57,7 @@ class profile:
     @property
     def rows(self) -> list[OpProfile]:
         """The ops, the one that took longest first."""
-        rows = [OpProfile(**row) for row in self._profile.rows()]
+        rows = [OpProfile(**row) for row in _C._profile_rows(self._profile)]
         return sorted(rows, key=lambda row: -row.seconds)
 
     def table(self, limit: int | None = None) -> str:

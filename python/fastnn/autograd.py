@@ -95,7 +95,7 @@ class FunctionContext:
         def kept(t: Tensor | None) -> Any:
             if t is None:
                 return None
-            return _C._Saved(t, next((i for i, y in enumerate(outputs) if y is t), None))
+            return _C._Saved(t, next((i for i, y in enumerate(outputs) if y is t), -1))
 
         self._saved = tuple(kept(t) for t in self._to_save)
         self._to_save = ()

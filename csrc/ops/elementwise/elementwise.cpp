@@ -37,7 +37,8 @@ void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DT
   p.numbers = 0;
   p.operand[0].pointer = y.data();
   p.size[0] = static_cast<int>(size_of(y.dtype()));
-  bool flat = y.numel() != 1 && y.is_contiguous();  // the common case: one run of as many steps in each tensor
+  bool flat =
+      y.numel() != 1 && y.is_contiguous();  // the common case: one run of as many steps in each tensor
   for (int k = 0; k < n; ++k) {
     if (x[k].is_number()) {
       p.numbers |= 1u << (k + 1);
@@ -76,62 +77,70 @@ void check_operand(const ElementwiseOp& op, const char* argument, const Operand&
 // Operands promoted to one dtype, beside each other on one device. Refers to the given tensors, or to its own
 // copies.
 struct Promoted {
-  Operand a, b;
+  Operand operand[2];
   DType dtype;
-  Tensor converted[2];
 
-  Promoted(const char* op, Promotion promotion, const Operand& first, const Operand& second)
-      : a(first), b(second) {
+  Promoted(const char* op, Promotion promotion, const Operand& a, const Operand& b) : operand{a, b} {
     if (!a.is_number() && !b.is_number() && a.tensor().dtype() == b.tensor().dtype() &&
         a.tensor().device() == b.tensor().device() &&
-        (promotion == Promotion::common || is_floating(a.tensor().dtype()))) [[likely]] {
+        (promotion == Promotion::common || is_floating(a.tensor().dtype()))) [[likely]]
       dtype = a.tensor().dtype();
-      return;
-    }
-    dtype = result_type(a.spoken(), b.spoken());
-    if (promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
-    if (a.is_number() && b.is_number()) {
-      Tensor& x = converted[0] = empty(op, {}, dtype);
-      const uint64_t bits = a.number().bits(dtype);
-      memcpy(x.data(), &bits, size_of(dtype));
-      a = x;
-    }
-    convert(a, converted[0]);
-    convert(b, converted[1]);
-    if (!a.is_number() && !b.is_number() && a.tensor().device() != b.tensor().device()) [[unlikely]] {
-      const bool b_moves = b.tensor().device().type == DeviceType::cpu;
-      Tensor& moved = converted[b_moves ? 1 : 0];
-      moved = beside(op, b_moves ? b.tensor() : a.tensor(), b_moves ? a.tensor() : b.tensor());
-      (b_moves ? b : a) = moved;
-    }
+    else
+      promote(op, promotion);
   }
   Promoted(const Promoted&) = delete;
 
   bool alike() const {  // in shape: the common case
-    return !a.is_number() && (b.is_number() ? a.tensor().dim() > 0 : a.tensor().shape() == b.tensor().shape());
+    const Operand &a = operand[0], &b = operand[1];
+    return !a.is_number() &&
+           (b.is_number() ? a.tensor().dim() > 0 : a.tensor().shape() == b.tensor().shape());
   }
-  Device device() const { return a.is_number() ? b.tensor().device() : a.tensor().device(); }
+  Device device() const { return operand[operand[0].is_number()].tensor().device(); }
   Dims shape(const char* op) const {
+    const Operand &a = operand[0], &b = operand[1];
     if (a.is_number()) return b.tensor().shape();
     if (b.is_number()) return a.tensor().shape();
     return broadcast_shapes(op, a.tensor().shape(), b.tensor().shape());
   }
 
  private:
-  void convert(Operand& x, Tensor& own) const {
-    if (x.is_number() || x.tensor().dtype() == dtype) return;
-    own = cast(x.tensor(), dtype);
-    x = own;
+  [[gnu::noinline]] void promote(const char* op, Promotion promotion) {
+    Operand &a = operand[0], &b = operand[1];
+    dtype = result_type(a.spoken(), b.spoken());
+    if (promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
+    if (a.is_number() && b.is_number()) {
+      converted_[0] = empty(op, {}, dtype);
+      const uint64_t bits = a.number().bits(dtype);
+      memcpy(converted_[0].data(), &bits, size_of(dtype));
+      a = converted_[0];
+    }
+    for (int k = 0; k < 2; ++k) {
+      if (operand[k].is_number() || operand[k].tensor().dtype() == dtype) continue;
+      converted_[k] = cast(operand[k].tensor(), dtype);
+      operand[k] = converted_[k];
+    }
+    if (!a.is_number() && !b.is_number() && a.tensor().device() != b.tensor().device()) {
+      const bool b_moves = b.tensor().device().type == DeviceType::cpu;
+      Tensor& moved = converted_[b_moves ? 1 : 0];
+      moved = beside(op, b_moves ? b.tensor() : a.tensor(), b_moves ? a.tensor() : b.tensor());
+      (b_moves ? b : a) = moved;
+    }
   }
+
+  Tensor converted_[2];
 };
 
+bool needs_grad(const Operand& x) {  // where gradients are recorded
+  return !x.is_number() && (x.tensor().requires_grad() || x.tensor().is_stale_view());
+}
 bool wants_grad(const Operand& x) { return !x.is_number() && wants_grad(x.tensor()); }
 
 void launch_row(const ElementwiseOp& op, const Tensor& y, const Operand* x, DType dtype,
                 const double* parameters) {
   ElementwiseParams p;
   describe(p, y, x, op.arity, dtype, op.row, parameters);
-  launch_kernel(op.row->name, backend_of(y.device()).kernels->of<ElementwiseTable>().forward[op.id], dtype,
+  const Backend& backend = backend_of(y.device());
+  launch_kernel(op.row->name, backend, backend.kernels->of<ElementwiseTable>().forward[op.id], dtype,
                 y.device(), p);
 }
 
@@ -152,7 +161,7 @@ class ElementwiseNode final : public Node {
   }
 
   // What the wanted gradients read. `output` is saved by the caller, once it stands in memory.
-  void keep(const Operand* x, const Tensor& y) {
+  void keep(const Operand* x, const Tensor& y, bool alike) {
     for (int k = 0; k < op_.arity; ++k) {
       if (x[k].is_number()) {
         numbers_[k] = x[k].number();
@@ -161,7 +170,8 @@ class ElementwiseNode final : public Node {
       }
       edge(static_cast<size_t>(k)) = edge_of(x[k].tensor());
       if (edge(static_cast<size_t>(k))) uses_ |= op_.gradient[k].uses;
-      if (x[k].tensor().shape() != y.shape()) shape_[k] = x[k].tensor().shape(), stretched_ |= 1u << k;
+      if (!alike && x[k].tensor().shape() != y.shape())
+        shape_[k] = x[k].tensor().shape(), stretched_ |= 1u << k;
     }
     for (int k = 0; k < op_.arity; ++k)
       if (reads(1 + k) && !(is_number_ >> k & 1)) saved_[k] = save(x[k].tensor());
@@ -201,9 +211,9 @@ class ElementwiseNode final : public Node {
 };
 
 Tensor recorded(const ElementwiseOp& op, const char* name, Tensor y, const Operand* x,
-                const double* parameters) {
+                const double* parameters, bool alike = false) {
   Ref<ElementwiseNode> node(new ElementwiseNode(name, op, parameters));
-  node->keep(x, y);
+  node->keep(x, y, alike);
   attach(node.get(), y, 0);
   return y;
 }
@@ -212,7 +222,8 @@ Tensor recorded(const ElementwiseOp& op, const char* name, Tensor y, const Opera
 
 Tensor fused_gradient(const ElementwiseOp& op, int k, const Operand* of, const double* parameters) {
   const Tensor& dy = of[0].tensor();
-  const auto& row = backend_of(dy.device()).kernels->of<ElementwiseTable>().gradient[op.id][k];
+  const Backend& backend = backend_of(dy.device());
+  const auto& row = backend.kernels->of<ElementwiseTable>().gradient[op.id][k];
   if (!row.fn[static_cast<int>(dy.dtype())]) return {};
   Operand x[kMaxInputs] = {0, 0, 0, 0};
   int n = 0;
@@ -222,7 +233,7 @@ Tensor fused_gradient(const ElementwiseOp& op, int k, const Operand* of, const d
   const Tensor dx = empty_result(op.row->name, dy.shape(), dy.dtype(), dy.device(), x + (n > 1), n - (n > 1));
   ElementwiseParams p;
   describe(p, dx, x, n, dy.dtype(), op.row, parameters);
-  launch_kernel(op.row->name, row, dy.dtype(), dy.device(), p);
+  launch_kernel(op.row->name, backend, row, dy.dtype(), dy.device(), p);
   return dx;
 }
 
@@ -246,13 +257,13 @@ Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const
   OpScope scope(row.name, a, b);
   announce_parameters(scope, row, parameters);
   const Promoted x(row.name, row.promotion, a, b);
-  const Operand operands[2] = {x.a, x.b};
   const DType dtype = row.result == Result::boolean ? DType::boolean : x.dtype;
-  Tensor y = x.alike() ? empty_like(x.a.tensor(), dtype)
-                       : empty_result(row.name, x.shape(row.name), dtype, x.device(), operands, 2);
-  launch_row(op, y, operands, x.dtype, parameters);
-  if (op.differentiable() && grad_enabled() && (wants_grad(x.a) || wants_grad(x.b)))
-    y = recorded(op, row.name, std::move(y), operands, parameters);
+  const bool alike = x.alike();
+  Tensor y = alike ? empty_like(x.operand[0].tensor(), dtype)
+                   : empty_result(row.name, x.shape(row.name), dtype, x.device(), x.operand, 2);
+  launch_row(op, y, x.operand, x.dtype, parameters);
+  if (op.differentiable() && grad_enabled() && (needs_grad(x.operand[0]) || needs_grad(x.operand[1])))
+    y = recorded(op, row.name, std::move(y), x.operand, parameters, alike);
   return scope.returns(std::move(y));
 }
 
@@ -380,9 +391,9 @@ Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
   check_type(given.dtype() == DType::boolean, "where: condition must be bool, got ", given.dtype());
   OpScope scope("where", given, first, second);
   Promoted x("where", Promotion::common, first, second);
-  const bool scalars =
-      (x.a.is_number() || x.a.tensor().dim() == 0) && (x.b.is_number() || x.b.tensor().dim() == 0);
-  const Tensor like = x.a.is_number() ? x.b.tensor() : x.a.tensor();
+  const bool scalars = (x.operand[0].is_number() || x.operand[0].tensor().dim() == 0) &&
+                       (x.operand[1].is_number() || x.operand[1].tensor().dim() == 0);
+  const Tensor like = x.operand[0].is_number() ? x.operand[1].tensor() : x.operand[0].tensor();
   const Tensor condition = scalars ? given : beside("where", given, like);
   Tensor moved[2];
   auto move = [&](Operand& operand, Tensor& own) {
@@ -390,15 +401,16 @@ Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
     own = beside("where", operand.tensor(), condition);
     operand = own;
   };
-  move(x.a, moved[0]), move(x.b, moved[1]);
+  move(x.operand[0], moved[0]), move(x.operand[1], moved[1]);
   const Dims shape = broadcast_shapes("where", condition.shape(), x.shape("where"));
   Tensor y = empty("where", shape, x.dtype, condition.device());
-  const Operand operands[] = {condition, x.a, x.b};
+  const Operand operands[] = {condition, x.operand[0], x.operand[1]};
   ElementwiseParams p;
   describe(p, y, operands, 3, x.dtype, nullptr, nullptr);
   launch<&ElementwiseTable::where>("where", y, p);
-  if (wants_grad(x.a) || wants_grad(x.b)) {
-    const Tensor a = x.a.is_number() ? Tensor() : x.a.tensor(), b = x.b.is_number() ? Tensor() : x.b.tensor();
+  if (wants_grad(x.operand[0]) || wants_grad(x.operand[1])) {
+    const Tensor a = x.operand[0].is_number() ? Tensor() : x.operand[0].tensor(),
+                 b = x.operand[1].is_number() ? Tensor() : x.operand[1].tensor();
     record("where", y, {a, b},
            [c = save(condition), sa = a.defined() ? a.shape() : shape,
             sb = b.defined() ? b.shape() : shape](Backward& g) {
