@@ -51,7 +51,8 @@ namespace fastnn {
 
 template <class T>
 T* instance(PyObject* o) {
-  if (!py::type::handle_of(o).is(py::type::of<T>())) return nullptr;
+  static const PyObject* const type = py::type::of<T>().ptr();  // looked up once
+  if (reinterpret_cast<PyObject*>(Py_TYPE(o)) != type) return nullptr;
   return &py::cast<T&>(py::handle(o));
 }
 template <class T>
