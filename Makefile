@@ -8,7 +8,7 @@ PEERS ?= ,peers
 BIN := $(VENV)/bin
 CXX_FILES := $(shell find csrc cuda -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 # What the package is made of: after a change in any of it, it is installed again (only what changed is compiled).
-PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILES) $(wildcard csrc/backend/*.def cmake/* bench/*.py) \
+PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILES) $(wildcard cmake/* bench/*.py) \
   $(shell find python -type f -not -name '*.so' -not -name '*.pyc' 2>/dev/null)
 
 # The CUDA compiler: the one that `make nvcc` installed here, else the machine's. Where there is one, `make test` builds the
