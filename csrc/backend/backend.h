@@ -68,10 +68,10 @@ struct Backend {
   Context& (*context)(int device);              // the calling thread's
   bool (*reserve)(Context& ctx, size_t bytes);  // grows the context's scratch; false when memory is short
   const char* (*error)();                       // what failed last in the calling thread
-  // For a backend that checks bounds, else null: until the next call, kernels of this context touch nothing but these
-  // operands and their scratch; none: anything.
+  // For a backend that checks bounds, else null: until the next call, kernels of this context touch nothing
+  // but these operands and their scratch; none: anything.
   void (*expect)(Context& ctx, const Touch* operands, int count);
-  const Streams* streams;                       // null: none
+  const Streams* streams;  // null: none
 };
 
 const Backend& cpu_backend();

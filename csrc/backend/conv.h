@@ -13,8 +13,8 @@ enum class ConvPass : int { forward, grad_input, grad_weight };  // out is y, dx
 struct ConvParams {
   ConvPass pass;
   ConvShape shape;
-  const void* x;  // N C H W      forward, grad weight: read
-  const void* w;  // K C/g R S    forward, grad input: read
+  const void* x;   // N C H W      forward, grad weight: read
+  const void* w;   // K C/g R S    forward, grad input: read
   const void* dy;  // N K P Q      grad input, grad weight: read
   void* out;
   const void* bias;  // length K, forward only, or null

@@ -44,7 +44,8 @@ constexpr bool kCompares = R::row.result == Result::boolean && R::row.dtypes != 
 template <class Parameters>
 Parameters parameters_of(const ElementwiseParams& p) {
   Parameters parameters;
-  if constexpr (!std::is_empty_v<Parameters>) memcpy(static_cast<void*>(&parameters), p.parameters, sizeof parameters);
+  if constexpr (!std::is_empty_v<Parameters>)
+    memcpy(static_cast<void*>(&parameters), p.parameters, sizeof parameters);
   return parameters;
 }
 template <int N>

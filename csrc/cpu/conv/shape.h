@@ -1,8 +1,8 @@
 // What every algorithm of convolution asks of a shape.
 #pragma once
+#include "backend/conv.h"
 #include "backend/conv_phases.h"
 #include "backend/integers.h"
-#include "backend/conv.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {

@@ -3,8 +3,8 @@
 // The tensors are taken as one concatenation, which is cut into tasks of kTaskElements: a large tensor is
 // shared by many tasks, and many small ones fall into a single task. Every element is updated alone, so where
 // a vector begins does not matter. Bytes per element (float): SGD 12, with momentum 20, Adam 28.
-#include "backend/integers.h"
 #include "backend/optim.h"
+#include "backend/integers.h"
 #include "cpu/simd/simd.h"
 
 namespace fastnn::FASTNN_ISA {

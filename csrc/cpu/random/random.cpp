@@ -4,8 +4,8 @@
 //   double, integers                       words 2 (i mod 2) and the next of block i / 2, as 64 bits
 // Work is cut into spans of kSpan elements, whose words are drawn into L1 and then turned into values by
 // vectors.
-#include "backend/integers.h"
 #include "backend/random.h"
+#include "backend/integers.h"
 #include "cpu/random/draws.h"
 #include "cpu/simd/math.h"
 

@@ -6,8 +6,8 @@
 // neighbouring rows fills the vectors, and the same passes run down its columns.
 //
 // A row with NaN, with +inf, or of -inf only, gives NaN, as x - max(x) does. Sums follow a fixed tree.
-#include "backend/integers.h"
 #include "backend/softmax.h"
+#include "backend/integers.h"
 #include "cpu/simd/math.h"
 #include "cpu/simd/part.h"
 
