@@ -3,9 +3,11 @@
 
 namespace fastnn::FASTNN_ISA {
 
+#pragma GCC visibility push(hidden)
 #define FASTNN_DECLARE_GROUP(group, ROWS) void enter_##group(ElementwiseTable& table);
 FASTNN_GROUPS(FASTNN_DECLARE_GROUP)
 void enter_copy(ElementwiseTable& table);
+#pragma GCC visibility pop
 
 const void* elementwise_kernels() {
   static const ElementwiseTable kernels = [] {
