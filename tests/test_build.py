@@ -19,8 +19,12 @@ TOOLS = [shutil.which(name, path=PATH) for name in ("cmake", "ninja", "c++")]
 
 def commands(folder: Path, *options: str) -> dict[str, str]:
     """The command that makes each object, after CMake was told the options."""
+    pybind11 = subprocess.run(
+        [sys.executable, "-m", "pybind11", "--cmakedir"], capture_output=True, text=True, check=True
+    )
+    found = f"-Dpybind11_DIR={pybind11.stdout.strip()}"
     done = subprocess.run(
-        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DFASTNN_CUDA=off", *options],
+        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DFASTNN_CUDA=off", found, *options],
         env={**os.environ, "PATH": PATH},
         capture_output=True,
         text=True,

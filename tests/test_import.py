@@ -109,7 +109,7 @@ PUBLIC = """
     set_num_threads set_precision set_rng_state sigmoid sign softmax sqrt squeeze stack sub sum tanh
     tensor train transpose uint8 unsqueeze where zeros zeros_like
 """
-SUBMODULES = {"io", "random", "registry"}
+SUBMODULES = {"cli", "io", "random", "registry"}
 
 
 def test_public_names():

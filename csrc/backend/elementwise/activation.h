@@ -96,7 +96,7 @@ struct Gelu {
                            .dtypes = FLOATS,
                            .cost = 10,
                            .ulp = 7.6,
-                           .ulp64 = 9,
+                           .ulp64 = 9.2,
                            .bound = false};
   using Parameters = None;
   template <class W>
