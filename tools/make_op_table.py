@@ -16,8 +16,9 @@ function of `fastnn` and a method of `Tensor`, can be differentiated any number 
 runs on CPU and CUDA with a fused gradient where that saves work. Where the dtype stays there is an in-place form with a
 trailing `_`.
 
-*ulp* is the largest error of the CPU's kernels in units in the last place, in float32 over every float32 there is
-(`make test-full` holds them to it, on each instruction set) and in float64 over samples. "exact": nothing is rounded.
+*ulp* bounds the error of the CPU's kernels in units in the last place. `make test` holds each to it over samples of every
+size, on each instruction set, in both dtypes; `make test-full` those of one operand over every float32 there is. "exact":
+nothing is rounded.
 
 | op | | dtypes | ulp, float32 | ulp, float64 |
 |---|---|---|---|---|

@@ -8,7 +8,7 @@
 //     template <class W> static W grad(W dy, W x, W y, const Parameters& p);
 //   };
 //
-// A formula is a template over a wrapper W: Vec<T> in the CPU's kernels, Scalar<T> in CUDA's, Graph in the
+// A formula is a template over a wrapper W: Vec<T> in the CPU's kernels, Scalar<T> in CUDA's, Value in the
 // differentiable gradient, which records what it computes, and Probe, which finds out what a formula reads.
 // They have + - * / and comparisons, select(mask, a, b), max(a, b) (a > b ? a : b), and every op of one
 // operand by its name. Numbers come in by W::constant(0.5): a bare 0.5 would compute in double on a device.

@@ -160,7 +160,7 @@ class ElementwiseNode final : public Node {
     copy_parameters(parameters_, parameters, *op.row);
   }
 
-  // What the wanted gradients read. `output` is saved by the caller, once it stands in memory.
+  // What the wanted gradients read; y stands in memory already, for its version is kept too.
   void keep(const Operand* x, const Tensor& y, bool alike) {
     for (int k = 0; k < op_.arity; ++k) {
       if (x[k].is_number()) {
