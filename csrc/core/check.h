@@ -1,8 +1,11 @@
 // Errors that reach the user. Messages read "op: what was found and what would be right".
 #pragma once
+#include <concepts>
 #include <exception>
-#include <sstream>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace fastnn {
@@ -20,12 +23,47 @@ class Error : public std::exception {
   std::string message_;
 };
 
+// How a part of a message is printed; what has a shape of its own (Dims, DType, Device) has its own `print`.
+void print(std::string& out, std::string_view text);
+void print(std::string& out, char letter);
+void print(std::string& out, bool value);
+void print(std::string& out, long long value);
+void print(std::string& out, unsigned long long value);
+void print(std::string& out, double value);
+
+// A part of a message before it is printed: it only points to the value.
+class MessagePart {
+ public:
+  template <class T>
+  MessagePart(const T& value) : value_(&value), print_(print_value<T>) {}
+  MessagePart(const char* text)
+      : value_(text), print_([](std::string& out, const void* p) { out += static_cast<const char*>(p); }) {}
+  void print_to(std::string& out) const { print_(out, value_); }
+
+ private:
+  template <class T>
+  static void print_value(std::string& out, const void* p) {
+    const T& value = *static_cast<const T*>(p);
+    constexpr bool integer = std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char>;
+    if constexpr (integer && std::is_signed_v<T>)
+      print(out, static_cast<long long>(value));
+    else if constexpr (integer)
+      print(out, static_cast<unsigned long long>(value));
+    else if constexpr (std::convertible_to<const T&, std::string_view>)
+      print(out, std::string_view(value));
+    else
+      print(out, value);
+  }
+
+  const void* value_;
+  void (*print_)(std::string&, const void*);
+};
+
+[[noreturn, gnu::cold]] void fail_with(ErrorKind kind, std::initializer_list<MessagePart> parts);
+
 template <class... Parts>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(ErrorKind kind, const Parts&... parts) {
-  std::ostringstream text;
-  text << std::boolalpha;
-  (text << ... << parts);
-  throw Error(kind, text.str());
+  fail_with(kind, {parts...});
 }
 
 // The parts are printed only when the check fails.

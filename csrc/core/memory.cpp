@@ -5,7 +5,6 @@
 #include <bit>
 #include <mutex>
 #include <new>
-#include <ostream>
 
 #include "backend/loader.h"
 #include "core/check.h"
@@ -245,8 +244,8 @@ void reset_peak_memory(Device device) {
 
 void fail_allocation_after(int64_t n) { fail_after.store(n); }
 
-std::ostream& operator<<(std::ostream& out, Device device) {
-  return device.type == DeviceType::cpu ? out << "cpu" : out << "cuda:" << static_cast<int>(device.index);
+void print(std::string& out, Device device) {
+  out += device.type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(device.index);
 }
 
 }  // namespace fastnn

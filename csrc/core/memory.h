@@ -5,7 +5,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-#include <iosfwd>
+#include <string>
 
 #include "backend/dtype.h"
 
@@ -18,7 +18,7 @@ struct Device {
   int8_t index = 0;
   bool operator==(const Device&) const = default;
 };
-std::ostream& operator<<(std::ostream& out, Device device);
+void print(std::string& out, Device device);
 
 // The backend of a device that exists and can be used; else an error that says why not.
 const Backend& backend_of(Device device);

@@ -2,6 +2,16 @@
 
 namespace fastnn {
 
+void print(std::string& out, const Dims& dims) {
+  out += '(';
+  for (int i = 0; i < dims.size(); ++i) {
+    if (i) out += ", ";
+    print(out, static_cast<long long>(dims[i]));
+  }
+  out += dims.size() == 1 ? ",)" : ")";
+}
+void print(std::string& out, DType t) { out += name_of(t); }
+
 int64_t checked_numel(const char* op, const Dims& shape) {
   int64_t n = 1;
   bool fits = true, empty = false;

@@ -3,7 +3,6 @@
 #pragma once
 #include <algorithm>
 #include <initializer_list>
-#include <ostream>
 
 #include "backend/dtype.h"
 #include "backend/loop.h"
@@ -47,12 +46,8 @@ class Dims {
   int64_t d_[kMaxDims];
 };
 
-inline std::ostream& operator<<(std::ostream& out, const Dims& dims) {  // as Python prints a tuple
-  out << '(';
-  for (int i = 0; i < dims.size(); ++i) out << (i ? ", " : "") << dims[i];
-  return out << (dims.size() == 1 ? ",)" : ")");
-}
-inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name_of(t); }
+void print(std::string& out, const Dims& dims);  // as Python prints a tuple
+void print(std::string& out, DType t);
 
 // The dimensions that are not of size 1, sorted so that before(a, b) holds for neighbours. Few and nearly
 // sorted.

@@ -9,9 +9,7 @@ struct Pair {  // rows, columns
   int64_t h, w;
   operator Dims() const { return {h, w}; }
 };
-inline std::ostream& operator<<(std::ostream& out, const Pair& p) {
-  return out << '(' << p.h << ", " << p.w << ')';
-}
+inline void print(std::string& out, const Pair& p) { print(out, Dims(p)); }
 struct ConvOptions {
   Pair stride{1, 1}, padding{0, 0}, dilation{1, 1};
   int64_t groups = 1;
