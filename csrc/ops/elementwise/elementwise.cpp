@@ -37,8 +37,7 @@ void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DT
   p.numbers = 0;
   p.operand[0].pointer = y.data();
   p.size[0] = static_cast<int>(size_of(y.dtype()));
-  bool flat =
-      y.numel() != 1 && y.is_contiguous();  // the common case: one run of as many steps in each tensor
+  bool flat = y.is_contiguous();  // the common case: one run of as many steps in each tensor
   for (int k = 0; k < n; ++k) {
     if (x[k].is_number()) {
       p.numbers |= 1u << (k + 1);
