@@ -177,3 +177,42 @@ def test_threads_give_the_same_bits():
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_where_by_a_bool_of_python():
+    assert fn.where(True, fn.tensor([1.0, 2.0]), 0.0).tolist() == [1, 2]
+    assert fn.where(False, fn.tensor([1.0, 2.0]), 0.0).tolist() == [0, 0]
+    assert fn.where(True, fn.tensor([1, 2]), 7).tolist() == [1, 2]
+    x = fn.tensor([1.0, 2.0], requires_grad=True)
+    fn.where(True, x, 0.0).sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_a_parameter_takes_no_tensor_that_requires_grad():
+    with pytest.raises(
+        TypeError, match="softplus: beta must be a number: no gradient would come to a tensor"
+    ):
+        fn.softplus(fn.ones(3), beta=fn.tensor(1.0, requires_grad=True))
+    assert fn.softplus(fn.zeros(1), beta=fn.tensor(2.0)).item() == pytest.approx(np.log(2) / 2)
+
+
+def test_power_in_place_is_power():
+    x = fn.randn(10_000)
+    for exponent in (2, 0.5, 1, 3.7):
+        y = fn.abs(x)
+        same = y
+        want = y**exponent
+        y **= exponent
+        assert y is same
+        np.testing.assert_array_equal(y.numpy(), want.numpy())
+        z = fn.abs(x)
+        np.testing.assert_array_equal(z.pow_(exponent).numpy(), want.numpy())
+
+
+def test_in_place_forms_are_named():
+    with pytest.raises(
+        TypeError, match="div_: the result is float32 and cannot be written into a tensor of int64"
+    ):
+        fn.tensor([4, 9]).div_(2)
+    with pytest.raises(TypeError, match="add_: not defined for float16"):
+        fn.ones(3, dtype=fn.float16).add_(fn.ones(3, dtype=fn.float16))

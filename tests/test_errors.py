@@ -265,3 +265,13 @@ def test_results_are_right_after_errors():
             x(2) + x(3)
     a = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal((fn.tensor(a) @ fn.tensor(a.T)).numpy(), a @ a.T)
+
+
+def test_a_keyword_that_is_no_unicode():
+    with pytest.raises(TypeError, match=r"relu\(\): there is no argument '\\udc80'"):
+        fn.relu(fn.ones(2), **{"\udc80": 1})
+
+
+def test_public_names():
+    with pytest.raises(TypeError, match=r"^zeros\(\): argument 'shape' must be"):
+        fn.zeros("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 
 import fastnn as fn
 import numpy as np
@@ -74,6 +75,8 @@ def test_elementwise():
     check(lambda: fn.randn(3, n) + y, "add", 3 * n, FLOAT * (3 * n + n + 3 * n))  # what repeats moves once
     check(lambda: x.relu(), "relu", n, FLOAT * 2 * n)
     check(lambda: x < y, "lt", n, FLOAT * 2 * n + n)
+    check(lambda: x.exp(), "exp", n, FLOAT * 2 * n)  # a function counts as one operation
+    check(lambda: x.clone(), "clone", 0, FLOAT * 2 * n)
 
 
 def test_backward_of_an_elementwise_op():
@@ -81,7 +84,7 @@ def test_backward_of_an_elementwise_op():
     x = fn.randn(n, requires_grad=True)
     y = x.relu()
     dy = fn.ones(n)
-    check(lambda: y.backward(dy), "relu", n, FLOAT * 3 * n, backward=True)  # dy and y in, dx out
+    check(lambda: y.backward(dy), "relu", 2 * n, FLOAT * 3 * n, backward=True)  # dy and y in, dx out
 
 
 def test_sum():
@@ -242,20 +245,53 @@ def test_of_one_thread():
     assert fn._C._tracers() == 0
 
 
-def test_ended_by_the_thread_that_began_it():
-    p = fn.profile().__enter__()
-    errors = []
+# ---- threads -----------------------------------------------------------------------------------------------------------
 
-    def end() -> None:
-        try:
-            p.__exit__()
-        except RuntimeError as error:
-            errors.append(str(error))
 
-    thread = threading.Thread(target=end)
+def in_a_thread(call):
+    thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    assert len(errors) == 1
-    assert "the thread that began it" in errors[0]
-    p.__exit__()
+
+
+def calls_of(profile, op: str) -> int:
+    return sum(row.calls for row in profile.rows if row.op == op)
+
+
+def test_a_profile_that_another_thread_ends():
+    x, profile = fn.ones(3), fn.profile()
+    profile.__enter__()
+    x.relu()
+    in_a_thread(profile.__exit__)
+    x.relu()
+    assert calls_of(profile, "relu") == 1
+    assert fn._C._tracers() == 0
+
+
+def test_a_profile_that_another_thread_gives_up():
+    def listen():
+        with fn.profile() as profile:
+            yield profile
+
+    held = [listen()]
+    next(held[0])
+    in_a_thread(lambda: held.clear())
+    assert (fn.ones(3) + 1).tolist() == [2, 2, 2]
+    with fn.profile() as profile:
+        fn.ones(3).relu()
+    assert calls_of(profile, "relu") == 1
+
+
+def test_a_profile_whose_thread_has_ended():
+    profile = fn.profile()
+    in_a_thread(lambda: (profile.__enter__(), fn.ones(3)))
+    until = time.monotonic() + 20
+    while fn._C._tracers() and time.monotonic() < until:  # join() returns a little before the thread is gone
+        time.sleep(0.001)
+    assert fn._C._tracers() == 0  # other threads' ops do not ask any more
+    seconds = profile.seconds
+    assert seconds == profile.seconds
+    profile.__exit__(None, None, None)
+    with profile:
+        fn.ones(3)
     assert fn._C._tracers() == 0

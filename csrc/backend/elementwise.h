@@ -24,15 +24,25 @@ namespace fastnn {
   FASTNN_POWER(UNARY, BINARY)      \
   FASTNN_ACTIVATION(UNARY, BINARY)
 
+#define FASTNN_COUNT(Name, function) +1
+#define FASTNN_OF_GROUP(group, ROWS)                              \
+  static_assert(0 FASTNN_##ROWS(FASTNN_COUNT, FASTNN_COUNT) <= 8, \
+                "a group of more than eight rows compiles for too long: begin another");
+FASTNN_GROUPS(FASTNN_OF_GROUP)
+#undef FASTNN_OF_GROUP
+#define FASTNN_OF_GROUP(group, ROWS) FASTNN_##ROWS(FASTNN_COUNT, FASTNN_COUNT)
+constexpr int kRowsOfGroups = 0 FASTNN_GROUPS(FASTNN_OF_GROUP);
+#undef FASTNN_OF_GROUP
+
 // A row's number: its place in the table of kernels and in the list of ops.
 enum class RowId : int {
 #define FASTNN_ID(Name, function) Name,
   FASTNN_ROWS(FASTNN_ID, FASTNN_ID)
 #undef FASTNN_ID
 };
-#define FASTNN_COUNT(Name, function) +1
 constexpr int kRows = 0 FASTNN_ROWS(FASTNN_COUNT, FASTNN_COUNT);
 #undef FASTNN_COUNT
+static_assert(kRows == kRowsOfGroups, "FASTNN_GROUPS and FASTNN_ROWS name different groups");
 template <class R>
 constexpr int kRowId = -1;
 #define FASTNN_ID(Name, function) \
@@ -73,8 +83,9 @@ struct ElementwiseParams {
   Loop<1 + kMaxInputs> loop;
   double parameters[kMaxParameters];  // of the row, if it has any
   double cost;                        // nanoseconds per vector, as the row says
+  int operations;                     // of the formula, each function counting as one
 
-  double flops() const { return static_cast<double>(loop.numel) * (cost > 0 ? cost : 1); }
+  double flops() const { return static_cast<double>(loop.numel * operations); }
   double nanoseconds() const { return static_cast<double>(loop.numel) * (0.5 + cost / 16); }
   template <class F>
   void touches(int64_t, F&& f) const {
@@ -92,7 +103,7 @@ struct CastParams {  // y (dtype `to`) = x (the row's dtype); also the strided c
   DType to;
   Loop<2> loop;
 
-  double flops() const { return static_cast<double>(loop.numel); }
+  double flops() const { return 0; }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
   template <class F>
   void touches(int64_t size, F&& f) const {
@@ -106,7 +117,7 @@ struct FillParams {  // y = value; integers and bools are passed in `integer`
   int64_t integer;
   Loop<1> loop;
 
-  double flops() const { return static_cast<double>(loop.numel); }
+  double flops() const { return 0; }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
   template <class F>
   void touches(int64_t size, F&& f) const {

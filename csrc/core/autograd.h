@@ -203,6 +203,7 @@ std::vector<Tensor> gradients(std::span<const Tensor> outputs, std::span<const T
 
 // Supplied by csrc/ops: what the engine needs of them.
 Tensor ones_like(const Tensor& x);
+Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device);
 Tensor clone(const Tensor& x);
 Tensor accumulate(Tensor sum, const Tensor& term);  // sum + term, in sum's memory where nobody else sees it
 void add_into(const Tensor& sum, const Tensor& term);  // sum += term, off the tape

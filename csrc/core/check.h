@@ -30,6 +30,9 @@ void print(std::string& out, bool value);
 void print(std::string& out, long long value);
 void print(std::string& out, unsigned long long value);
 void print(std::string& out, double value);
+void print(std::string& out, const void* address);
+template <class T>
+void print(std::string& out, T value) = delete;  // by a conversion that nobody asked for
 
 // A part of a message before it is printed: it only points to the value.
 class MessagePart {
@@ -37,7 +40,8 @@ class MessagePart {
   template <class T>
   MessagePart(const T& value) : value_(&value), print_(print_value<T>) {}
   MessagePart(const char* text)
-      : value_(text), print_([](std::string& out, const void* p) { out += static_cast<const char*>(p); }) {}
+      : value_(text),
+        print_([](std::string& out, const void* p) { out += p ? static_cast<const char*>(p) : "?"; }) {}
   void print_to(std::string& out) const { print_(out, value_); }
 
  private:
@@ -51,6 +55,10 @@ class MessagePart {
       print(out, static_cast<unsigned long long>(value));
     else if constexpr (std::convertible_to<const T&, std::string_view>)
       print(out, std::string_view(value));
+    else if constexpr (std::floating_point<T>)
+      print(out, static_cast<double>(value));
+    else if constexpr (std::is_pointer_v<T>)
+      print(out, static_cast<const void*>(value));
     else
       print(out, value);
   }

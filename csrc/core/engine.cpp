@@ -250,6 +250,7 @@ void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bo
             y.shape(), "; only for a single element is it 1 by itself");
       dy = ones_like(y);
     }
+    if (dy.impl()->weak && dy.dim() == y.dim()) dy = full(y.shape(), dy, y.dtype(), y.device());  // a number
     check_value(dy.shape() == y.shape(), "backward: gradient of shape ", dy.shape(),
                 " given for an output of shape ", y.shape());
     check_type(dy.dtype() == y.dtype(), "backward: gradient of dtype ", dy.dtype(),

@@ -38,12 +38,7 @@ Number number_of(const Tensor& t);  // of one element on the CPU
 // Refers to a tensor, which must outlive it, or holds a number.
 class Operand {
  public:
-  Operand(const Tensor& t) {
-    if (t.defined() && t.impl()->weak && t.device().type == DeviceType::cpu)
-      number_ = number_of(t);
-    else
-      tensor_ = &t;
-  }
+  Operand(const Tensor& t) : tensor_(&t) {}
   template <class N>
     requires std::is_arithmetic_v<N>
   Operand(N n) : number_(n) {}
@@ -54,6 +49,8 @@ class Operand {
   Number number() const { return number_; }
   Spoken spoken() const {
     if (!tensor_) return {number_.dtype(), 0};
+    if (tensor_->impl()->weak)  // as the number that it stands for
+      return {tensor_->dtype() == DType::float64 ? DType::float32 : tensor_->dtype(), 0};
     return {tensor_->dtype(), tensor_->dim() == 0 ? 1 : 2};
   }
 

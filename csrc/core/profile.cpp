@@ -10,23 +10,21 @@ int64_t since(std::chrono::steady_clock::time_point start) {
 }
 }  // namespace
 
-Profile::~Profile() {
-  if (current_tracer() == this) stop();
-}
-
 void Profile::start() {
   check(!running_, ErrorKind::runtime, "profile: it is running already");
   check(!current_tracer(), ErrorKind::runtime, "profile: another profile of this thread is running");
   running_ = true;
   started_ = Clock::now();
-  before_ = set_tracer(this);
+  set_tracer(this);
 }
 
 void Profile::stop() {
   if (!running_) return;
-  check(current_tracer() == this, ErrorKind::runtime,
-        "profile: it must be ended by the thread that began it");
-  set_tracer(before_);
+  detach();
+  end();
+}
+
+void Profile::end() {
   elapsed_ += since(started_);
   running_ = false;
   open_.clear();

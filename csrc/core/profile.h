@@ -17,7 +17,7 @@ class Profile final : public Tracer {
   };
   using Key = std::pair<std::string, bool>;  // op, backward
 
-  ~Profile() override;
+  ~Profile() override { detach(); }
   void start();
   void stop();
   const std::map<Key, Row>& rows() const { return rows_; }
@@ -29,8 +29,11 @@ class Profile final : public Tracer {
   void output(const Tensor&) override {}
   void leave() override;
   void kernel(const KernelCall& call, int64_t nanoseconds) override;
+  void thread_ended() override { end(); }
 
  private:
+  void end();
+
   using Clock = std::chrono::steady_clock;
   struct Open {
     Row* row;
@@ -43,7 +46,6 @@ class Profile final : public Tracer {
   Clock::time_point started_{};
   int64_t elapsed_ = 0;
   bool running_ = false;
-  Tracer* before_ = nullptr;
 };
 
 }  // namespace fastnn

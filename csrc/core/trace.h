@@ -40,7 +40,10 @@ struct KernelCall {
 
 class Tracer {
  public:
-  virtual ~Tracer() = default;
+  Tracer() = default;
+  virtual ~Tracer() { detach(); }
+  Tracer(const Tracer&) = delete;
+  Tracer& operator=(const Tracer&) = delete;
   virtual void enter(const char* op, bool backward) = 0;  // `op` lives until leave()
   // Before the op's work is done; an undefined tensor stands for an input that was left out. Of a backward:
   // the gradients of the node's outputs.
@@ -51,6 +54,15 @@ class Tracer {
   virtual void output(const Tensor& y) = 0;
   virtual void leave() = 0;
   virtual void kernel(const KernelCall& call, int64_t nanoseconds) = 0;  // once it has run
+  virtual void thread_ended() {}  // the thread that it listened to, which it no longer does
+
+ protected:
+  void detach();  // stops listening, in whatever thread; first of all in a destructor
+
+ private:
+  friend Tracer* set_tracer(Tracer* tracer);
+  friend struct ListeningSlot;
+  struct ListeningSlot* slot_ = nullptr;  // of the thread that it listens to
 };
 
 // How many threads are listened to, so that the others ask no more than that.
@@ -80,11 +92,11 @@ class OpScope {
     if (heard()) tracer_->input(x);
   }
   void reads(const Tensor& x) {
-    if (heard()) tracer_->input(x);
+    if (heard()) announce(x);
   }
   void reads(std::span<const Tensor> list) {
     if (!heard()) return;
-    for (const Tensor& x : list) tracer_->input(x);
+    for (const Tensor& x : list) announce(x);
   }
   template <class V>
   void with(const char* name, const V& value) {
@@ -129,6 +141,8 @@ class OpScope {
   }
 
  private:
+  void announce(const Tensor& x);  // one that stands for a number as that
+
   Tracer* const tracer_;
 };
 

@@ -96,6 +96,8 @@ uint64_t as_unsigned(const Arguments& a, int i) {
 
 double as_float(const Arguments& a, int i) {
   if (PyFloat_CheckExact(a[i])) return PyFloat_AS_DOUBLE(a[i]);
+  check_type(!is_tensor(a[i]) || !unwrap(a[i]).requires_grad(), op_of(a), ": ", argument_of(a, i),
+             " must be a number: no gradient would come to a tensor that requires one");
   const double value = PyFloat_AsDouble(a[i]);
   if (value == -1 && PyErr_Occurred()) {
     if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw_python_error();

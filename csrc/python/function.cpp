@@ -47,7 +47,7 @@ Object literal(const std::string& source) {
   if (source == "None") return none();
   if (source == "True" || source == "False") return truth(source == "True");
   if (source.size() >= 2 && source.front() == '\'') return text(source.substr(1, source.size() - 2));
-  if (source.find_first_of(".e") == std::string::npos)
+  if (source.find_first_of(".en") == std::string::npos)  // 0.5, 1e-8, inf
     return Object::owned(PyLong_FromString(source.c_str(), nullptr, 10));
   return Object::owned(PyFloat_FromString(text(source).get()));
 }
@@ -110,8 +110,15 @@ const char* called(PyObject* type_of) { return type_of == Py_None ? "None" : Py_
 
 template <class... Parts>
 [[noreturn, gnu::cold]] void misuse(const Function& f, const Parts&... parts) {
-  fail(ErrorKind::type, f.signature->name, "(): ", parts..., "\n  ", f.signature->name,
-       f.signature->arguments(true));
+  const char* name = f.signature->name.c_str();
+  name += name[0] == '_' && name[1] != '_';  // what the package calls by another name begins so
+  fail(ErrorKind::type, name, "(): ", parts..., "\n  ", name, f.signature->arguments(true));
+}
+
+// Also of a string that is no Unicode.
+std::string printed(PyObject* name) {
+  const Object bytes = Object::owned(PyUnicode_AsEncodedString(name, "ascii", "backslashreplace"));
+  return PyBytes_AS_STRING(bytes.get());
 }
 
 int find(const Function& f, PyObject* keyword) {
@@ -142,15 +149,15 @@ void match(const Function& f, PyObject* const* args, Py_ssize_t n, PyObject* key
     PyObject* name = PyTuple_GET_ITEM(keywords, k);
     const int i = find(f, name);
     if (i < 0 || s.parameters[i].kind == Parameter::rest)
-      misuse(f, "there is no argument '", PyUnicode_AsUTF8(name), "'");
-    if (values[i]) misuse(f, "argument '", PyUnicode_AsUTF8(name), "' is given twice");
+      misuse(f, "there is no argument '", printed(name), "'");
+    if (values[i]) misuse(f, "argument '", printed(name), "' is given twice");
     values[i] = args[n + k];
   }
   for (size_t i = 0; i < count; ++i) {
     if (values[i]) continue;
     values[i] = s.parameters[i].value.get();
     if (!values[i] && s.parameters[i].kind != Parameter::rest)
-      misuse(f, "argument '", PyUnicode_AsUTF8(s.parameters[i].name.get()), "' is missing");
+      misuse(f, "argument '", printed(s.parameters[i].name.get()), "' is missing");
   }
   a.values = values;
 }

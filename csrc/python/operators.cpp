@@ -42,12 +42,16 @@ Tensor matrix_product(const Operand& a, const Operand& b) {
                 b.is_number() ? scalar(b.number()) : b.tensor());
 }
 template <class R>
-PyObject* in_place_slot(PyObject* a, PyObject* b) {
+Tensor in_place_of(const Tensor& a, const Operand& b) {
+  return binary_(row<R>(), a, b, nullptr);
+}
+template <Tensor (*op)(const Tensor&, const Operand&)>
+PyObject* write_slot(PyObject* a, PyObject* b) {
   try {
     Tensor y;
     Operand second(0);
     if (!to_operand(b, &y, &second)) Py_RETURN_NOTIMPLEMENTED;
-    binary_(row<R>(), unwrap(a), second, nullptr);
+    op(unwrap(a), second);
     return Py_NewRef(a);
   } catch (...) {
     set_python_error();
@@ -66,6 +70,12 @@ PyObject* unary_slot(PyObject* a) {
 PyObject* pow_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
   return binary_slot<power>(a, b);
+}
+template <class R>
+constexpr auto in_place_slot = write_slot<in_place_of<R>>;
+PyObject* in_place_pow_slot(PyObject* a, PyObject* b, PyObject* modulus) {
+  if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
+  return write_slot<power_>(a, b);
 }
 PyObject* positive_slot(PyObject* a) { return Py_NewRef(a); }
 
@@ -198,6 +208,7 @@ std::vector<PyType_Slot> operator_slots() {
       {Py_nb_inplace_subtract, slot(in_place_slot<rows::Sub>)},
       {Py_nb_inplace_multiply, slot(in_place_slot<rows::Mul>)},
       {Py_nb_inplace_true_divide, slot(in_place_slot<rows::Div>)},
+      {Py_nb_inplace_power, slot(in_place_pow_slot)},
       {Py_nb_negative, slot(unary_slot<rows::Neg>)},
       {Py_nb_positive, slot(positive_slot)},
       {Py_nb_absolute, slot(unary_slot<rows::Abs>)},

@@ -39,9 +39,7 @@ struct Event {
 
 class Trace final : public Tracer {
  public:
-  ~Trace() override {
-    if (current_tracer() == this) set_tracer(nullptr);
-  }
+  ~Trace() override { detach(); }
   void start() {
     check(!current_tracer(), ErrorKind::runtime, "trace: another tracer listens to this thread");
     set_tracer(this);

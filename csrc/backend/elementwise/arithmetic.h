@@ -76,7 +76,7 @@ struct Div {
   }
 };
 
-// A NaN on either side gives NaN. At a tie each operand gets half of the gradient, as in PyTorch.
+// A NaN on either side gives NaN, and both operands the gradient. At a tie each gets half of it.
 struct Maximum {
   static constexpr Row row{
       .name = "maximum", .doc = "The larger of a and b, broadcast; NaN wins.", .dtypes = NUMERIC};
@@ -87,9 +87,7 @@ struct Maximum {
   }
   template <class W>
   static constexpr W share(W dy, W winner, W other) {
-    const W one = W::constant(1), zero = W::constant(0);
-    return dy * select(winner > other, one, zero) +
-           dy * (select(winner == other, one, zero) * W::constant(0.5));
+    return select(winner < other, W::constant(0), select(winner == other, dy * W::constant(0.5), dy));
   }
   template <class W>
   static constexpr W grad_a(W dy, W a, W b, W, None) {

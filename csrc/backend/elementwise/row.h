@@ -102,6 +102,14 @@ constexpr W gradient(const W (&of)[kArity<R> + 2], const typename R::Parameters&
     return R::grad_b(of[0], of[1], of[2], of[3], p);
 }
 
+template <class R>
+constexpr int kOperations = [] {
+  if constexpr (Unary<R>)
+    return R::forward(Probe{}, typename R::Parameters{}).operations;
+  else
+    return R::forward(Probe{}, Probe{}, typename R::Parameters{}).operations;
+}();
+
 // Bit i: the gradient of operand k reads of[i].
 template <class R, int k>
 constexpr Probe probe_gradient() {

@@ -32,7 +32,7 @@ void copy_parameters(double* to, const double* from, const Row& row) {
 
 // Describes y = f(x[0], x[1], ...) over y's shape to a kernel whose elements are `dtype`.
 void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DType dtype, const Row* row,
-              const double* parameters) {
+              int operations, const double* parameters) {
   p.inputs = n;
   p.numbers = 0;
   p.operand[0].pointer = y.data();
@@ -60,6 +60,7 @@ void describe(ElementwiseParams& p, const Tensor& y, const Operand* x, int n, DT
     describe_nest(p, y, x, n);
   }
   p.cost = row ? row->cost : 0;
+  p.operations = operations;
   if (row) copy_parameters(p.parameters, parameters, *row);
 }
 
@@ -134,13 +135,12 @@ bool needs_grad(const Operand& x) {  // where gradients are recorded
 }
 bool wants_grad(const Operand& x) { return !x.is_number() && wants_grad(x.tensor()); }
 
-void launch_row(const ElementwiseOp& op, const Tensor& y, const Operand* x, DType dtype,
+void launch_row(const ElementwiseOp& op, const char* name, const Tensor& y, const Operand* x, DType dtype,
                 const double* parameters) {
   ElementwiseParams p;
-  describe(p, y, x, op.arity, dtype, op.row, parameters);
+  describe(p, y, x, op.arity, dtype, op.row, op.operations, parameters);
   const Backend& backend = backend_of(y.device());
-  launch_kernel(op.row->name, backend, backend.kernels->of<ElementwiseTable>().forward[op.id], dtype,
-                y.device(), p);
+  launch_kernel(name, backend, backend.kernels->of<ElementwiseTable>().forward[op.id], dtype, y.device(), p);
 }
 
 // ---- the tape
@@ -231,7 +231,7 @@ Tensor fused_gradient(const ElementwiseOp& op, int k, const Operand* of, const d
   // In the memory order of what was saved: a parameter's gradient lies as the parameter does.
   const Tensor dx = empty_result(op.row->name, dy.shape(), dy.dtype(), dy.device(), x + (n > 1), n - (n > 1));
   ElementwiseParams p;
-  describe(p, dx, x, n, dy.dtype(), op.row, parameters);
+  describe(p, dx, x, n, dy.dtype(), op.row, op.gradient[k].operations, parameters);
   launch_kernel(op.row->name, backend, row, dy.dtype(), dy.device(), p);
   return dx;
 }
@@ -244,7 +244,7 @@ Tensor unary(const ElementwiseOp& op, const Tensor& x, const double* parameters)
   announce_parameters(scope, row, parameters);
   const Operand operand(x);
   Tensor y = empty_like(x, row.result == Result::boolean ? DType::boolean : x.dtype());
-  launch_row(op, y, &operand, x.dtype(), parameters);
+  launch_row(op, row.name, y, &operand, x.dtype(), parameters);
   if (op.differentiable() && wants_grad(x)) y = recorded(op, row.name, std::move(y), &operand, parameters);
   return scope.returns(std::move(y));
 }
@@ -260,7 +260,7 @@ Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const
   const bool alike = x.alike();
   Tensor y = alike ? empty_like(x.operand[0].tensor(), dtype)
                    : empty_result(row.name, x.shape(row.name), dtype, x.device(), x.operand, 2);
-  launch_row(op, y, x.operand, x.dtype, parameters);
+  launch_row(op, row.name, y, x.operand, x.dtype, parameters);
   if (op.differentiable() && grad_enabled() && (needs_grad(x.operand[0]) || needs_grad(x.operand[1])))
     y = recorded(op, row.name, std::move(y), x.operand, parameters, alike);
   return scope.returns(std::move(y));
@@ -275,6 +275,13 @@ const char* in_place_name(const ElementwiseOp& op) {
     return all;
   }();
   return names[static_cast<size_t>(op.id)].c_str();
+}
+
+// Whether an op whose operands meet in `dtype` can write into x.
+void check_fits(const char* name, const Row& row, DType dtype, const Tensor& x) {
+  if (row.promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
+  check_type(dtype == x.dtype(), name, ": the result is ", dtype, " and cannot be written into a tensor of ",
+             x.dtype());
 }
 
 // x = op(x, ...) in x's memory. A gradient that reads x as it was gets a copy, made before the write.
@@ -294,7 +301,7 @@ Tensor write_in_place(const ElementwiseOp& op, const char* name, const Tensor& x
     kept.impl()->grad_fn = before.impl()->grad_fn;
     kept.impl()->output_nr = before.impl()->output_nr;
   }
-  launch_row(op, x, operands, x.dtype(), parameters);
+  launch_row(op, name, x, operands, x.dtype(), parameters);
   x.bump_version();
   if (wanted) {
     const Operand history[2] = {kept.defined() ? Operand(kept) : Operand(before), operands[1]};
@@ -320,17 +327,14 @@ Tensor binary_(const ElementwiseOp& op, const Tensor& x, const Operand& given, c
   OpScope scope(name, x, given);
   announce_parameters(scope, *op.row, parameters);
   if (given.is_number()) {
-    const DType dtype = result_type(Operand(x).spoken(), given.spoken());
-    check_type(dtype == x.dtype(), name, ": the result is ", dtype,
-               " and cannot be written into a tensor of ", x.dtype());
+    check_fits(name, *op.row, result_type(Operand(x).spoken(), given.spoken()), x);
     Operand operands[2] = {x, given};
     return scope.returns(write_in_place(op, name, x, operands, parameters));
   }
   check_defined(name, "the operand", given.tensor());
   const Tensor other = beside(name, given.tensor(), x);
   const DType dtype = result_type(x, other);
-  check_type(dtype == x.dtype(), name, ": the result is ", dtype, " and cannot be written into a tensor of ",
-             x.dtype());
+  check_fits(name, *op.row, dtype, x);
   check_value(broadcast_shapes(name, x.shape(), other.shape()) == x.shape(), name, ": an operand of shape ",
               other.shape(), " does not broadcast into a tensor of shape ", x.shape());
   // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it
@@ -372,6 +376,15 @@ Tensor power(const Operand& a, const Operand& b) {
   return pow(a, b);
 }
 
+Tensor power_(const Tensor& x, const Operand& b) {
+  if (b.is_number() && x.defined() && is_floating(x.dtype())) {
+    const double e = b.number().as_double();
+    if (e == 2) return binary_(elementwise_ops()[kRowId<rows::Mul>], x, x, nullptr);
+    if (e == 0.5) return unary_(elementwise_ops()[kRowId<rows::Sqrt>], x, nullptr);
+  }
+  return binary_(elementwise_ops()[kRowId<rows::Pow>], x, b, nullptr);
+}
+
 Tensor gelu(const Tensor& x, bool approximate) {
   check_defined("gelu", "input", x);
   check_floating("gelu", "input", x);
@@ -405,7 +418,7 @@ Tensor where(const Tensor& given, const Operand& first, const Operand& second) {
   Tensor y = empty("where", shape, x.dtype, condition.device());
   const Operand operands[] = {condition, x.operand[0], x.operand[1]};
   ElementwiseParams p;
-  describe(p, y, operands, 3, x.dtype, nullptr, nullptr);
+  describe(p, y, operands, 3, x.dtype, nullptr, 1, nullptr);
   launch<&ElementwiseTable::where>("where", y, p);
   if (wants_grad(x.operand[0]) || wants_grad(x.operand[1])) {
     const Tensor a = x.operand[0].is_number() ? Tensor() : x.operand[0].tensor(),

@@ -20,6 +20,7 @@ FASTNN_ROWS(FASTNN_UNARY_OP, FASTNN_BINARY_OP)
 
 // a^b, with the powers that have an op of their own: x^2 = x x, x^0.5, x^1, x^-1.
 Tensor power(const Operand& a, const Operand& b);
+Tensor power_(const Tensor& x, const Operand& b);  // the same in x's memory
 Tensor gelu(const Tensor& x, bool approximate);
 Tensor where(const Tensor& condition, const Operand& a, const Operand& b);
 

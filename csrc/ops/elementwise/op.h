@@ -11,11 +11,13 @@ struct ElementwiseOp {
   struct Gradient {
     bool fused;     // there is a kernel of its own, at least for some dtypes and devices
     unsigned uses;  // bit i: reads the i-th of {dy, operands, output}
+    int operations;
     Tensor (*composed)(const Operand* of, const double* parameters);  // of differentiable ops
   };
   const Row* row;
   int id;
   int arity;
+  int operations;        // of the formula
   Gradient gradient[2];  // of each operand; `composed` is null where there is none
 
   bool differentiable() const { return gradient[0].composed != nullptr; }

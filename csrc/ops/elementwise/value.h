@@ -79,15 +79,20 @@ inline Value pow(const Value& a, const Value& b) { return power(a, b); }
 // P(X <= x) + x times the density at x
 inline Value gelu_derivative(const Value& x) {
   const Value one = Value::constant(1), half = Value::constant(0.5);
-  const Value below = (erf(x * Value::constant(0.7071067811865476)) + one) * half;
+  // Far below 0, where 1 + erf cancels, gelu(x) / x is as accurate as gelu is.
+  const Value far = x < -one, x_far = select(far, x, -one);
+  const Value below =
+      select(far, gelu(x_far) / x_far, (erf(x * Value::constant(0.7071067811865476)) + one) * half);
   const Value density = exp(x * x * Value::constant(-0.5)) * Value::constant(0.3989422804014327);
   return below + x * density;
 }
 // s + x s (1 - s) 2 u', s = sigmoid(2 u)
 inline Value gelu_tanh_derivative(const Value& x) {
-  const Value slope = Value::constant(1.5957691216057308), one = Value::constant(1), square = x * x;
-  const Value s = sigmoid(x * (square * Value::constant(0.07135481627260025) + slope));
-  const Value inner = x * (square * Value::constant(3 * 0.07135481627260025) + slope);
+  const Value slope = Value::constant(1.5957691216057308), one = Value::constant(1);
+  const Value end = Value::constant(64);  // beyond it the sigmoid is 0 or 1
+  const Value bounded = select(x < -end, -end, select(x > end, end, x)), square = bounded * bounded;
+  const Value s = sigmoid(bounded * (square * Value::constant(0.07135481627260025) + slope));
+  const Value inner = bounded * (square * Value::constant(3 * 0.07135481627260025) + slope);
   return s + s * (one - s) * inner;
 }
 

@@ -1,5 +1,8 @@
 // Arithmetic, comparisons and functions of single elements; copies and new tensors.
 #pragma once
+#include <charconv>
+#include <cmath>
+
 #include "core/promotion.h"
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -12,9 +15,10 @@ template <>
 inline constexpr std::array<Word<GeluKind>, 2> words<GeluKind>{
     {{"none", GeluKind::exact}, {"tanh", GeluKind::tanh}}};
 
-inline std::string spelled(double value) {
-  std::string text = std::to_string(value);
-  while (text.back() == '0' && text[text.size() - 2] != '.') text.pop_back();
+inline std::string spelled(double value) {  // as Python reads it back, whatever the locale
+  char digits[32];
+  std::string text(digits, std::to_chars(digits, std::end(digits), value).ptr);
+  if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
 }
 inline int parameters_of(const Row& row) {
@@ -63,7 +67,7 @@ void define_row(Definitions& d, const ElementwiseOp& op, std::index_sequence<i..
           in_place.c_str(),
           +[](const ElementwiseOp& op, const Tensor& x, const Operand& other, ParameterOf<i>... p) {
             const double values[] = {p..., 0.0};
-            return binary_(op, x, other, values);
+            return op.id == kRowId<rows::Pow> ? power_(x, other) : binary_(op, x, other, values);
           },
           row.doc, op);
   }
