@@ -5,11 +5,13 @@ Without a GPU the device is the emulator.
 
 from __future__ import annotations
 
+import ctypes
+
 import fastnn as fn
 import fastnn.nn.functional as F
 import numpy as np
 import pytest
-from conftest import emulator_seed, needs_cuda
+from conftest import EMULATED, EMULATOR, emulator_seed, needs_cuda
 from fastnn import nn, optim
 
 # ---- training ------------------------------------------------------------------------------------------------------------------------
@@ -119,3 +121,39 @@ def test_precision_is_refused_by_name():
         ValueError, match='precision: expected "fp32", "fp32_fast", "tf32", "bf16" or "fp16", got "fp8"'
     ):
         fn.set_precision("fp8")
+
+
+# ---- launches --------------------------------------------------------------------------------------------------------------
+
+
+def launches_of_a_step(model, shape: tuple[int, ...], make_optimizer) -> int:
+    """Kernels that a step of training puts into the stream, of a model that has run before."""
+    library = ctypes.CDLL(str(EMULATOR))
+    library.fastnn_emulator_launches.restype = ctypes.c_uint64
+    model.to("cuda")
+    optimizer = make_optimizer(model.parameters())
+    x, labels = fn.rand(*shape).to("cuda"), fn.randint(0, 10, (shape[0],)).to("cuda")
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+    step()
+    before = library.fastnn_emulator_launches()
+    step()
+    return library.fastnn_emulator_launches() - before
+
+
+@needs_cuda
+@pytest.mark.skipif(not EMULATED, reason="the emulator counts launches; a GPU does not say")
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_step_of_a_small_net_is_few_launches(name):
+    """A launch costs some microseconds, a step of such a net hardly more: it is they that count."""
+    mlp = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+    assert launches_of_a_step(mlp, (128, 784), OPTIMIZERS[name]) <= 13
+    lenet = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+    assert launches_of_a_step(lenet, (4, 1, 28, 28), OPTIMIZERS[name]) <= 37

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import fastnn as fn
 import numpy as np
 import pytest
@@ -209,3 +212,94 @@ def test_refused_values():
     with pytest.raises(IndexError):
         fn.tensor(1.0)[0]
     assert not t.numpy().any()
+
+
+# ---- indices that change ------------------------------------------------------------------------------------------------
+
+
+def test_indices_that_change_before_backward():
+    """A gradient goes where the elements came from, whatever has become of the index since."""
+    index = fn.tensor([1, 2, 3])
+    x = fn.zeros(5, requires_grad=True)
+    y = x[index]
+    index.fill_(2**40)
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0]
+
+    along = fn.tensor([[1, 0, 1]])
+    x = fn.zeros(2, 3, requires_grad=True)
+    y = fn.gather(x, 0, along)
+    along.fill_(-(2**40))
+    y.sum().backward()
+    assert x.grad.tolist() == [[0, 1, 0], [1, 0, 1]]
+
+    index, mask = fn.tensor([2, 0]), fn.tensor([True, False, True])
+    for key, want in [((index,), [0, 1, 0]), ((mask,), [0, 1, 0])]:
+        for contiguous in (True, False):
+            source = fn.zeros(*((3, 2) if contiguous else (2, 3)), requires_grad=True)
+            written = source * 1 if contiguous else source.T * 1
+            value = fn.zeros(2, 2, requires_grad=True)
+            written[key] = value
+            key[0].fill_(1 if key[0].dtype == fn.int64 else True)
+            written.sum().backward()
+            got = source.grad if contiguous else source.grad.T
+            assert got.tolist() == [[w] * 2 for w in want]
+            assert value.grad.tolist() == [[1, 1], [1, 1]]
+            index.copy_(fn.tensor([2, 0]))
+            mask.copy_(fn.tensor([True, False, True]))
+
+
+def test_an_array_that_answers_differently_each_time():
+    class Fickle:
+        asked, ndim = 0, 1
+
+        @property
+        def __array_interface__(self):
+            Fickle.asked += 1
+            self.array = np.array([0]) if Fickle.asked < 6 else np.ones((1,) * 8, bool)
+            return self.array.__array_interface__
+
+    x = fn.zeros(*(1,) * 8)
+    for begin in range(-3, 6):
+        Fickle.asked = begin
+        with contextlib.suppress(IndexError):  # too many indices
+            assert x[(0,) * 7 + (Fickle(),)].shape == (1,)
+
+
+def test_a_mask_and_an_index_that_another_thread_writes_meanwhile():
+    mask = np.zeros(300_000, bool)
+    index = np.zeros(300_000, np.int64)
+    x, of_mask, of_index = fn.arange(300_000), fn.from_numpy(mask), fn.from_numpy(index)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            mask[:] = True
+            index[:] = 2**60
+            mask[:] = False
+            index[:] = 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(100):
+            chosen = x[of_mask]
+            assert (chosen[1:] > chosen[:-1]).all()
+            fn.nonzero(of_mask)
+            with contextlib.suppress(IndexError):
+                assert set(x[of_index].numpy()) <= {0, 1}
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_first_index_out_of_range_is_named():
+    x = fn.zeros(70_000)
+    index = np.zeros(70_000, np.int64)
+    index[[60_001, 65_000, 12_345]] = [70_000, -70_001, 70_002]
+    for threads in (1, 2):
+        fn.set_num_threads(threads)
+        with pytest.raises(IndexError, match="index 70002 is out of range for dimension 0 of size 70000"):
+            x[fn.from_numpy(index)]
+    with pytest.raises(IndexError, match="index 0 is out of range for dimension 1 of size 0"):
+        fn.zeros(3, 0)[fn.tensor([0]), fn.tensor([0])]

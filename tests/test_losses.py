@@ -104,3 +104,55 @@ def test_labels_out_of_range(bad):
     for loss in (fn._C.cross_entropy, fn._C.nll_loss):
         with pytest.raises(IndexError, match=f"label {bad} is out of range for 3 classes"):
             loss(fn.zeros(2, 3), fn.tensor([0, bad]))
+
+
+# ---- labels ------------------------------------------------------------------------------------------------------------
+
+
+def test_labels_that_change_before_backward():
+    for loss in (fn.nn.functional.cross_entropy, fn.nn.functional.nll_loss):
+        x, labels = fn.zeros(2, 2, requires_grad=True), fn.tensor([0, 1])
+        y = loss(x, labels)
+        labels.fill_(0)
+        if loss is fn.nn.functional.cross_entropy:  # its backward reads them
+            with pytest.raises(RuntimeError, match="changed"):
+                y.backward()
+        else:
+            y.backward()
+            assert x.grad.tolist() == [[-0.5, 0], [0, -0.5]]
+    labels = np.array([0, 1])  # memory that has no version
+    x = fn.zeros(2, 2, requires_grad=True)
+    y = fn.nn.functional.cross_entropy(x, fn.from_numpy(labels))
+    labels[:] = 2**40
+    y.backward()  # whatever the gradient, nothing else is written
+    assert x.grad.shape == (2, 2)
+
+
+def test_the_first_label_that_is_none_is_named():
+    x = fn.zeros(5, 3)
+    for labels, named in [([0, 3, -1, 2, 7], 3), ([0, 1, -1, 2, 7], -1), ([0, -100, 2, 2, 4], 4)]:
+        for reduction in REDUCTIONS:
+            for loss in (fn.nn.functional.cross_entropy, fn.nn.functional.nll_loss):
+                with pytest.raises(
+                    IndexError,
+                    match=rf"label {named} is out of range for 3 classes \(0 to 2, or ignore_index -100\)",
+                ):
+                    loss(x, fn.tensor(labels), reduction=reduction)
+            with pytest.raises(IndexError, match=rf"label {named} is out of range"):
+                fn.nn.functional.cross_entropy(x, fn.tensor(labels), label_smoothing=0.1, reduction=reduction)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 1023, 1024, 1025, 5000])
+def test_the_mean_is_of_the_rows_that_count(rows):
+    rng = np.random.default_rng(rows)
+    x, labels = rng.standard_normal((rows, 3)).astype(np.float32), rng.integers(0, 3, rows)
+    labels[rng.random(rows) < 0.3] = -100
+    losses = fn.nn.functional.cross_entropy(fn.tensor(x), fn.tensor(labels), reduction="none")
+    total = fn.nn.functional.cross_entropy(fn.tensor(x), fn.tensor(labels), reduction="sum")
+    mean = fn.nn.functional.cross_entropy(fn.tensor(x), fn.tensor(labels))
+    assert total.item() == losses.sum().item()  # one tree
+    counted = int((labels != -100).sum())
+    if counted == 0:
+        assert np.isnan(mean.item())
+    else:
+        np.testing.assert_allclose(mean.item(), losses.numpy().sum(dtype=np.float64) / counted, rtol=1e-6)

@@ -1,6 +1,7 @@
 // A backend is one kind of device: its memory, streams, contexts and kernels behind a table of functions. The
 // CPU's is linked in; CUDA's comes from a library of its own, opened at the first question about it.
 #pragma once
+#include "backend/bad_index.h"
 #include "backend/kernel.h"
 
 namespace fastnn {
@@ -68,6 +69,9 @@ struct Backend {
   Context& (*context)(int device);              // the calling thread's
   bool (*reserve)(Context& ctx, size_t bytes);  // grows the context's scratch; false when memory is short
   const char* (*error)();                       // what failed last in the calling thread
+  // Takes the note of an index out of range: of the calling thread's kernels or, on a device that runs
+  // behind, of all that has been waited for. False if there is none.
+  bool (*take_bad_index)(int device, BadIndex* note);
   // For a backend that checks bounds, else null: until the next call, kernels of this context touch nothing
   // but these operands and their scratch; none: anything.
   void (*expect)(Context& ctx, const Touch* operands, int count);

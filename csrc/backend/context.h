@@ -7,12 +7,16 @@
 
 namespace fastnn {
 
+struct BadIndex;
+
 enum class Status : int { ok, need_workspace, cancelled, device_error };
 
 // How exact float32 matrix products and convolutions are. `fp32` is always allowed to a kernel. The others
 // allow algorithms that round a few bits more than sums in any order do; all but `fp32_fast` also let it
 // round operands to fewer bits for tensor cores, summing in float32.
 enum class Precision : int { fp32, fp32_fast, tf32, bf16, fp16 };
+
+constexpr int kTickets = 1024;
 
 struct Context {
   int threads = 1;  // how many may run at once; results never depend on it
@@ -24,11 +28,14 @@ struct Context {
   int stream_number = 0;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
+  unsigned* tickets = nullptr;  // kTickets zeros, which a kernel leaves as zeros: its blocks count themselves
 
   // Scratch memory. A kernel asks once, before it writes anything; see workspace().
   char* scratch = nullptr;
   size_t scratch_bytes = 0;
   size_t scratch_needed = 0;
+
+  BadIndex* bad_index = nullptr;  // where a kernel notes an index that is out of range (bad_index.h)
 
   const std::atomic<bool>* cancel = nullptr;  // set: stop at the next tile
   bool cancelled() const { return cancel->load(std::memory_order_relaxed); }

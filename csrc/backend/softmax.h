@@ -1,5 +1,6 @@
 // Softmax and cross-entropy.
 #pragma once
+#include "backend/bad_index.h"
 #include "backend/kernel.h"
 
 namespace fastnn {
@@ -23,16 +24,27 @@ struct SoftmaxParams {  // over `size` elements, `inner` apart, for each of oute
  private:
   double elements() const { return static_cast<double>(outer * size * inner); }
 };
-struct CrossEntropyParams {  // rows x classes, row-major
+// Rows x classes, row-major. A row whose label is ignored, or is none, has no loss and no gradient.
+struct CrossEntropyParams {
+  static constexpr bool kChecksIndices = true;
+
   int64_t rows, classes;
   const void* logits;
   const int64_t* labels;
-  int64_t ignore_index;
-  void* loss;         // forward: rows losses (0 where ignored)
+  IndexRule rule;
   void* log_sum_exp;  // forward: written; backward: read; rows pairs {m, s}, log sum e^x = m + s (apart, for
                       // large logits)
-  const void* dloss;  // backward: rows factors, the gradient of each row's loss
-  void* dlogits;      // backward: written whole
+  bool mean;          // over the rows that count
+  int64_t* counted;   // how many they are; forward: written with `total`; backward: read for the mean
+
+  // forward
+  void* loss;   // of each row
+  void* total;  // null, or where the sum of all goes, or the mean; then `loss` is for the kernel to use up
+
+  // backward
+  const void* dloss;     // gradient of each row's loss, dloss_stride apart
+  int64_t dloss_stride;  // 0: one for all rows, the gradient of `total`
+  void* dlogits;         // written whole
 
   double flops() const { return 4.0 * nanoseconds(); }
   double nanoseconds() const { return static_cast<double>(rows * classes); }
@@ -42,10 +54,12 @@ struct CrossEntropyParams {  // rows x classes, row-major
     f(read_of(labels, rows * static_cast<int64_t>(sizeof(int64_t))));
     f(dense(log_sum_exp, 2 * rows * size, dlogits ? Access::read : Access::write));
     if (dlogits) {
-      f(read_of(dloss, rows * size));
+      f(read_of(dloss, dloss_stride ? rows * size : size));
       f(write_of(dlogits, rows * classes * size));
+      if (mean) f(read_of(counted, sizeof(int64_t)));
     } else {
-      f(write_of(loss, rows * size));
+      f(dense(loss, rows * size, total ? Access::update : Access::write));
+      if (total) f(write_of(total, size)), f(write_of(counted, sizeof(int64_t)));
     }
   }
 };

@@ -57,8 +57,23 @@ void Watched::end(Context& ctx, const Backend& backend, KernelCall call) {
   Tracer* const listener = tracer();
   if (!listener) return;
   call.touches = touches_;
-  const auto elapsed = std::chrono::steady_clock::now() - since_;
+  const auto elapsed = until_ - since_;
   listener->kernel(call, std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
+}
+
+void raise_bad_index(const Backend& backend, Device device) {
+  BadIndex bad;
+  if (!backend.take_bad_index(device.index, &bad)) [[likely]]
+    return;
+  const IndexRule& rule = bad.rule;
+  // A device that runs behind reports at some later call: say whose index it was.
+  const std::string whose =
+      device.type == DeviceType::cpu || waits_for_kernels() ? "" : std::string(rule.op) + ": ";
+  if (rule.dim == IndexRule::kLabels)
+    fail(ErrorKind::index, rule.op, ": label ", bad.index, " is out of range for ", rule.size,
+         " classes (0 to ", rule.size - 1, ", or ignore_index ", rule.ignore_index, ")");
+  fail(ErrorKind::index, whose, "index ", bad.index, " is out of range for dimension ", rule.dim, " of size ",
+       rule.size);
 }
 
 bool waits_for_kernels() {

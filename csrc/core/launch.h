@@ -40,12 +40,17 @@ class Watched {
     if (touch.data) touches_.push_back(touch);
   }
   void begin(Context& ctx, const Backend& backend);
+  void finished() { until_ = std::chrono::steady_clock::now(); }
   void end(Context& ctx, const Backend& backend, KernelCall call);
 
  private:
   std::vector<Touch> touches_;
-  std::chrono::steady_clock::time_point since_;
+  std::chrono::steady_clock::time_point since_, until_;
 };
+
+// Raises the error of an index that a kernel found out of range, if there is one (backend/bad_index.h). For
+// whoever has just waited for the device.
+void raise_bad_index(const Backend& backend, Device device);
 
 // FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
 bool waits_for_kernels();
@@ -72,12 +77,19 @@ void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& r
       Unlocked scope(nanoseconds > kUnlockAbove);
       InterruptWatch watch(ctx, requires { P::kCancellable; } && nanoseconds > kWatchSignalsAbove);
       status = kernel(ctx, params);
+      if (watched) [[unlikely]]
+        watched->finished();  // without waiting for the interpreter's lock
     }
     if (status == Status::ok && device.type != DeviceType::cpu && (waits_for_kernels() || tracer()))
       status = backend.synchronize(device.index);
+    if (watched && device.type != DeviceType::cpu) [[unlikely]]
+      watched->finished();
     if (status == Status::ok) {
       if (watched) [[unlikely]]
         watched->end(ctx, backend, {dtype, device, params.flops(), {}});
+      if constexpr (requires { P::kChecksIndices; })
+        if (device.type == DeviceType::cpu ? ctx.bad_index->taken != 0 : waits_for_kernels() || tracer())
+          raise_bad_index(backend, device);
       return;
     }
     if (status == Status::need_workspace) {

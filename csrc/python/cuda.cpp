@@ -78,6 +78,7 @@ uintptr_t CudaStream::handle() const {
 void CudaStream::synchronize() const {
   const Backend& b = cuda(device);
   succeed("synchronize", b, without_lock([&] { return b.streams->synchronize(device, number); }));
+  raise_bad_index(b, {DeviceType::cuda, static_cast<int8_t>(device)});
 }
 
 bool CudaStream::query() const { return cuda(device).streams->idle(device, number); }
@@ -121,6 +122,7 @@ void CudaEvent::wait(const CudaStream* stream) const {
 void CudaEvent::synchronize() const {
   const Backend& b = cuda(device);
   succeed("synchronize", b, without_lock([&] { return b.streams->synchronize_event(handle.get()); }));
+  raise_bad_index(b, {DeviceType::cuda, static_cast<int8_t>(device)});
 }
 
 bool CudaEvent::query() const { return cuda(device).streams->event_done(handle.get()); }
@@ -148,6 +150,7 @@ void define_cuda(Definitions& d) {
   d.internal("_cuda_synchronize(device)", [](int device) {
     const Backend& b = cuda(device);
     succeed("synchronize", b, without_lock([&] { return b.synchronize(device); }));
+    raise_bad_index(b, {DeviceType::cuda, static_cast<int8_t>(device)});
   });
   d.internal("_cuda_current_stream(device)",
              [](int device) { return CudaStream{device, cuda(device).context(device).stream_number}; });

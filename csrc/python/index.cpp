@@ -56,25 +56,31 @@ Slice parse_integer(PyObject* o, int dim, int64_t size) {
   return {i < 0 ? i + size : i, 1, 1, true};
 }
 
-// How many dimensions of x an entry of the key uses up.
-int consumed(PyObject* o) {
-  if (o == Py_None || o == Py_Ellipsis) return 0;
-  if (is_tensor(o) && unwrap(o).dtype() == DType::boolean) return unwrap(o).dim();
-  if (!is_tensor(o) && is_array(o)) {
-    const Tensor t = as_index(o);
-    return t.dtype() == DType::boolean ? t.dim() : 1;
+// An entry of the key. An array is asked for its elements once: what it would say the second time is its own
+// affair.
+struct Entry {
+  PyObject* object;
+  Tensor array;  // undefined for anything else
+
+  explicit Entry(PyObject* o) : object(o) {
+    if (o != Py_None && o != Py_Ellipsis && !PySlice_Check(o) && is_array(o)) array = as_index(o);
   }
-  return 1;
-}
+  int consumes() const {  // dimensions of x
+    if (array.defined()) return array.dtype() == DType::boolean ? array.dim() : 1;
+    return object == Py_None || object == Py_Ellipsis ? 0 : 1;
+  }
+};
 
 Key parse(const Tensor& x, PyObject* key) {
   const bool tuple = PyTuple_Check(key);
   const Py_ssize_t n = tuple ? PyTuple_GET_SIZE(key) : 1;
-  auto entry = [&](Py_ssize_t i) { return tuple ? PyTuple_GET_ITEM(key, i) : key; };
+  std::vector<Entry> entries;
+  entries.reserve(static_cast<size_t>(n));
   int used = 0, ellipses = 0;
   for (Py_ssize_t i = 0; i < n; ++i) {
-    used += consumed(entry(i));
-    ellipses += entry(i) == Py_Ellipsis;
+    entries.emplace_back(tuple ? PyTuple_GET_ITEM(key, i) : key);
+    used += entries.back().consumes();
+    ellipses += entries.back().object == Py_Ellipsis;
   }
   check_index(ellipses <= 1, "an index can hold only one ellipsis");
   check_index(used <= x.dim(), "too many indices: ", used, " for a tensor of shape ", x.shape());
@@ -88,8 +94,8 @@ Key parse(const Tensor& x, PyObject* key) {
       k.arrays.push_back({});
     }
   };
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    PyObject* e = entry(i);
+  for (const Entry& entry : entries) {
+    PyObject* const e = entry.object;
     if (e == Py_None) {
       k.new_axes.push_back(out++);
       k.arrays.push_back({});
@@ -101,13 +107,11 @@ Key parse(const Tensor& x, PyObject* key) {
       ++dim, ++out;
     } else if (PyBool_Check(e)) {
       fail(ErrorKind::index, "True and False are not indices; use a bool tensor");
-    } else if (is_array(e)) {
-      const Tensor t = as_index(e);
-      const int width = t.dtype() == DType::boolean ? t.dim() : 1;
+    } else if (entry.array.defined()) {
       const size_t at = k.arrays.size();
-      whole(width);
+      whole(entry.consumes());
       k.arrays.resize(at + 1);  // a bool index stands for all the dimensions it covers
-      k.arrays[at] = t;
+      k.arrays[at] = entry.array;
       k.advanced = true;
     } else {
       check_type(PyIndex_Check(e), "an index must be an integer, a slice, None, ... or an array, got ",

@@ -12,7 +12,8 @@ namespace {
 inline bool ordered(uint64_t stamp, uint64_t floor) {
   const uint64_t epoch = epoch_of(stamp), now = running.stamp;
   if (epoch < floor) return true;
-  if (epoch < machine.block_floor || kind_of(stamp) == kBlocks) return false;
+  if (kind_of(stamp) == kBlocks) return false;
+  if (epoch < machine.block_floor) return acquired(stamp);
   if (epoch < epoch_of(now)) return true;
   if (kind_of(stamp) == kWarps || (thread_of(stamp) ^ thread_of(now)) >= kLanes) return false;
   if (kind_of(stamp) == kOne && thread_of(stamp) == thread_of(now)) return true;
@@ -193,6 +194,7 @@ uint64_t atomic(Atomic op, void* p, int bytes, bool is_signed, uint64_t operand,
   else
     old = is_signed ? apply<int64_t>(op, static_cast<int64_t*>(p), int64_t(operand), int64_t(expected))
                     : apply<uint64_t>(op, static_cast<uint64_t*>(p), operand, expected);
+  atomic_seen(a);
   constexpr unsigned kTooOften = 1'000'000;
   if (++m.spins > kTooOften) fault_stuck();
   yield(*m.current);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <chrono>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,29 @@ void* handle(int device, int stream) {
 
 const std::atomic<bool> never{false};
 
+// What kernels of a device count and note in, besides their operands: tickets, then a note.
+constexpr size_t kTicketBytes = kTickets * sizeof(unsigned);
+char* counters(int device) {
+  static std::mutex mutex;
+  static char* made[kMaxDevices];
+  const std::lock_guard lock(mutex);
+  if (!made[device]) {
+    const std::vector<char> zeros(kTicketBytes + sizeof(BadIndex));
+    made[device] = static_cast<char*>(allocate(device, zeros.size()));
+    copy(made[device], device, zeros.data(), kHost, zeros.size());
+  }
+  return made[device];
+}
+
+bool take_bad_index(int device, BadIndex* note) {
+  char* const place = counters(device) + kTicketBytes;
+  copy(note, kHost, place, device, sizeof *note);
+  if (note->taken == 0) return false;
+  const BadIndex none{};
+  copy(place, device, &none, kHost, sizeof none);
+  return true;
+}
+
 Context& context(int device) {
   thread_local Context contexts[kMaxDevices];
   Context& ctx = contexts[device];
@@ -51,6 +75,8 @@ Context& context(int device) {
   ctx.multiprocessors = kMultiprocessors;
   ctx.stream = handle(device, ctx.stream_number);
   if (!ctx.cancel) ctx.cancel = &never;
+  ctx.tickets = reinterpret_cast<unsigned*>(counters(device));
+  ctx.bad_index = reinterpret_cast<BadIndex*>(counters(device) + kTicketBytes);
   drop_scratch(ctx);
   return ctx;
 }
@@ -59,6 +85,8 @@ thread_local std::vector<Operand> operands;  // of the kernel about to be called
 
 void tell_operands(const Context& ctx) {
   std::vector<Operand> all = operands;
+  const auto counts = reinterpret_cast<uintptr_t>(ctx.tickets);
+  all.push_back({counts, counts + kTicketBytes + sizeof(BadIndex), true, true});
   if (ctx.scratch) {
     const auto at = reinterpret_cast<uintptr_t>(ctx.scratch);
     all.push_back({at, at + ctx.scratch_bytes, true, true});
@@ -157,6 +185,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
       .context = emulator::context,
       .reserve = emulator::reserve_scratch,
       .error = emulator::error,
+      .take_bad_index = emulator::take_bad_index,
       .expect = emulator::expect_operands,
       .streams = &emulator::stream_functions};
   return &backend;

@@ -34,6 +34,10 @@ enum class Atomic { add, exchange, min, max, bit_and, bit_or, bit_xor, compare_a
 // Applies op to the `bytes` bytes at p and returns what was there.
 uint64_t atomic(Atomic op, void* p, int bytes, bool is_signed, uint64_t operand, uint64_t expected);
 
+// What the thread has done before is there for whoever sees an atomic access that it makes after; what was
+// there for an atomic access that it has made before is there for the thread.
+void fence();
+
 template <class T>
 T shuffle_as(Shuffle kind, unsigned mask, T value, int operand, int width, Site site) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffles move 4 or 8 bytes");
@@ -107,8 +111,9 @@ inline int __all_sync(unsigned mask, int predicate, FASTNN_SITE) {
 }
 #undef FASTNN_SITE
 
-// Blocks run one after another and memory is that of one thread, so fences have nothing to do.
-inline void __threadfence() {}
+// Memory is that of one thread, so fences have nothing to do but to order blocks (order.cpp).
+inline void __threadfence() { fastnn::emulator::fence(); }
+inline void __threadfence_system() { fastnn::emulator::fence(); }
 inline void __threadfence_block() {}
 
 template <class T>

@@ -129,6 +129,7 @@ void release_barrier() {
 void start_block() {
   Machine& m = machine;
   m.block_floor = ++m.epoch;
+  forget_acquired();
   m.alive = m.threads;
   m.at_barrier = 0;
   m.barrier_count = 0;
@@ -141,6 +142,8 @@ void start_block() {
     Fiber& f = m.fibers[t];
     f.state = State::ready;
     f.groups = 0;
+    f.fenced = 0;
+    f.seen_at = 0;
     prepare(f, thread_main);
   }
   for (unsigned w = 0; w < m.warps; ++w) {
@@ -298,6 +301,7 @@ bool run_blocks(const char* name, int on, dim3 grid, dim3 block, size_t shared, 
   m.pieces_end = 0;
   set_up_threads();
   forget_copies();
+  forget_order();
   const Running host = running;
   running.stack_bytes = kStackBytes;
   open_device(*m.on);
@@ -308,6 +312,12 @@ bool run_blocks(const char* name, int on, dim3 grid, dim3 block, size_t shared, 
 }
 
 }  // namespace fastnn::emulator
+
+// Launches since the seed was set, which a GPU would take some microseconds each for.
+extern "C" __attribute__((visibility("default"))) uint64_t fastnn_emulator_launches() {
+  const std::lock_guard<std::mutex> lock(fastnn::emulator::one_launch);
+  return fastnn::emulator::launches;
+}
 
 extern "C" __attribute__((visibility("default"))) void fastnn_emulator_seed(uint64_t s) {
   using namespace fastnn::emulator;

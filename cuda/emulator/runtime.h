@@ -68,7 +68,10 @@ struct Fiber {
   unsigned thread;
   State state;
   Arrival arrival;
-  unsigned groups;  // of asynchronous copies, committed
+  unsigned groups;    // of asynchronous copies, committed
+  uint64_t fenced;    // its stamp at its last fence in this block, 0: none
+  uintptr_t seen_at;  // where its last atomic access since was, 0: none
+  size_t seen;        // how much had been released there then
   unsigned warp() const { return thread / kLanes; }
   unsigned lane() const { return thread % kLanes; }
 };
@@ -153,6 +156,12 @@ bool is_constant(uintptr_t a, size_t n);
 // Null where [a, a + n) of g lies in operands that allow the access or nothing is expected, else what is
 // wrong with it.
 const char* unexpected(const Region& g, uintptr_t a, size_t n, Access access);
+
+// ---- order between blocks (order.cpp)
+bool acquired(uint64_t stamp);  // whether another block's access comes before the running thread's next
+void atomic_seen(uintptr_t a);  // the running thread has made an atomic access
+void forget_order();            // at the beginning of a launch
+void forget_acquired();         // of a block
 
 // ---- asynchronous copies (async.cpp)
 void finish_copies(Fiber& self);  // at a thread's end

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -88,7 +89,19 @@ cudaStream_t stream_of(int device, int number) {
 struct Scratch {
   char* memory = nullptr;
   size_t bytes = 0;
+  unsigned* tickets = nullptr;
 };
+// Of a device: memory of the host that kernels write (backend/bad_index.h).
+BadIndex* index_notes[kMaxDevices];
+
+bool take_bad_index(int device, BadIndex* note) {
+  BadIndex* const left = index_notes[device];
+  if (!left || __atomic_load_n(&left->taken, __ATOMIC_ACQUIRE) != 2) return false;
+  *note = *left;
+  __atomic_store_n(&left->taken, 0u, __ATOMIC_RELEASE);
+  return true;
+}
+
 struct ThreadContext : Context {
   bool ready = false;
   Scratch resting[kMaxStreams];  // of the streams that are not selected: it serves their work
@@ -97,11 +110,30 @@ struct ThreadContext : Context {
     if (!ready || gettid() == getpid())
       return;  // the main thread's: the process ends, and the driver perhaps has
     const OnDevice here(device);
-    answered(cudaFree(scratch));
-    for (const Scratch& s : resting) answered(cudaFree(s.memory));
+    answered(cudaFree(scratch)), answered(cudaFree(tickets));
+    for (const Scratch& s : resting) answered(cudaFree(s.memory)), answered(cudaFree(s.tickets));
   }
 };
 const std::atomic<bool> never{false};
+
+// Zeros, in the order of the stream that is selected.
+unsigned* make_tickets(const Context& ctx) {
+  void* memory = nullptr;
+  if (checked(cudaMalloc(&memory, kTickets * sizeof(unsigned))) != Status::ok) return nullptr;
+  checked(cudaMemsetAsync(memory, 0, kTickets * sizeof(unsigned), static_cast<cudaStream_t>(ctx.stream)));
+  return static_cast<unsigned*>(memory);
+}
+// Made at the first context of a device.
+BadIndex* index_note(int device) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  void* memory = nullptr;
+  if (!index_notes[device] &&
+      checked(cudaHostAlloc(&memory, sizeof(BadIndex), cudaHostAllocPortable | cudaHostAllocMapped)) ==
+          Status::ok)
+    index_notes[device] = new (memory) BadIndex{};
+  return index_notes[device];
+}
 
 ThreadContext& thread_context(int device) {
   thread_local ThreadContext contexts[kMaxDevices];
@@ -114,10 +146,12 @@ ThreadContext& thread_context(int device) {
     ctx.capability = device_list[device].capability;
     ctx.multiprocessors = device_list[device].multiprocessors;
     ctx.cancel = &never;
+    ctx.bad_index = index_note(device);
   }
   int current = -1;  // where kernels are launched; another library may have changed it
   cudaGetDevice(&current);
   if (current != device) cudaSetDevice(device);
+  if (!ctx.tickets) ctx.tickets = make_tickets(ctx);
   return ctx;
 }
 Context& context(int device) { return thread_context(device); }
@@ -145,11 +179,12 @@ bool reserve(Context& ctx, size_t bytes) {
 void select(int device, int number) {
   ThreadContext& ctx = thread_context(device);
   if (ctx.stream_number == number) return;
-  ctx.resting[ctx.stream_number] = {ctx.scratch, ctx.scratch_bytes};
+  ctx.resting[ctx.stream_number] = {ctx.scratch, ctx.scratch_bytes, ctx.tickets};
   const Scratch mine = std::exchange(ctx.resting[number], {});
-  ctx.scratch = mine.memory, ctx.scratch_bytes = mine.bytes;
+  ctx.scratch = mine.memory, ctx.scratch_bytes = mine.bytes, ctx.tickets = mine.tickets;
   ctx.stream = stream_of(device, number);
   ctx.stream_number = number;
+  if (!ctx.tickets) ctx.tickets = make_tickets(ctx);
 }
 
 // ---- order between streams
@@ -355,6 +390,7 @@ extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_
                                .context = cuda::context,
                                .reserve = cuda::reserve,
                                .error = cuda::error,
+                               .take_bad_index = cuda::take_bad_index,
                                .expect = nullptr,
                                .streams = &cuda::stream_functions};
   return &backend;

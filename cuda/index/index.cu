@@ -1,6 +1,7 @@
 // Moving slices of `inner` dense elements to and from listed offsets. Slices that scatter_add and put name
 // are one and the same place, or do not overlap.
 #include "backend/index.h"
+#include "cuda/index/locate.cuh"
 #include "cuda/index/move.cuh"
 #include "cuda/index/nonzero.cuh"
 #include "cuda/index/scatter.cuh"
@@ -27,12 +28,10 @@ Status nonzero(Context& ctx, const NonzeroParams& p) {
   return nonzero_offsets(ctx, p);
 }
 
-// Of no indices: {INT64_MAX, INT64_MIN}.
 template <class T>
-Status index_range(Context& ctx, const IndexRangeParams& p) {
-  Range* part = workspace<Range>(ctx, kMostRangeBlocks);
-  if (!part) return Status::need_workspace;
-  return find_range(ctx, p.index, p.count, 1, part, nullptr, p.range);
+Status locate(Context& ctx, const LocateParams& p) {
+  const unsigned blocks = static_cast<unsigned>(ceil_div<int64_t>(p.numel, kLocateThreads));
+  return launch<locate_offsets>(ctx, blocks, kLocateThreads, 0, Locate(p), ctx.bad_index);
 }
 
 FASTNN_EXPORT(IndexTable, index, FASTNN_INDEX)

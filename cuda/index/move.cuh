@@ -30,8 +30,9 @@ __global__ void __launch_bounds__(kMoveThreads, 1)
                   WideDivide by_vectors) {
   Vector<T, V> held[kMoves];
   for_moves<V>(count, by_vectors, [&](int j, int64_t i, int64_t column) {
-    const T* from = x + offset[i] + column;
-    held[j] = Vector<T, V>::load(from, vector_aligned(from));
+    const int64_t at = offset[i];
+    const T* from = x + at + column;
+    held[j] = at == kNowhere ? Vector<T, V>{} : Vector<T, V>::load(from, vector_aligned(from));
   });
   for_moves<V>(count, by_vectors,
                [&](int j, int64_t i, int64_t column) { held[j].store(y + i * inner + column); });
@@ -46,11 +47,12 @@ __global__ void __launch_bounds__(kMoveThreads, 1)
   int64_t to[kMoves];
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t s, int64_t column) {
     const uint32_t i = sorted[s], next = sorted[s + 1 < order.count ? s + 1 : s];
-    to[j] = i != next && order.offset[i] == order.offset[next] ? -1 : order.offset[i] + column;
+    const int64_t at = order.offset[i];
+    to[j] = at == kNowhere || (i != next && at == order.offset[next]) ? kNowhere : at + column;
     held[j] = Vector<T, V>::load(x + i * inner + column);
   });
   for_moves<V>(order.count, by_vectors, [&](int j, int64_t, int64_t) {
-    if (to[j] >= 0) held[j].store(y + to[j], vector_aligned(y + to[j]));
+    if (to[j] != kNowhere) held[j].store(y + to[j], vector_aligned(y + to[j]));
   });
 }
 
@@ -91,7 +93,7 @@ Status put_moves(Context& ctx, const IndexParams& p) {
   for (int64_t first = 0; first < p.count; first += part) {
     const int64_t count = p.count - first < part ? p.count - first : part;
     Order order{};
-    Status status = order_offsets(ctx, p.offset + first, count, p.inner, memory, &order);
+    Status status = order_offsets(ctx, p, first, count, memory, &order);
     if (status == Status::ok)
       status = vectors ? put_part<T, kVector<T>>(ctx, p, first, order) : put_part<T, 1>(ctx, p, first, order);
     if (status != Status::ok) return status;

@@ -3,16 +3,15 @@
 //
 // Short lists: an entry's place is the number of entries before it, counted by a warp each. Long lists: a
 // radix sort from the lowest digit, three kernels a digit (Satish, Harris, Garland, "Designing efficient
-// sorting algorithms for manycore GPUs", IPDPS 2009). How many digits there are is known on the device only;
-// kernels of the others return at once.
+// sorting algorithms for manycore GPUs", IPDPS 2009), of as many digits as the number of places has.
 #pragma once
+#include "backend/index.h"
+#include "cuda/common/nest.cuh"
 #include "cuda/common/scan.cuh"
-#include "cuda/index/range.cuh"
 
 namespace fastnn::cuda {
 
 constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
-constexpr int kMostDigits = 5;  // an offset is below 2^40: a terabyte of bytes
 constexpr int kSortThreads = kDigits, kSortWarps = kSortThreads / kWarpSize, kSortItems = 8;
 constexpr int kSortTile = kSortThreads * kSortItems;
 constexpr int64_t kShortList = 4096;
@@ -22,23 +21,15 @@ struct Order {
   const int64_t* offset;
   int64_t count;
   uint32_t *even, *odd;  // positions in the list, as the digits 0, 2 ... and 1, 3 ... leave them
-  const Range* range;    // null after a short list, whose order is in `even`
-  WideDivide by_inner;
+  int digits;            // 0: a short list, whose order is in `even`
+  int64_t lowest, places;
+  WideDivide by_unit;
 
-  __device__ uint64_t key(int64_t i) const {
-    return static_cast<uint64_t>(range->rest == 0 ? by_inner.quotient(offset[i]) : offset[i]);
-  }
-  __device__ bool has_digit(int digit) const {
-    if (digit == 0) return true;
-    const int64_t high = range->rest == 0 ? by_inner.quotient(range->high) : range->high;
-    return high >> (digit * kDigitBits) != 0;
+  __device__ uint64_t key(int64_t i) const {  // its place; the last of all where it has none
+    return static_cast<uint64_t>(offset[i] == kNowhere ? places : by_unit.quotient(offset[i] - lowest));
   }
   __device__ uint32_t* left_by(int digit) const { return digit % 2 == 0 ? even : odd; }
-  __device__ const uint32_t* sorted() const {
-    int digits = 1;
-    while (range && digits < kMostDigits && has_digit(digits)) ++digits;
-    return left_by(digits - 1);
-  }
+  __device__ const uint32_t* sorted() const { return digits == 0 ? even : left_by(digits - 1); }
 };
 
 static __global__ void __launch_bounds__(kSortThreads, 1) order_short_list(Order order) {
@@ -63,7 +54,6 @@ struct Digit {
   uint32_t* counts;  // kDigits x tiles
   uint32_t* totals;  // kDigits
 
-  __device__ bool unused() const { return !order.has_digit(number); }
   __device__ uint32_t entry(int64_t at) const {  // the list as the digit before has left it
     return number == 0 ? static_cast<uint32_t>(at) : order.left_by(number - 1)[at];
   }
@@ -73,7 +63,6 @@ struct Digit {
 };
 
 static __global__ void __launch_bounds__(kSortThreads, 1) count_digits(Digit digit) {
-  if (digit.unused()) return;
   SharedMemory shared;
   unsigned* count = shared.take<unsigned>(kDigits);
   count[threadIdx.x] = 0;
@@ -89,7 +78,6 @@ static __global__ void __launch_bounds__(kSortThreads, 1) count_digits(Digit dig
 
 // Block d: how many entries with digit d the tiles before each one have.
 static __global__ void __launch_bounds__(kSortThreads, 1) sum_digits(Digit digit) {
-  if (digit.unused()) return;
   SharedMemory shared;
   uint32_t* scratch = shared.take<uint32_t>(kWarpSize);
   uint32_t* count = digit.counts + blockIdx.x * digit.tiles;
@@ -107,7 +95,6 @@ static __global__ void __launch_bounds__(kSortThreads, 1) sum_digits(Digit digit
 // A warp takes kSortItems times 32 consecutive entries. Among 32, an entry's rank is the number of lanes
 // below with the same digit; `next` holds what the warp has seen of every digit, later where that goes.
 static __global__ void __launch_bounds__(kSortThreads, 1) move_entries(Digit digit) {
-  if (digit.unused()) return;
   SharedMemory shared;
   unsigned* next_of_all = shared.take<unsigned>(kSortWarps * kDigits);
   unsigned* scratch = shared.take<unsigned>(kWarpSize);
@@ -161,40 +148,43 @@ static __global__ void __launch_bounds__(kSortThreads, 1) move_entries(Digit dig
 // What ordering `count` entries takes of the workspace, and where its pieces are.
 struct OrderSpace {
   int64_t tiles;
-  size_t places, parts, counts, bytes;
+  size_t counts, bytes;
 
   explicit OrderSpace(int64_t count) : tiles(ceil_div<int64_t>(count, kSortTile)) {
     const size_t n = static_cast<size_t>(ceil_div<int64_t>(count, 64) * 64);
-    places = 0;
-    parts = 2 * n * sizeof(uint32_t);
-    counts = parts + (kMostRangeBlocks + 8) * sizeof(Range);
+    counts = 2 * n * sizeof(uint32_t);
     bytes = counts + static_cast<size_t>(kDigits * (tiles + 1)) * sizeof(uint32_t);
     bytes = (bytes + 63) / 64 * 64;
   }
 };
 
-// Fills `order`, whose memory is OrderSpace(count).bytes from `memory` on.
-inline Status order_offsets(Context& ctx, const int64_t* offset, int64_t count, int64_t inner, char* memory,
+// Fills `order` for entries [first, first + count) of the list; its memory is OrderSpace(count).bytes from
+// `memory` on.
+inline Status order_offsets(Context& ctx, const IndexParams& p, int64_t first, int64_t count, char* memory,
                             Order* order) {
   const OrderSpace space(count);
-  uint32_t* places = reinterpret_cast<uint32_t*>(memory + space.places);
-  *order = {offset,  count,
-            places,  places + space.parts / (2 * sizeof(uint32_t)),
-            nullptr, WideDivide(static_cast<uint64_t>(inner))};
+  uint32_t* const places = reinterpret_cast<uint32_t*>(memory);
+  *order = {.offset = p.offset + first,
+            .count = count,
+            .even = places,
+            .odd = places + space.counts / (2 * sizeof(uint32_t)),
+            .digits = 0,
+            .lowest = p.lowest,
+            .places = p.places,
+            .by_unit = WideDivide(static_cast<uint64_t>(p.unit))};
   if (count <= kShortList)
     return launch<order_short_list>(ctx, static_cast<unsigned>(ceil_div<int64_t>(count, kSortWarps)),
                                     kSortThreads, 0, *order);
-  Range* part = reinterpret_cast<Range*>(memory + space.parts);
-  Range* whole = part + kMostRangeBlocks;
-  order->range = whole;
-  Status status = find_range(ctx, offset, count, inner, part, whole, nullptr);
-  uint32_t* counts = reinterpret_cast<uint32_t*>(memory + space.counts);
+  do {
+    ++order->digits;
+  } while (p.places >> (order->digits * kDigitBits) != 0);
+  uint32_t* const counts = reinterpret_cast<uint32_t*>(memory + space.counts);
   const unsigned tiles = static_cast<unsigned>(space.tiles);
   const size_t scratch = SharedMemory::bytes<unsigned>(kWarpSize);
-  for (int number = 0; number < kMostDigits; ++number) {
+  Status status = Status::ok;
+  for (int number = 0; number < order->digits && status == Status::ok; ++number) {
     const Digit digit{*order, number, space.tiles, counts, counts + kDigits * space.tiles};
-    if (status == Status::ok)
-      status = launch<count_digits>(ctx, tiles, kSortThreads, SharedMemory::bytes<unsigned>(kDigits), digit);
+    status = launch<count_digits>(ctx, tiles, kSortThreads, SharedMemory::bytes<unsigned>(kDigits), digit);
     if (status == Status::ok) status = launch<sum_digits>(ctx, kDigits, kSortThreads, scratch, digit);
     if (status == Status::ok)
       status = launch<move_entries>(ctx, tiles, kSortThreads,

@@ -53,9 +53,10 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_windows(Scatter<T>
   const int64_t begin = window * kWindow,
                 end = begin + kWindow < p.order.count ? begin + kWindow : p.order.count;
   T* const y = p.y + column;
-  T* to = p.front + window * p.inner + column;
-  int64_t current = p.continues(sorted, window) ? p.offset(sorted, begin) : -1;
-  bool open = current >= 0;
+  T* const front = p.front + window * p.inner + column;
+  int64_t current = p.continues(sorted, window) ? p.offset(sorted, begin) : kNowhere;
+  bool open = current != kNowhere;  // slices that have no place are added up, and the sum forgotten
+  T* to = front;
   Vector<T, V> sum{};
   for (int64_t s = begin; s < end; s += kScatterBatch) {
     uint32_t entry[kScatterBatch];
@@ -70,19 +71,20 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_windows(Scatter<T>
     }
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j)  // no place is named before another's entries are through
-      if (s + j < end && offset[j] != (j == 0 ? current : offset[j - 1]))
+      if (s + j < end && offset[j] != kNowhere && offset[j] != (j == 0 ? current : offset[j - 1]))
         there[j] = Vector<T, V>::load(y + offset[j], vector_aligned(y + offset[j]));
 #pragma unroll
     for (int j = 0; j < kScatterBatch; ++j) {
       if (s + j >= end) break;
       if (offset[j] != current) {
         if (open) sum.store(to, vector_aligned(to));
-        sum = there[j], to = y + offset[j], current = offset[j], open = true;
+        current = offset[j], open = current != kNowhere;
+        sum = there[j], to = y + current;
       }
       add(sum, x[j]);
     }
   }
-  sum.store(to, vector_aligned(to));
+  if (open) sum.store(to, vector_aligned(to));
 }
 
 // Adds the later windows' sums for the places that have any.
@@ -93,6 +95,7 @@ __global__ void __launch_bounds__(kScatterThreads, 1) scatter_fronts(Scatter<T> 
   const uint32_t* sorted = p.order.sorted();
   if (!p.continues(sorted, window)) return;
   const int64_t offset = p.offset(sorted, window * kWindow);
+  if (offset == kNowhere) return;
   if (p.offset(sorted, (window - 1) * kWindow) == offset && p.continues(sorted, window - 1)) return;
   int64_t last = window * kWindow, beyond = p.order.count;  // the place's last entry is before `beyond`
   while (beyond - last > 1) {
@@ -142,7 +145,7 @@ Status scatter_slices(Context& ctx, const IndexParams& p) {
                  p.inner,
                  ceil_div<int64_t>(count, kWindow),
                  threads};
-    Status status = order_offsets(ctx, p.offset + first, count, p.inner, memory, &s.order);
+    Status status = order_offsets(ctx, p, first, count, memory, &s.order);
     if (status == Status::ok)
       status = vectors ? scatter_part<T, kVector<T>>(ctx, s) : scatter_part<T, 1>(ctx, s);
     if (status != Status::ok) return status;

@@ -1,16 +1,49 @@
 // Cross-entropy of rows of logits: loss = log sum e^x - x[label]. The forward pass reads the logits once, the
-// backward pass reads them and writes their gradient.
+// backward pass reads them and writes their gradient. The sum or mean of the losses is the last block's
+// affair.
 #pragma once
 #include "backend/softmax.h"
+#include "cuda/common/bad_index.cuh"
+#include "cuda/common/last_block.cuh"
 #include "cuda/softmax/rows.cuh"
 
 namespace fastnn::cuda {
+
+struct MeanTickets {  // of kTickets
+  unsigned finished, counted;
+};
+
+__device__ inline bool is_class(const CrossEntropyParams& p, int64_t label) {
+  return label != p.rule.ignore_index && label >= 0 && label < p.classes;
+}
+
+// The sum or mean of all rows' losses, from each block's: `loss` of a thread that has a row, 0 of the others.
+template <class T>
+__device__ void finish_mean(const CrossEntropyParams& p, T loss, bool counts, T* scratch,
+                            MeanTickets* tickets) {
+  const int counted = __syncthreads_count(counts);
+  T sum = block_reduce(loss, Plus(), T(0), scratch);
+  T* const part = static_cast<T*>(p.loss);
+  if (threadIdx.x == 0) {
+    part[blockIdx.x] = sum;
+    atomicAdd(&tickets->counted, static_cast<unsigned>(counted));
+  }
+  if (!is_last_block(&tickets->finished, gridDim.x)) return;
+  sum = 0;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += __ldcg(part + i);
+  sum = block_reduce(sum, Plus(), T(0), scratch);
+  if (threadIdx.x != 0) return;
+  const unsigned all = atomicExch(&tickets->counted, 0u);
+  *p.counted = all;
+  *static_cast<T*>(p.total) = p.mean ? sum * static_cast<T>(1 / static_cast<double>(all)) : sum;
+}
 
 // With `held`, a row is in registers, and its largest element is known before the first exponential; else it
 // goes by in one pass.
 template <class T, bool held, int N, int V, int most>
 __global__ void __launch_bounds__(most, 1)
-    cross_entropy_kernel(CrossEntropyParams p, Row<T, V> shape, int threads) {
+    cross_entropy_kernel(CrossEntropyParams p, Row<T, V> shape, int threads, BadIndex* note,
+                         MeanTickets* tickets) {
   const TeamRow<T> at(threads);
   const bool live = at.row < p.rows;
   const T* x = static_cast<const T*>(p.logits) + at.row * p.classes;
@@ -34,13 +67,25 @@ __global__ void __launch_bounds__(most, 1)
     whole.sum = at.team.reduce(whole.sum, Plus(), T(0));
   else
     whole = merge(at.team, whole);
-  if (!live || at.team.rank != 0) return;
-  const int64_t label = p.labels[at.row];
-  const T log_sum = math_log(whole.sum);
-  static_cast<T*>(p.log_sum_exp)[2 * at.row] = whole.top;
-  static_cast<T*>(p.log_sum_exp)[2 * at.row + 1] = log_sum;
-  // (top - x) is exact where the label's logit is near the top, which keeps small losses accurate.
-  static_cast<T*>(p.loss)[at.row] = label == p.ignore_index ? T(0) : (whole.top - x[label]) + log_sum;
+  T loss = 0;
+  bool counts = false;
+  if (live && at.team.rank == 0) {
+    const int64_t label = p.labels[at.row];
+    const T log_sum = math_log(whole.sum);
+    static_cast<T*>(p.log_sum_exp)[2 * at.row] = whole.top;
+    static_cast<T*>(p.log_sum_exp)[2 * at.row + 1] = log_sum;
+    counts = label != p.rule.ignore_index;
+    // (top - x) is exact where the label's logit is near the top, which keeps small losses accurate.
+    if (is_class(p, label))
+      loss = (whole.top - x[label]) + log_sum;
+    else if (counts)
+      note_bad_index(note, p.rule, label);
+    if (!p.total) static_cast<T*>(p.loss)[at.row] = loss;
+  }
+  if (!p.total) return;
+  SharedMemory shared;
+  if (threads > kWarpSize) shared.take<T>(kWarpSize);  // the team's
+  finish_mean(p, loss, counts, shared.take<T>(kWarpSize), tickets);
 }
 
 // dx = (softmax(x) - one_hot(label)) dloss; a team has a chunk of a row.
@@ -53,8 +98,9 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   if (row >= p.rows) return;
   const Team<T> team{threads, static_cast<int>(threadIdx.x) & (threads - 1), nullptr};
   const int64_t label = p.labels[row];
-  const bool ignored = label == p.ignore_index;
-  const T factor = static_cast<const T*>(p.dloss)[row];
+  const bool ignored = !is_class(p, label);
+  const T share = p.mean ? static_cast<T>(1 / static_cast<double>(*p.counted)) : T(1);
+  const T factor = static_cast<const T*>(p.dloss)[row * p.dloss_stride] * share;
   const T* pair = static_cast<const T*>(p.log_sum_exp) + 2 * row;
   const T top = pair[0], log_sum = pair[1];
   const int64_t end = p.classes - begin < chunk ? p.classes : begin + chunk;
@@ -78,9 +124,11 @@ Status cross_entropy_forward(Context& ctx, const CrossEntropyParams& p) {
   return with_row<T>(p.classes, vector_aligned(p.logits), [&]<int V>(const Row<T, V>& row) {
     Status status = Status::ok;
     auto run = [&]<bool held, int N, int most>(int threads) {
-      const TeamGrid g = team_grid<T>(p.rows, threads);
-      status =
-          launch<cross_entropy_kernel<T, held, N, V, most>>(ctx, g.grid, g.block, g.shared, p, row, threads);
+      const TeamGrid g = team_grid<T>(p.total && p.rows == 0 ? 1 : p.rows, threads);
+      const size_t shared = g.shared + (p.total ? SharedMemory::bytes<T>(kWarpSize) : 0);
+      status = launch<cross_entropy_kernel<T, held, N, V, most>>(ctx, g.grid, g.block, shared, p, row,
+                                                                 threads, ctx.bad_index,
+                                                                 reinterpret_cast<MeanTickets*>(ctx.tickets));
     };
     constexpr int64_t kMostHeld = 16384 / sizeof(T);
     if (p.classes > kMostHeld)

@@ -220,6 +220,34 @@ __global__ void hand_over(int* y, int* flag) {
   y[threadIdx.x] = 1;
 }
 
+// Every block leaves two numbers, the last one adds up all. `told`: one of each block, to pass the news by an
+// atomic access in place of a barrier.
+enum LastBlockMistake { kInOrder, kNoBarrierBefore, kNoRelease, kNoAcquire, kNoBarrierBehind };
+template <int mistake>
+__global__ void sum_in_last_block(int* y, int* part, unsigned* ticket, int* told) {
+  const int t = threadIdx.x, block = blockIdx.x;
+  part[2 * block + t] = block + 1;
+  if (mistake != kNoBarrierBefore) __syncthreads();
+  bool last = false;
+  if (t == 0) {
+    if (mistake != kNoRelease) __threadfence();
+    last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+    if (last && mistake != kNoAcquire) __threadfence();
+    if (mistake == kNoBarrierBehind) atomicExch(told + block, last ? 2 : 1);
+  }
+  if (mistake == kNoBarrierBehind) {
+    int news = 0;
+    while (news == 0) news = atomicAdd(told + block, 0);
+    last = news == 2;
+  } else {
+    last = __syncthreads_or(last) != 0;
+  }
+  if (!last) return;
+  int sum = 0;
+  for (int i = t; i < 2 * static_cast<int>(gridDim.x); i += 2) sum += __ldcg(part + i);
+  y[t] = sum;
+}
+
 // ---- asynchronous copies
 
 enum StageMistake { kNone, kNoWait, kNoBarrier, kNoCommit, kSource, kStore, kOneGroupLess, kUnaligned };

@@ -55,6 +55,13 @@ bool in_shared(Run& r) {
   return launch<touch_shared<T, write>>(r.ctx, 1, 1, 3 * SharedMemory::bytes<T>(33), y, at) == Status::ok &&
          r.holds(y, {write ? 1 : at});
 }
+template <int mistake>
+bool last_block_case(Run& r) {
+  int *y = r.ints({0, 0}), *part = r.ints(Ints(10)), *ticket = r.ints({0}), *told = r.ints(Ints(5));
+  return launch<sum_in_last_block<mistake>>(r.ctx, 5, 2, 0, y, part, reinterpret_cast<unsigned*>(ticket),
+                                            told) == Status::ok &&
+         r.holds(y, {15, 15}) && r.holds(ticket, {5});
+}
 template <class T, bool write, int at>
 bool in_global(Run& r) {
   int* y = r.ints({0});
@@ -321,6 +328,16 @@ const Case kCases[] = {
     {"atomics", "", count_case},
     {"hand-over through a flag", "", hand_over_case<true>},
     {"deadlock", "deadlock.*threads 0: spinning; 1: waiting at __syncthreads", hand_over_case<false>},
+
+    {"last block", "", last_block_case<kInOrder>},
+    {"last block without a barrier before its fence", "race: read of 4 bytes .* of another block",
+     last_block_case<kNoBarrierBefore>},
+    {"last block without a fence before its ticket", "race: read of 4 bytes .* of another block",
+     last_block_case<kNoRelease>},
+    {"last block without a fence behind its ticket", "race: read of 4 bytes .* of another block",
+     last_block_case<kNoAcquire>},
+    {"last block without a barrier behind its ticket", "race: read of 4 bytes .* of another block",
+     last_block_case<kNoBarrierBehind>},
 
     {"asynchronous copy", "", stage_case<kNone>},
     {"no wait for a copy", "asynchronous copy, touched before its wait", stage_case<kNoWait>},

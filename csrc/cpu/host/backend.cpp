@@ -35,15 +35,27 @@ Status synchronize(int) { return Status::ok; }
 const std::atomic<bool> never{false};
 
 struct ThreadContext : Context {
+  BadIndex note{};
+  ThreadContext() {
+    cancel = &never;
+    run_tasks = fastnn::run_tasks;
+    bad_index = &note;
+  }
   ~ThreadContext() { free(scratch); }
 };
 
 Context& context(int) {
   thread_local ThreadContext ctx;
   ctx.threads = num_threads();
-  ctx.run_tasks = run_tasks;
-  if (!ctx.cancel) ctx.cancel = &never;
   return ctx;
+}
+
+bool take_bad_index(int, BadIndex* note) {
+  BadIndex& left = *context(0).bad_index;
+  if (left.taken == 0) return false;
+  *note = left;
+  left.taken = 0;
+  return true;
 }
 
 bool reserve(Context& ctx, size_t bytes) {
@@ -74,6 +86,7 @@ const Backend& cpu_backend() {
                                .context = context,
                                .reserve = reserve,
                                .error = [] { return "no reason was given"; },
+                               .take_bad_index = take_bad_index,
                                .expect = nullptr,
                                .streams = nullptr};
   return backend;

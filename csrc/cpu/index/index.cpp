@@ -98,17 +98,107 @@ Status nonzero(Context&, const NonzeroParams& p) {
   }
 }
 
-// Of no indices: {INT64_MAX, INT64_MIN}. One pass at memory speed; the loop is the compiler's to vectorise.
-template <class T>
-Status index_range(Context&, const IndexRangeParams& p) {
-  T low = INT64_MAX, high = INT64_MIN;
-  for (int64_t i = 0; i < p.count; ++i) {
-    const T at = p.index[i];
-    low = at < low ? at : low;
-    high = at > high ? at : high;
+namespace {
+
+// A run of offsets that differ in the last dimension, and where it begins.
+struct Run {
+  int64_t at[kMaxDims];
+  int64_t count;
+
+  int64_t start(const LocateParams& p, const int64_t* stride) const {
+    int64_t sum = 0;
+    for (int d = 0; d < p.ndim; ++d) sum += at[d] * stride[d];
+    return sum;
   }
-  p.range[0] = low, p.range[1] = high;
-  return Status::ok;
+};
+constexpr int64_t kRun = 1 << 12;
+
+// Calls f(run, offset) for the runs [begin, end) of all, in order; `pieces` of them make up a last dimension.
+template <class F>
+FASTNN_INLINE void for_runs(const LocateParams& p, int64_t pieces, int64_t begin, int64_t end, F&& f) {
+  const int last = p.ndim - 1;
+  const int64_t n = p.shape[last];
+  Run run;
+  int64_t rest = begin / pieces, piece = begin % pieces;
+  int64_t* row = p.offset + rest * n;
+  for (int d = last - 1; d >= 0; --d) run.at[d] = rest % p.shape[d], rest /= p.shape[d];
+  for (int64_t r = begin; r < end; ++r) {
+    run.at[last] = piece * kRun;
+    run.count = n - run.at[last] < kRun ? n - run.at[last] : kRun;
+    f(run, row + run.at[last]);
+    if (++piece < pieces) continue;
+    piece = 0, row += n;
+    for (int d = last - 1; d >= 0 && ++run.at[d] == p.shape[d]; --d) run.at[d] = 0;
+  }
+}
+
+// An index counts from the end if it is negative; a label does not.
+FASTNN_INLINE int64_t lowest_index(const IndexRule& rule) {
+  return rule.dim == IndexRule::kLabels ? 0 : -rule.size;
+}
+
+// Adds a term to a run; whether an index was out of range, which leaves its offset wrong, for the op fails.
+FASTNN_INLINE bool add_term(int64_t* offset, const LocateParams::Term& t, const int64_t* index,
+                            int64_t stride, int64_t n) {
+  const auto size = static_cast<uint64_t>(t.rule.size), step = static_cast<uint64_t>(t.step);
+  const auto below_zero = static_cast<uint64_t>(-lowest_index(t.rule));
+  bool bad = false;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t at = index[i * stride];
+    const uint64_t from_start = static_cast<uint64_t>(at) + (at < 0 ? below_zero : 0);
+    bad |= from_start >= size;
+    offset[i] = static_cast<int64_t>(static_cast<uint64_t>(offset[i]) + from_start * step);
+  }
+  return bad;
+}
+
+// Notes the first one in order, whatever thread met one first.
+[[gnu::cold, gnu::noinline]] void note_first(Context& ctx, const LocateParams& p, int64_t pieces,
+                                             int64_t runs) {
+  const int last = p.ndim - 1;
+  for (int k = 0; k < p.terms; ++k) {
+    const LocateParams::Term& t = p.term[k];
+    if (!t.rule.op) continue;
+    for_runs(p, pieces, 0, runs, [&](const Run& run, const int64_t*) {
+      const int64_t* index = t.index + run.start(p, t.stride);
+      for (int64_t i = 0; i < run.count && ctx.bad_index->taken == 0; ++i)
+        if (const int64_t at = index[i * t.stride[last]]; at < lowest_index(t.rule) || at >= t.rule.size)
+          note_bad_index(*ctx.bad_index, t.rule, at);
+    });
+  }
+}
+
+}  // namespace
+
+template <class T>
+Status locate(Context& ctx, const LocateParams& p) {
+  if (p.numel == 0) return Status::ok;
+  const int last = p.ndim - 1;
+  const int64_t n = p.shape[last], pieces = ceil_div(n, kRun), runs = p.numel / n * pieces;
+  const int64_t per_task = ceil_div(kRun, n);
+  bool bad = false;
+  const Status status = parallel_for(ctx, ceil_div(runs, per_task), p.nanoseconds(), [&](int64_t task, int) {
+    const int64_t begin = task * per_task, end = begin + per_task < runs ? begin + per_task : runs;
+    bool found = false;
+    for_runs(p, pieces, begin, end, [&](const Run& run, int64_t* offset) {
+      const int64_t start = run.start(p, p.step);
+      for (int64_t i = 0; i < run.count; ++i) offset[i] = start + i * p.step[last];
+      for (int k = 0; k < p.terms; ++k) {
+        const LocateParams::Term& t = p.term[k];
+        const int64_t* index = t.index + run.start(p, t.stride);
+        const int64_t stride = t.stride[last];
+        if (!t.rule.op)
+          for (int64_t i = 0; i < run.count; ++i) offset[i] += index[i * stride];
+        else
+          found |= add_term(offset, t, index, stride, run.count);
+      }
+    });
+    if (found) __atomic_store_n(&bad, true, __ATOMIC_RELAXED);
+  });
+  if (status != Status::ok || !bad) return status;
+  note_first(ctx, p, pieces, runs);
+  // Indices that another thread has changed meanwhile are read once more.
+  return ctx.bad_index->taken ? Status::ok : locate<T>(ctx, p);
 }
 
 FASTNN_EXPORT(IndexTable, index, FASTNN_INDEX)

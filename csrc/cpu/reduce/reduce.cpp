@@ -1,39 +1,20 @@
 // Reductions: y[kept] = op over `reduced` of x. See walk.h for how memory is walked; here is what is
 // computed.
 //
-// Float sums follow one tree. Within a block of kPartialElements elements, element r is added to lane r mod
-// L, L = 4 vectors: four accumulators hide the latency of the adder, and the error grows with
-// kPartialElements / L. Lanes are combined i with i + L/2, i + L/4 ..., blocks pairwise. Maxima and minima
-// keep the first NaN, else the first of the best, as NumPy and PyTorch do.
+// Float sums follow the tree of sum.h. Maxima and minima keep the first NaN, else the first of the best, as
+// NumPy and PyTorch do.
 #include "backend/reduce.h"
 #include "cpu/reduce/best.h"
 #include "cpu/reduce/walk.h"
+#include "cpu/simd/sum.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
-
-template <class T>
-constexpr int kLanes = 4 * Vec<T>::N;
 
 // ---- sums -------------------------------------------------------------------------------------------------
 template <class T>
 FASTNN_INLINE T scaled(T sum, double scale) {
   return static_cast<T>(static_cast<double>(sum) * scale);
-}
-
-template <class T>
-T sum_chunk(const T* x, int n) {
-  using V = Vec<T>;
-  V a[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
-  int i = 0;
-  for (; i + kLanes<T> <= n; i += kLanes<T>)
-    for (int j = 0; j < 4; ++j) {
-      prefetch_ahead(x + i + j * V::N);
-      a[j] = a[j] + V::load(x + i + j * V::N);
-    }
-  for (int j = 0; j < 4 && i < n; ++j, i += V::N)
-    a[j] = a[j] + V::load_n(x + i, static_cast<int>(min_of(V::N, n - i)));
-  return reduce_add((a[0] + a[2]) + (a[1] + a[3]));
 }
 
 // The same tree for `width` outputs at once, lane after lane. A lane's rows are summed in registers, and

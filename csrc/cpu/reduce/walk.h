@@ -10,10 +10,10 @@
 #include "backend/integers.h"
 #include "backend/reduce.h"
 #include "cpu/simd/cache.h"
+#include "cpu/simd/sum.h"
 
 namespace fastnn::FASTNN_ISA {
 
-constexpr int kPartialElements = 1024;      // elements of one output behind one partial result
 constexpr int kTile = 128;                  // outputs side by side
 constexpr int kWideTile = 512;              // where there are many: longer runs of each row
 constexpr int64_t kTaskElements = 1 << 15;  // elements a task reads: about 10 us from memory

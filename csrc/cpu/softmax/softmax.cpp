@@ -10,6 +10,7 @@
 #include "backend/integers.h"
 #include "cpu/simd/math.h"
 #include "cpu/simd/part.h"
+#include "cpu/simd/sum.h"
 
 namespace fastnn::FASTNN_ISA {
 namespace {
@@ -236,42 +237,64 @@ Status log_softmax_backward(Context& ctx, const SoftmaxParams& p) {
 
 // loss = log sum e^x - x[label]. Every row costs one exp per element and one logarithm, and is read once from
 // memory.
+// Whoever shares the labels may write them meanwhile: each is read once, and then is a class or is passed
+// over.
+FASTNN_INLINE bool is_class(const CrossEntropyParams& p, int64_t label) {
+  return label != p.rule.ignore_index && label >= 0 && label < p.classes;
+}
+
 template <class T>
 Status cross_entropy(Context& ctx, const CrossEntropyParams& p) {
   const T* logits = static_cast<const T*>(p.logits);
-  return for_rows<T>(ctx, p.rows, p.classes, [&](int64_t row) {
+  T* const loss = static_cast<T*>(p.loss);
+  const Status status = for_rows<T>(ctx, p.rows, p.classes, [&](int64_t row) {
     const T* x = logits + row * p.classes;
     const T top = largest(x, p.classes);
     const T sum = sum_row<T>(
         p.classes, [&](int64_t i, int lanes) { return exp(load_some(x + i, lanes) - Vec<T>(top)); });
     const T log_sum = log_one(sum);
-    const bool ignored = p.labels[row] == p.ignore_index;
     static_cast<T*>(p.log_sum_exp)[2 * row] = top;
     static_cast<T*>(p.log_sum_exp)[2 * row + 1] = log_sum;
+    const int64_t label = __atomic_load_n(p.labels + row, __ATOMIC_RELAXED);
     // (top - x) is exact where the label's logit is near the top, which keeps small losses accurate.
-    static_cast<T*>(p.loss)[row] = ignored ? T(0) : (top - x[p.labels[row]]) + log_sum;
+    loss[row] = is_class(p, label) ? (top - x[label]) + log_sum : T(0);
   });
+  if (status != Status::ok) return status;
+  int64_t counted = 0;
+  for (int64_t row = 0; row < p.rows;
+       ++row) {  // in order: the first label that is none is the one to be told of
+    const int64_t label = p.labels[row];
+    counted += label != p.rule.ignore_index;
+    if (label != p.rule.ignore_index && !is_class(p, label)) note_bad_index(*ctx.bad_index, p.rule, label);
+  }
+  if (!p.total) return status;
+  const T total = sum_dense(loss, p.rows);
+  *static_cast<T*>(p.total) = p.mean ? total * static_cast<T>(1 / static_cast<double>(counted)) : total;
+  *p.counted = counted;
+  return status;
 }
 
 // dx = (softmax(x) - one_hot(label)) dloss
 template <class T>
 Status cross_entropy_backward(Context& ctx, const CrossEntropyParams& p) {
   using V = Vec<T>;
+  const T share = p.mean ? static_cast<T>(1 / static_cast<double>(*p.counted)) : T(1);
   const T* logits = static_cast<const T*>(p.logits);
   return for_rows<T>(ctx, p.rows, p.classes, [&](int64_t row) {
     const T* x = logits + row * p.classes;
     T* dx = static_cast<T*>(p.dlogits) + row * p.classes;
-    if (p.labels[row] == p.ignore_index) {
+    const int64_t label = __atomic_load_n(p.labels + row, __ATOMIC_RELAXED);
+    if (!is_class(p, label)) {
       memset(dx, 0, static_cast<size_t>(p.classes) * sizeof(T));
       return;
     }
-    const T scale = static_cast<const T*>(p.dloss)[row];
+    const T scale = static_cast<const T*>(p.dloss)[row * p.dloss_stride] * share;
     const T* pair = static_cast<const T*>(p.log_sum_exp) + 2 * row;
     const V top(pair[0]), log_sum(pair[1]), factor(scale);
     for_vectors<T>(p.classes, [&](int64_t i, int lanes) {
       store_some(exp(load_some(x + i, lanes) - top - log_sum) * factor, dx + i, lanes);
     });
-    dx[p.labels[row]] -= scale;
+    dx[label] -= scale;
   });
 }
 

@@ -1,4 +1,7 @@
 #include "ops/index/index.h"
+
+#include <numeric>
+
 #include "backend/index.h"
 
 #include "ops/elementwise/copy.h"
@@ -11,26 +14,58 @@ namespace fastnn {
 namespace {
 
 // Which elements an index selects: the offset in x of every slice of `inner` dense elements, and the result's
-// shape.
+// shape. The offsets are memory of this selection alone: a node may keep them, for nobody can change them.
 struct Selection {
   Tensor offsets;  // int64, contiguous
   int64_t inner = 1;
+  int64_t lowest = 0, unit = 1, places = 1;  // as IndexParams has them
   Dims shape;
+
+  // What offsets there can be, in memory of these sizes and strides but for the dimensions of a slice.
+  void bound(const Dims& sizes, const Dims& strides) {
+    int64_t highest = 0;
+    lowest = 0, unit = inner;
+    for (int i = 0; i < sizes.size(); ++i) {
+      if (sizes[i] <= 1) continue;
+      unit = std::gcd(unit, strides[i]);
+      (strides[i] < 0 ? lowest : highest) += strides[i] * (sizes[i] - 1);
+    }
+    places = unit > 0 ? (highest - lowest) / unit + 1 : 1;
+  }
 };
 
-// One dimension of the result that steps evenly through x.
-Tensor steps(int64_t size, int64_t stride, Device device) {
-  return mul(arange(0, static_cast<double>(size), 1, DType::int64, device), stride);
+// What an index tensor adds to the offsets: its elements, checked by the rule, times `step`; without a rule
+// they are offsets.
+struct Term {
+  Tensor index;  // int64
+  int64_t step = 1;
+  IndexRule rule{};
+};
+
+// Offsets over `shape`: steps[d] from one to the next along a dimension, and the terms, whose dimensions end
+// before dimension `end`.
+Tensor locate(const Dims& shape, const Dims& steps, const std::vector<Term>& terms, int end, Device device) {
+  Tensor offsets = empty("index", shape, DType::int64, device);
+  LocateParams p;
+  p.offset = offsets.data<int64_t>();
+  p.numel = offsets.numel();
+  p.ndim = std::max(shape.size(), 1);
+  p.terms = static_cast<int>(terms.size());
+  p.shape[0] = 1, p.step[0] = 0;  // of no dimensions
+  for (int d = 0; d < shape.size(); ++d) p.shape[d] = shape[d], p.step[d] = steps[d];
+  for (size_t k = 0; k < terms.size(); ++k) {
+    const Tensor& index = terms[k].index;
+    LocateParams::Term& t = p.term[k];
+    t = {index.data<int64_t>(), {}, terms[k].step, terms[k].rule};
+    for (int i = 0; i < index.dim(); ++i)
+      t.stride[end - index.dim() + i] = index.size(i) == 1 ? 0 : index.strides()[i];
+  }
+  if (p.numel > 0) launch<&IndexTable::locate>("index", DType::int64, device, p);
+  return offsets;
 }
 
-// A term of the offsets, its dimensions standing at [at, at + dim) of `rank`.
-Tensor placed(const Tensor& term, int at, int rank) {
-  Dims shape(rank, 1);
-  for (int i = 0; i < term.dim(); ++i) shape[at + i] = term.size(i);
-  return reshape(term, shape);
-}
-
-// Where a mask holds, the sum of its coordinates times `strides`, in row-major order.
+// Where a mask holds, the sum of its coordinates times `strides`, in row-major order. The mask is the
+// caller's alone, for it is read twice.
 Tensor true_offsets(const Tensor& mask, const Dims& strides, int64_t count) {
   Tensor y = empty("nonzero", {count}, DType::int64, mask.device());
   Loop<2> loop;
@@ -48,27 +83,26 @@ Tensor true_offsets(const Tensor& mask, const Dims& strides, int64_t count) {
   return y;
 }
 int64_t count_true(const Tensor& mask) { return *to_device(sum(mask), Device{}).data<int64_t>(); }
-
-// index * stride, negative indices counted from the end.
-Tensor index_term(const Tensor& index, int dim, int64_t size, int64_t stride) {
-  const IndexRange range = range_of(index);
-  if (range.low <= range.high) {
-    const int64_t bad = range.low < -size ? range.low : range.high;
-    check_index(range.low >= -size && range.high < size, "index ", bad, " is out of range for dimension ",
-                dim, " of size ", size);
-  }
-  const Tensor whole = range.low < 0 ? where(lt(index, int64_t{0}), add(index, size), index) : index;
-  return stride == 1 ? whole : mul(whole, stride);
+Tensor true_offsets(const Tensor& given, const Dims& strides) {
+  const Tensor mask = clone(given);
+  return true_offsets(mask, strides, count_true(mask));
 }
 
-struct Advanced {        // what the integer and bool tensors of an index select together
-  Tensor offsets;        // broadcast
+struct Memory {  // of the tensor that is indexed
+  Dims shape, strides;
+  Device device;
+};
+Memory memory_of(const Tensor& x) { return {x.shape(), x.strides(), x.device()}; }
+
+struct Advanced {  // what the integer and bool tensors of an index select together
+  std::vector<Term> terms;
+  Dims shape;            // which the terms broadcast to
   int first = 0;         // the first dimension of x they cover
   bool together = true;  // whether those dimensions follow each other
   unsigned covered = 0;  // mask of them
 };
 
-Advanced combine(const Tensor& x, const std::vector<Tensor>& indices) {
+Advanced combine(const char* op, const Memory& x, const std::vector<Tensor>& indices) {
   Advanced a;
   int dim = 0, last = -1;
   for (const Tensor& given : indices) {
@@ -77,62 +111,67 @@ Advanced combine(const Tensor& x, const std::vector<Tensor>& indices) {
       continue;
     }
     // An index made on the CPU goes where the tensor is.
-    const Tensor index = given.device().type == DeviceType::cpu ? to_device(given, x.device()) : given;
-    check_same_device("index", x, index);
+    const Tensor index = given.device().type == DeviceType::cpu ? to_device(given, x.device) : given;
+    check(index.device() == x.device, ErrorKind::runtime, "index: the operands are on different devices, ",
+          x.device, " and ", index.device(), "; move one with .to()");
     const bool mask = index.dtype() == DType::boolean;
     const int width = mask ? index.dim() : 1;
-    check_index(dim + width <= x.dim(), "too many indices for a tensor of shape ", x.shape());
-    Tensor term;
+    check_index(dim + width <= x.shape.size(), "too many indices for a tensor of shape ", x.shape);
     if (mask) {
       Dims strides;
       for (int i = 0; i < width; ++i) {
-        check_index(index.size(i) == x.size(dim + i), "a bool index of shape ", index.shape(),
-                    " does not fit dimension ", dim + i, " of a tensor of shape ", x.shape());
-        strides.push_back(x.strides()[dim + i]);
+        check_index(index.size(i) == x.shape[dim + i], "a bool index of shape ", index.shape(),
+                    " does not fit dimension ", dim + i, " of a tensor of shape ", x.shape);
+        strides.push_back(x.strides[dim + i]);
       }
-      term = true_offsets(index, strides, count_true(index));
+      a.terms.push_back({true_offsets(index, strides)});
     } else {
-      term = index_term(index, dim, x.size(dim), x.strides()[dim]);
+      a.terms.push_back({index, x.strides[dim], {op, x.shape[dim], dim}});
     }
     if (last < 0)
       a.first = dim;
     else if (last != dim)
       a.together = false;
     for (int i = 0; i < width; ++i) a.covered |= 1u << (dim + i);
-    a.offsets = a.offsets.defined() ? add(a.offsets, term) : term;
+    a.shape = broadcast_shapes("index", a.shape, a.terms.back().index.shape());
     dim += width;
     last = dim;
   }
   return a;
 }
 
-Selection select_elements(const Tensor& x, const std::vector<Tensor>& indices) {
+Selection select_elements(const char* op, const Memory& x, const std::vector<Tensor>& indices) {
   GradMode off(false);
-  const Advanced a = combine(x, indices);
+  const Advanced a = combine(op, x, indices);
   Selection s;
   // The result's dimensions: those of the arrays where they stand together, else in front; x's others around
   // them.
-  const int at = a.together ? a.first : 0;
+  const int at = a.together ? a.first : 0, end = at + a.shape.size();
   Dims sizes, strides;  // of x's other dimensions
-  for (int i = 0; i < x.dim(); ++i)
-    if (!(a.covered >> i & 1)) sizes.push_back(x.size(i)), strides.push_back(x.strides()[i]);
+  for (int i = 0; i < x.shape.size(); ++i)
+    if (!(a.covered >> i & 1)) sizes.push_back(x.shape[i]), strides.push_back(x.strides[i]);
   for (int i = 0; i < at; ++i) s.shape.push_back(sizes[i]);
-  for (const int64_t d : a.offsets.shape()) s.shape.push_back(d);
+  for (const int64_t d : a.shape) s.shape.push_back(d);
   for (int i = at; i < sizes.size(); ++i) s.shape.push_back(sizes[i]);
   // Trailing dimensions that are dense in x are moved as one slice.
   int walked = sizes.size();
   while (walked > at && (strides[walked - 1] == s.inner || sizes[walked - 1] == 1))
     s.inner *= sizes[--walked];
 
-  const int rank = a.offsets.dim() + walked;
-  Tensor offsets = placed(a.offsets, at, rank);
-  for (int i = 0; i < walked; ++i)
-    offsets =
-        add(offsets, placed(steps(sizes[i], strides[i], x.device()), i < at ? i : i + a.offsets.dim(), rank));
-  s.offsets = contiguous(offsets);
+  Dims shape, steps, reached, reached_by;
+  for (int i = 0; i < a.shape.size() + walked; ++i) {
+    const int other = i < at ? i : i - a.shape.size();  // of x's other dimensions
+    const bool of_arrays = i >= at && i < end;
+    shape.push_back(of_arrays ? a.shape[i - at] : sizes[other]);
+    steps.push_back(of_arrays ? 0 : strides[other]);
+  }
+  for (int i = 0; i < x.shape.size(); ++i)
+    if (a.covered >> i & 1) reached.push_back(x.shape[i]), reached_by.push_back(x.strides[i]);
+  for (int i = 0; i < walked; ++i) reached.push_back(sizes[i]), reached_by.push_back(strides[i]);
+  s.bound(reached, reached_by);
+  s.offsets = locate(shape, steps, a.terms, end, x.device);
   return s;
 }
-
 // Moves between `indexed`, whose memory the offsets were made for, and `slices`, which are dense.
 IndexParams params(const Tensor& indexed, const Tensor& slices, const Selection& s, Access access) {
   const bool reads = access == Access::read;
@@ -143,6 +182,9 @@ IndexParams params(const Tensor& indexed, const Tensor& slices, const Selection&
           .offset = s.offsets.data<int64_t>(),
           .count = s.offsets.numel(),
           .inner = s.inner,
+          .lowest = s.lowest,
+          .unit = s.unit,
+          .places = s.places,
           .indexed = strided(elements, 0, indexed.data(), size, access)};
 }
 
@@ -191,7 +233,8 @@ Tensor blank(const Tensor& x, const Selection& s) {
 }
 
 // The selection of gather: index replaces the coordinate along `dim`, the others are the index's own.
-Selection select_along(const char* op, const Dims& shape, int dim, const Tensor& index, Device device) {
+Selection select_along(const char* op, const Dims& shape, int dim, const Tensor& index, Device device,
+                       IndexRule rule) {
   GradMode off(false);
   check_type(index.dtype() == DType::int64 || index.dtype() == DType::int32 || index.dtype() == DType::uint8,
              op, ": index must be integer, got ", index.dtype());
@@ -200,45 +243,44 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
   check_value(index.dim() == shape.size(), op, ": index of shape ", index.shape(),
               " must have as many dimensions as ", shape);
   const Dims strides = row_major_strides(shape);
-  const bool scalar = shape.empty();  // has one element, at position 0 of the dimension it lacks
-  Tensor offsets =
-      index_term(cast(index, DType::int64), dim, scalar ? 1 : shape[dim], scalar ? 1 : strides[dim]);
+  Dims steps = strides;
   for (int i = 0; i < shape.size(); ++i) {
-    if (i == dim) continue;
-    check_value(index.size(i) <= shape[i], op, ": index of shape ", index.shape(), " is larger than ", shape,
-                " in dimension ", i);
-    if (index.size(i) > 1)
-      offsets = add(offsets, placed(steps(index.size(i), strides[i], device), i, shape.size()));
+    if (i == dim) steps[i] = 0;
+    check_value(i == dim || index.size(i) <= shape[i], op, ": index of shape ", index.shape(),
+                " is larger than ", shape, " in dimension ", i);
   }
-  return {contiguous(offsets), 1, index.shape()};
+  // A scalar has one element, at position 0 of the dimension it lacks.
+  if (!rule.op) rule = {op, shape.empty() ? 1 : shape[dim], dim};
+  Selection s;
+  s.shape = index.shape();
+  s.bound(shape, strides);
+  s.offsets =
+      locate(index.shape(), steps, {{cast(index, DType::int64), shape.empty() ? 1 : strides[dim], rule}},
+             index.dim(), device);
+  return s;
 }
 
 }  // namespace
 
-IndexRange range_of(const Tensor& index) {
-  GradMode off(false);
-  const Tensor dense = contiguous(index);
-  Tensor range = empty("index", {2}, DType::int64, index.device());
-  launch<&IndexTable::index_range>(
-      "index", dense,
-      IndexRangeParams{
-          .index = dense.data<int64_t>(), .count = dense.numel(), .range = range.data<int64_t>()});
-  const Tensor host = to_device(range, Device{});
-  return {host.data<int64_t>()[0], host.data<int64_t>()[1]};
-}
-
 Tensor index(const Tensor& x, const std::vector<Tensor>& indices) {
   check_defined("index", "input", x);
   OpScope scope("index", x, std::span(indices));
-  if (!wants_grad(x)) return scope.returns(take(x, select_elements(x, indices)));
+  if (!wants_grad(x)) return scope.returns(take(x, select_elements("index", memory_of(x), indices)));
   const Tensor dense = contiguous(x);
-  return scope.returns(take_contiguous("index", dense, select_elements(dense, indices)));
+  return scope.returns(take_contiguous("index", dense, select_elements("index", memory_of(dense), indices)));
 }
 
 void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& value) {
   check_defined("index_put", "input", x);
   OpScope scope("index_put", x, value, std::span(indices));
-  const Selection s = select_elements(x, indices);
+  // Gradients, which are contiguous, have offsets of their own then: from the same indices, whatever becomes
+  // of the given ones.
+  const bool apart = grad_enabled() && !x.is_contiguous();
+  std::vector<Tensor> own = indices;
+  if (apart)
+    for (Tensor& t : own)
+      if (t.defined()) t = clone(t);
+  const Selection s = select_elements("index_put", memory_of(x), own);
   const Tensor src = cast(beside("index_put", fit_value(value, s.shape), x), x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);
@@ -251,9 +293,8 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
   x.bump_version();
   scope.writes(x);
   if (!recorded) return;
-  // The offsets of gradients, which are contiguous.
-  const Selection t =
-      x.is_contiguous() ? s : select_elements(zeros(x.shape(), x.dtype(), x.device()), indices);
+  const Memory dense{x.shape(), row_major_strides(x.shape()), x.device()};
+  const Selection t = apart ? select_elements("index_put", dense, own) : s;
   record("index_put", x, {before, src}, [t, shape = src.shape()](Backward& g) {
     if (g.needs(0)) g.set(0, blank(g.dy(), t));
     if (g.needs(1)) g.set(1, sum_to(take_again(g.dy(), t), shape));
@@ -264,7 +305,7 @@ Tensor nonzero(const Tensor& x) {
   check_defined("nonzero", "input", x);
   OpScope scope("nonzero", x);
   GradMode off(false);
-  const Tensor mask = cast(detach(x), DType::boolean);
+  const Tensor mask = x.dtype() == DType::boolean ? clone(detach(x)) : cast(detach(x), DType::boolean);
   const int64_t count = count_true(mask);
   Tensor y = empty("nonzero", {count, mask.dim()}, DType::int64, x.device());
   for (int i = 0; i < mask.dim(); ++i) {
@@ -275,21 +316,23 @@ Tensor nonzero(const Tensor& x) {
   return scope.returns(std::move(y));
 }
 
-Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index, const IndexRule& rule) {
   check_defined("gather", "input", x);
   check_defined("gather", "index", index);
   OpScope scope("gather", x, index);
   scope.with("dim", dim);
   const int d = wrap_dim("gather", dim, x.dim());
-  const Selection s = select_along("gather", x.shape(), d, index, x.device());
+  const Selection s = select_along("gather", x.shape(), d, index, x.device(), rule);
   return scope.returns(take_contiguous("gather", x, s));
 }
+
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) { return gather(x, dim, index, {}); }
 
 Tensor scatter_along(const Dims& shape, int64_t dim, const Tensor& index, const Tensor& y) {
   OpScope scope("scatter", y, index);
   scope.with("dim", dim);
   scope.with("shape", shape);
-  const Selection s = select_along("scatter", shape, static_cast<int>(dim), index, y.device());
+  const Selection s = select_along("scatter", shape, static_cast<int>(dim), index, y.device(), {});
   return scope.returns(add_to_zeros(y, s, shape));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "backend/bad_index.h"
 #include "core/tensor.h"
 
 namespace fastnn {
@@ -16,12 +17,9 @@ Tensor nonzero(const Tensor& x);  // (n, x.dim()): the coordinates of the elemen
 
 // y[.., i, ..] = x[.., index[.., i, ..], ..] along `dim`; the other dimensions of index are at most x's.
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
+// The same for indices that the user knows as something else, which the rule tells of.
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index, const IndexRule& rule);
 // Its adjoint: zeros of `shape` to which y is added at those places.
 Tensor scatter_along(const Dims& shape, int64_t dim, const Tensor& index, const Tensor& y);
-
-struct IndexRange {
-  int64_t low, high;  // smallest and largest; low > high where there are none
-};
-IndexRange range_of(const Tensor& index);  // int64, any layout
 
 }  // namespace fastnn

@@ -12,9 +12,9 @@ namespace {
 
 // Logits as rows x classes, and the labels of the rows.
 struct Rows {
-  Tensor x;             // (rows, classes)
-  Tensor labels;        // int64 (rows), contiguous
-  int64_t counted = 0;  // rows that are not ignored
+  Tensor x;        // (rows, classes)
+  Tensor labels;   // int64 (rows), contiguous
+  IndexRule rule;  // of the labels
 };
 
 Tensor classes_last(const Tensor& x) {
@@ -31,22 +31,6 @@ Dims without_classes(const Tensor& x) {
   Dims shape = x.shape();
   shape.erase(x.dim() == 1 ? 0 : 1);
   return shape;
-}
-
-void check_labels(const char* op, const Tensor& labels, int64_t classes, int64_t ignore_index,
-                  int64_t* counted) {
-  *counted = labels.numel();
-  IndexRange range = range_of(labels);
-  if (range.low > range.high) return;
-  if (ignore_index >= range.low && ignore_index <= range.high) {
-    const Tensor kept = ne(labels, ignore_index);
-    *counted = *to_device(sum(kept), Device{}).data<int64_t>();
-    if (*counted == 0) return;
-    if (range.low < 0 || range.high >= classes) range = range_of(index(labels, {kept}));
-  }
-  const int64_t bad = range.low < 0 ? range.low : range.high;
-  check_index(range.low >= 0 && range.high < classes, op, ": label ", bad, " is out of range for ", classes,
-              " classes (0 to ", classes - 1, ", or ignore_index ", ignore_index, ")");
 }
 
 void check_weight(const char* op, const Tensor& weight, const Tensor& x, int64_t classes) {
@@ -74,59 +58,79 @@ Rows rows_of(const char* op, const Tensor& x, const Tensor& target, int64_t igno
               " does not match an input of shape ", x.shape(), ": it must be ", without_classes(x));
   Rows rows;
   rows.x = classes_last(x);
-  {
-    GradMode off(false);
-    rows.labels = contiguous(reshape(cast(target, DType::int64), {rows.x.size(0)}));
-    check_labels(op, rows.labels, rows.x.size(1), ignore_index, &rows.counted);
-  }
+  rows.rule = {op, rows.x.size(1), IndexRule::kLabels, ignore_index};
+  GradMode off(false);
+  rows.labels = contiguous(reshape(cast(target, DType::int64), {rows.x.size(0)}));
   return rows;
 }
 
-// What multiplies each row's gradient: dy per row, or dy * scale for all.
-Tensor row_factors(const Tensor& dy, int64_t rows, double scale) {
-  if (dy.dim() == 0 || dy.numel() != rows)
-    return expand(reshape(scale == 1 ? dy : mul(dy, scale), {1}), {rows});
-  return scale == 1 ? reshape(dy, {rows}) : mul(reshape(dy, {rows}), scale);
+// (softmax(x) - one_hot(label)) dloss, 0 in ignored rows; from differentiable ops.
+Tensor composed_gradient(const Tensor& x, const Tensor& labels, const IndexRule& rule, const Tensor& dloss) {
+  const Tensor kept = ne(labels, rule.ignore_index), safe = where(kept, labels, int64_t{0});
+  const Tensor hot = scatter_along(x.shape(), 1, unsqueeze(safe, 1), unsqueeze(cast(kept, x.dtype()), 1));
+  return mul(sub(softmax(x, 1), hot), unsqueeze(where(kept, dloss, 0.0), 1));
 }
 
-// The usual case in one kernel each way. y is the rows' losses, or scale times their sum.
-Tensor fused_cross_entropy(const Rows& r, int64_t ignore_index, Reduction reduction) {
+// The usual case in one kernel each way. y is the rows' losses, their sum, or the mean of those that count.
+Tensor fused_cross_entropy(const Rows& r, Reduction reduction) {
   const char* op = "cross_entropy";
   const int64_t n = r.x.size(0), classes = r.x.size(1);
-  const double scale = reduction == Reduction::mean ? 1 / static_cast<double>(r.counted) : 1;
-  Tensor logits, losses = empty(op, {n}, r.x.dtype(), r.x.device()),
-                 sums = empty(op, {n, 2}, r.x.dtype(), r.x.device());
-  Tensor y = losses;
+  const bool whole = reduction != Reduction::none, mean = reduction == Reduction::mean;
+  const Tensor losses = empty(op, {n}, r.x.dtype(), r.x.device()),
+               sums = empty(op, {n, 2}, r.x.dtype(), r.x.device());
+  Tensor y = losses, counted;
+  if (whole) {
+    y = empty(op, {}, r.x.dtype(), r.x.device());
+    counted = empty(op, {}, DType::int64, r.x.device());
+  }
   {
     GradMode off(false);
-    logits = contiguous(r.x);
-    CrossEntropyParams p{
-        n,           classes, logits.data(), r.labels.data<int64_t>(), ignore_index, losses.data(),
-        sums.data(), nullptr, nullptr};
-    if (n > 0) launch<&SoftmaxTable::cross_entropy>(op, logits, p);
-    if (reduction != Reduction::none) y = sum(losses);
-    if (reduction == Reduction::mean) y = mul(y, scale);
+    const Tensor logits = contiguous(r.x);
+    CrossEntropyParams p{.rows = n,
+                         .classes = classes,
+                         .logits = logits.data(),
+                         .labels = r.labels.data<int64_t>(),
+                         .rule = r.rule,
+                         .log_sum_exp = sums.data(),
+                         .mean = mean,
+                         .counted = whole ? counted.data<int64_t>() : nullptr,
+                         .loss = losses.data(),
+                         .total = whole ? y.data() : nullptr,
+                         .dloss = nullptr,
+                         .dloss_stride = 0,
+                         .dlogits = nullptr};
+    if (n > 0 || whole) launch<&SoftmaxTable::cross_entropy>(op, logits, p);
   }
   if (!wants_grad(r.x)) return y;
-  record(op, y, {r.x}, [x = save(r.x), labels = r.labels, sums, ignore_index, scale](Backward& g) {
-    const Tensor x_ = g.get(x);
-    const int64_t n = x_.size(0), classes = x_.size(1);
-    const Tensor factors = row_factors(g.dy(), n, scale);
-    if (grad_enabled()) {  // (softmax(x) - one_hot) dloss, 0 in ignored rows
-      const Tensor kept = ne(labels, ignore_index), safe = where(kept, labels, int64_t{0});
-      const Tensor hot =
-          scatter_along({n, classes}, 1, unsqueeze(safe, 1), ones_like(unsqueeze(cast(kept, x_.dtype()), 1)));
-      const Tensor dloss = where(kept, factors, 0.0);
-      return g.set(0, mul(sub(softmax(x_, 1), hot), unsqueeze(dloss, 1)));
-    }
-    const Tensor logits = contiguous(x_), dloss = contiguous(factors);
-    Tensor dx = empty("cross_entropy", {n, classes}, x_.dtype(), x_.device());
-    CrossEntropyParams p{
-        n,           classes,      logits.data(), labels.data<int64_t>(), ignore_index, nullptr,
-        sums.data(), dloss.data(), dx.data()};
-    if (n > 0) launch<&SoftmaxTable::cross_entropy_backward>("cross_entropy", logits, p);
-    g.set(0, dx);
-  });
+  record(op, y, {r.x},
+         [x = save(r.x), labels = save(r.labels), rule = r.rule, sums, counted, whole, mean](Backward& g) {
+           const char* op = "cross_entropy";
+           const Tensor x_ = g.get(x), labels_ = g.get(labels);
+           const int64_t n = x_.size(0), classes = x_.size(1);
+           if (grad_enabled()) {
+             Tensor dy = g.dy();
+             if (mean) dy = mul(dy, div(1.0, cast(counted, dy.dtype())));
+             return g.set(0,
+                          composed_gradient(x_, labels_, rule, whole ? expand(reshape(dy, {1}), {n}) : dy));
+           }
+           const Tensor logits = contiguous(x_), dloss = whole ? g.dy() : contiguous(g.dy());
+           Tensor dx = empty(op, {n, classes}, x_.dtype(), x_.device());
+           CrossEntropyParams p{.rows = n,
+                                .classes = classes,
+                                .logits = logits.data(),
+                                .labels = labels_.data<int64_t>(),
+                                .rule = rule,
+                                .log_sum_exp = sums.data(),
+                                .mean = mean,
+                                .counted = whole ? counted.data<int64_t>() : nullptr,
+                                .loss = nullptr,
+                                .total = nullptr,
+                                .dloss = dloss.data(),
+                                .dloss_stride = whole ? 0 : 1,
+                                .dlogits = dx.data()};
+           if (n > 0) launch<&SoftmaxTable::cross_entropy_backward>(op, logits, p);
+           g.set(0, dx);
+         });
   return y;
 }
 
@@ -138,12 +142,12 @@ Tensor reduced(const Tensor& losses, const Tensor& weights, Reduction reduction,
 }
 
 // From differentiable ops: log-probabilities (rows, classes), class weights, smoothing.
-Tensor composed_nll(const Rows& r, const Tensor& log_p, const Tensor& weight, int64_t ignore_index,
-                    double smoothing, Reduction reduction, const Dims& shape) {
-  const Tensor kept = ne(r.labels, ignore_index), safe = where(kept, r.labels, int64_t{0});
+Tensor composed_nll(const Rows& r, const Tensor& log_p, const Tensor& weight, double smoothing,
+                    Reduction reduction, const Dims& shape) {
+  const Tensor kept = ne(r.labels, r.rule.ignore_index), safe = where(kept, r.labels, int64_t{0});
+  const Tensor picked = squeeze(gather(log_p, 1, unsqueeze(safe, 1), r.rule), 1);
   Tensor counts = cast(kept, log_p.dtype());
   if (weight.defined()) counts = mul(index(weight, {safe}), counts);
-  const Tensor picked = squeeze(gather(log_p, 1, unsqueeze(safe, 1)), 1);
   // where() rather than a product with 0: an infinite loss of an ignored row must not become NaN.
   Tensor losses = where(kept, neg(mul(picked, counts)), 0.0);
   if (smoothing > 0) {
@@ -186,9 +190,9 @@ Tensor cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight
     return scope.returns(soft_cross_entropy(x, target, weight, o));
   const Rows rows = rows_of(op, x, target, o.ignore_index);
   if (weight.defined() || o.label_smoothing > 0)
-    return scope.returns(composed_nll(rows, log_softmax(rows.x, 1), weight, o.ignore_index, o.label_smoothing,
-                                      o.reduction, target.shape()));
-  const Tensor y = fused_cross_entropy(rows, o.ignore_index, o.reduction);
+    return scope.returns(
+        composed_nll(rows, log_softmax(rows.x, 1), weight, o.label_smoothing, o.reduction, target.shape()));
+  const Tensor y = fused_cross_entropy(rows, o.reduction);
   return scope.returns(o.reduction == Reduction::none ? reshape(y, target.shape()) : y);
 }
 
@@ -200,7 +204,7 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const Tensor& weight, int
   scope.with("ignore_index", ignore_index);
   scope.with("reduction", name_of(reduction));
   const Rows rows = rows_of("nll_loss", x, target, ignore_index);
-  return scope.returns(composed_nll(rows, rows.x, weight, ignore_index, 0, reduction, target.shape()));
+  return scope.returns(composed_nll(rows, rows.x, weight, 0, reduction, target.shape()));
 }
 
 // y = scale * sum of (x - target)^2, or the squares; dx = 2 scale (x - target) dy

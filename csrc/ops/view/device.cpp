@@ -28,6 +28,7 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
     const Status status =
         mover.copy(y.data(), up ? device.index : kHost, src.data(), down ? home.index : kHost, bytes, wait);
     if (status != Status::ok) fail_launch("to", status, up ? device : home);
+    if (down) raise_bad_index(mover, home);
   }
   if (wants_grad(x)) record("to", y, {x}, [home](Backward& g) { g.set(0, to_device(g.dy(), home)); });
   return scope.returns(std::move(y));
