@@ -24,7 +24,7 @@ struct TileEntry {
   int block_m, block_n, threads, blocks;  // `blocks` share a multiprocessor
   size_t shared_bytes;
   double efficiency;  // share of the peak that a full multiprocessor reaches, long k
-  Status (*run)(const Context&, const Product<T, Operand>&, const Output<T>&, const Grid&);
+  Status (*run)(const Context&, const Product<T, Operand>&, const Output<T>&, const Grid&, const Parts<T>&);
 };
 
 struct ProductPlan {
@@ -34,11 +34,12 @@ struct ProductPlan {
 };
 
 template <class T, class Tile, class Operand>
-Status run_tile(const Context& ctx, const Product<T, Operand>& p, const Output<T>& out, const Grid& grid) {
+Status run_tile(const Context& ctx, const Product<T, Operand>& p, const Output<T>& out, const Grid& grid,
+                const Parts<T>& parts) {
   const int64_t blocks = int64_t{grid.tiles_m} * grid.tiles_n * grid.splits * p.batch;
   return launch<product_kernel<T, Tile, Operand>>(
       ctx, dim3(static_cast<unsigned>(blocks)), dim3(Tile::THREADS), product_shared_bytes<T, Tile, Operand>(),
-      p.a, p.b, out, grid);
+      p.a, p.b, out, grid, parts);
 }
 
 template <class T, class Tile, class Operand>
@@ -108,6 +109,7 @@ Status with_tiles(const Context& ctx, F f) {
 // ---- the estimate
 
 constexpr double kTileClocks = 1500;     // from a block's start to its first product, and its stores
+constexpr double kTicketClocks = 1500;   // finding the last block of a tile
 constexpr double kLaunchClocks = 4000;   // one kernel more
 constexpr double kBytesPerClock = 1500;  // of device memory
 constexpr int64_t kLeastSplit = 4 * BLOCK_K;
@@ -129,7 +131,8 @@ double estimate_clocks(const Context& ctx, const TileEntry<T, Operand>& tile, do
       tile.block_m * tile.block_n * (k_per_split + BLOCK_K) / (rate * tile.efficiency * hidden);
   double clocks = per_sm * product + kTileClocks * ceil_div<double>(per_sm, together);
   if (splits > 1)
-    clocks += kLaunchClocks + outputs * static_cast<double>((splits + 1) * sizeof(T)) / kBytesPerClock;
+    clocks += (tiles <= kTickets ? kTicketClocks : kLaunchClocks) +
+              outputs * static_cast<double>((splits + 1) * sizeof(T)) / kBytesPerClock;
   return clocks;
 }
 
@@ -175,16 +178,18 @@ Status run_product(Context& ctx, const Product<T, Operand>& p, const ProductPlan
                   static_cast<unsigned>(ceil_div<int64_t>(p.m, tile.block_m)),
                   static_cast<unsigned>(ceil_div<int64_t>(p.n, tile.block_n)),
                   static_cast<unsigned>(plan.splits)};
-  if (plan.splits == 1) return tile.run(ctx, p, p.out, grid);
+  if (plan.splits == 1) return tile.run(ctx, p, p.out, grid, {});
 
-  Output<T> parts{};
-  parts.base = scratch;
-  parts.row_stride = p.n;
-  parts.split_stride = p.m * p.n;
-  parts.batch_stride = plan.splits * parts.split_stride;
-  parts.column_stride = 1;
-  parts.vector = p.n % kVector<T> == 0 && vector_aligned(scratch);
-  if (const Status s = tile.run(ctx, p, parts, grid); s != Status::ok) return s;
+  Output<T> part{};
+  part.base = scratch;
+  part.row_stride = p.n;
+  part.split_stride = p.m * p.n;
+  part.batch_stride = plan.splits * part.split_stride;
+  part.column_stride = 1;
+  part.vector = p.n % kVector<T> == 0 && vector_aligned(scratch);
+  const bool counted = int64_t{grid.tiles_m} * grid.tiles_n * p.batch <= kTickets;
+  const Status status = tile.run(ctx, p, part, grid, {scratch, counted ? ctx.tickets : nullptr, p.out});
+  if (status != Status::ok || counted) return status;
   const int64_t blocks = ceil_div<int64_t>(p.m * p.n * p.batch, 256), most = ctx.multiprocessors * 16;
   return launch<combine_kernel<T>>(ctx, dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(256),
                                    0, scratch, p.out, p.m, p.n, plan.splits, p.batch);

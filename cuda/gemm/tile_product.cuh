@@ -1,6 +1,8 @@
 // C = act(A B + bias) by tiles: the kernel that passes over k, what it writes to, and the sum of its parts
-// where k was split. The arithmetic of a tile is a template parameter: tile_simt.cuh or tile_mma.cuh.
+// where k was split, by the last block of a tile. The arithmetic of a tile is a template parameter:
+// tile_simt.cuh or tile_mma.cuh.
 #pragma once
+#include "cuda/common/last_block.cuh"
 #include "cuda/gemm/axis.cuh"
 #include "cuda/gemm/tile_load.cuh"
 
@@ -111,11 +113,28 @@ class ColumnWriter {
   int64_t offset_[V];
 };
 
+// Where k is split, blocks write parts of C, one behind the other, and whoever is the last of a tile adds
+// them up in their order and finishes them.
+template <class T>
+struct Parts {
+  const T* parts;     // [batch][split][m][n]
+  unsigned* tickets;  // one of each tile; null: somebody else adds up
+  Output<T> out;
+
+  __device__ void add_up(const Grid& g, int64_t batch, int64_t i, int64_t j) const {
+    const T* part = parts + (batch * g.splits * g.m + i) * g.n + j;
+    T sum = __ldcg(part);
+#pragma unroll 4
+    for (unsigned s = 1; s < g.splits; ++s) sum += __ldcg(part + s * g.m * g.n);
+    out.base[batch * out.batch_stride + i * out.row_stride + out.column(j)] = out.finish(sum, batch, i, j);
+  }
+};
+
 // One block: one tile of one split. Three stages are in flight: while one is multiplied, the next two arrive.
 // A single barrier a stage says both that it has arrived and that the one before has been read by all.
 template <class T, class Tile, class Operand>
 __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS)
-    product_kernel(Operand a, Operand b, Output<T> out, Grid grid) {
+    product_kernel(Operand a, Operand b, Output<T> out, Grid grid, Parts<T> parts) {
   constexpr int BLOCK_M = Tile::BLOCK_M, BLOCK_N = Tile::BLOCK_N, A = BLOCK_K * kPitch<T, BLOCK_M>;
   using ReaderA = typename ReaderOf<Operand, BLOCK_M>::type;
   using ReaderB = typename ReaderOf<Operand, BLOCK_N>::type;
@@ -168,9 +187,17 @@ __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS)
   }
 
   tile.write(at.i, [&](int column) { return ColumnWriter<T>(out, at, grid, at.j + column); });
+
+  if (!parts.tickets) return;
+  const unsigned tiles = grid.tiles_m * grid.tiles_n, number = at.batch * tiles + blockIdx.x % tiles;
+  if (!is_last_block(parts.tickets + number, grid.splits)) return;
+  for (int t = threadIdx.x; t < BLOCK_M * BLOCK_N; t += Tile::THREADS) {
+    const int64_t i = at.i + t / BLOCK_N, j = at.j + t % BLOCK_N;
+    if (i < grid.m && j < grid.n) parts.add_up(grid, at.batch, i, j);
+  }
 }
 
-// Adds the splits' products in their order, and finishes them.
+// Adds the splits' products in their order, and finishes them: where there are more tiles than tickets.
 template <class T>
 __global__ void combine_kernel(const T* parts, Output<T> out, int64_t m, int64_t n, int64_t splits,
                                int64_t batch) {
