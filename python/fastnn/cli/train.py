@@ -74,8 +74,10 @@ def _rate(text: str) -> float:
 def run(args: argparse.Namespace) -> None:
     import fastnn as fn
 
+    from ..io.atomic import replaceable
+
     out = Path(args.out or f"{args.data}.safetensors")
-    if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK):
+    if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK) or not replaceable(out):
         raise ValueError(f"cannot save to {out}")  # said now, not after the training
     if args.threads:
         fn.set_num_threads(args.threads)
