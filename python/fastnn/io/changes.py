@@ -50,7 +50,7 @@ def _same(a: Any, b: Any, device: Any) -> bool:
     if isinstance(a, Tensor):
         return a.dtype is b.dtype and _same(_values(a), _values(b), device)
     if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(_same(x, y, device) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict):
