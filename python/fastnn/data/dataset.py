@@ -103,8 +103,8 @@ class ArrayDataset(Dataset):
 class Subset(Dataset):
     """The samples of a data set at given indices, in that order. Errors: IndexError for one out of range."""
 
-    def __init__(self, dataset: Dataset, indices: ArrayLike) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, indices: ArrayLike) -> None:
+        self.dataset = dataset = as_dataset(dataset)
         self.indices = np.array(indices, dtype=np.int64).reshape(-1)
         self.classes = dataset.classes
         if ((self.indices < 0) | (self.indices >= len(dataset))).any():

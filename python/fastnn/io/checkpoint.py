@@ -40,6 +40,7 @@ def save(values: Any, path: str | os.PathLike[str]) -> None:
         >>> state["epoch"], tuple(state["weight"].shape)
         (7, (2, 3))
     """
+    _check_path("save", path, "values, path")
     arrays: dict[str, Array] = {}
     tree = _flatten(values, (), arrays)
     flat = isinstance(values, Mapping) and list(values) == list(arrays)
@@ -61,6 +62,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         >>> fn.load("zeros.safetensors")["weight"].numpy()
         array([0., 0., 0.], dtype=float32)
     """
+    _check_path("load", path, "path")
     arrays, metadata = read(path)
     tensors = {name: to_tensor(array).to(device) for name, array in arrays.items()}
     if _TREE not in metadata:
@@ -69,6 +71,11 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         return _restore(json.loads(metadata[_TREE]), tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: {_TREE} in its metadata is malformed: {error}") from error
+
+
+def _check_path(op: str, path: Any, arguments: str) -> None:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{op}({arguments}): path must be text or a Path, not a {type(path).__name__}")
 
 
 def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
@@ -94,7 +101,13 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any
     value = _plain(value)
     if type(value) in _KINDS:
         return value
-    hint = " (fastnn.from_numpy makes a tensor of it)" if hasattr(value, "__array__") else ""
+    hint = ""
+    if hasattr(value, "__array__"):
+        hint = " (fastnn.from_numpy makes a tensor of it)"
+    elif isinstance(value, fastnn.nn.Module):
+        hint = " (fastnn.save_model saves a model; fastnn.save its weights, model.state_dict())"
+    elif hasattr(value, "state_dict"):
+        hint = " (save its state_dict())"
     raise TypeError(
         f"save: {'.'.join(path) or 'the value'} is a {type(value).__name__}, which no file can hold{hint}"
     )

@@ -52,7 +52,10 @@ def save_model(
         ('no', 'yes')
     """
     import fastnn.models  # noqa: F401 (registers its classes)
+    from fastnn.nn import Module
 
+    if not isinstance(model, Module):
+        raise TypeError(f"save_model(model, path): model must be an nn.Module, not a {type(model).__name__}")
     architecture = describe(model)
     built = _unfilled(architecture)
     _check(architecture, model, built)
