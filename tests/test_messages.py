@@ -8,7 +8,7 @@ import fastnn as fn
 import numpy as np
 import pytest
 from fastnn import nn, optim
-from fastnn.data import Subset, random_split
+from fastnn.data import ArrayDataset, DataLoader, Subset, random_split, train_test_split
 
 
 def refused(error, message, call):
@@ -153,3 +153,14 @@ class TestData:
         assert [len(part) for part in random_split((x, y), [0.8, 0.2])] == [8, 2]
         assert Subset((x, y), [3])[0][1] == 3
         refused(TypeError, "expected arrays or a data set, not int", lambda: random_split(3, [1, 2]))
+
+    def test_inputs_and_targets_are_one_argument(self):
+        x, y = np.arange(20.0, dtype=np.float32).reshape(10, 2), np.arange(10) % 2
+        model = nn.Linear(2, 2)
+        trainer = fn.Trainer(model, optim.SGD(model.parameters()))
+        message = r"batch_size must be .*not a ndarray; .*one argument: \(x, y\)"
+        refused(TypeError, message, lambda: trainer.evaluate(x, y))
+        refused(TypeError, message, lambda: trainer.predict(x, y))
+        refused(TypeError, message, lambda: DataLoader(x, y))
+        assert len(ArrayDataset((x, y)).arrays) == 2
+        assert len(train_test_split((x, y))) == 4

@@ -9,7 +9,7 @@ import pytest
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.models import MLP, LeNet
-from fastnn.train import Trainer
+from fastnn.train import Callback, Trainer
 
 
 def xor(n=400, seed=0):
@@ -117,6 +117,18 @@ def test_modules_in_evaluation_mode_stay_in_it():
     assert run(lambda model: model[1].eval()) == (0, False, True)
     assert run(lambda model: model.eval()) == (4, False, True), "as load_model gives it"
     assert run(lambda model: frozen(model.eval())) == (0, False, True)
+
+
+@pytest.mark.parametrize("event", ["on_fit_begin", "on_epoch_begin"])
+def test_a_callback_may_freeze_modules(event):
+    class Freeze(Callback):
+        pass
+
+    setattr(Freeze, event, lambda self, trainer, *_: trainer.model[1].eval())
+    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[Freeze()])
+    trainer.fit(xor(64), 2, val=xor(64), verbose=0)
+    assert model[1].num_batches_tracked.item() == 0
 
 
 def test_same_seed_same_run():

@@ -72,6 +72,8 @@ class ArrayDataset(Dataset):
         transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
+        if len(arrays) == 1 and isinstance(arrays[0], tuple):  # ArrayDataset((x, y))
+            arrays = arrays[0]
         if not arrays:
             raise ValueError("ArrayDataset: give at least one array")
         self.arrays = tuple(as_array(array) for array in arrays)

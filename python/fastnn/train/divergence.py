@@ -36,6 +36,11 @@ class Guard:
 
     def spoilt_gradient(self) -> str | None:
         """The first parameter whose gradient is not finite."""
+        grads = [p.grad for group in self.opt.param_groups for p in group["params"] if p.grad is not None]
+        kinds = {(str(grad.device), grad.dtype) for grad in grads}
+        one_kind = len(kinds) == 1 and grads[0].dtype in (fn.float32, fn.float64)
+        if one_kind and grads[0].is_cuda and _finite(fn.stack([grad.detach().sum() for grad in grads])):
+            return None  # one number was waited for, not one per parameter
         for group in self.opt.param_groups:
             for number, parameter in enumerate(group["params"]):
                 if parameter.grad is not None and not _finite(parameter.grad):

@@ -137,11 +137,13 @@ class Trainer:
         val_loader = None if val is None else self._checked("val", val, batch_size, False, 0)
         stay, guard = frozen(self.model), Guard(self.model, self.opt)
         with restored(self.model):
+            training(self.model, stay)
             self._call("on_fit_begin")
             try:
                 for epoch in range(epochs):
                     self._call("on_epoch_begin", epoch)
-                    training(self.model, stay)
+                    if not self.model.training:  # a callback's doing; what it froze by itself stays frozen
+                        training(self.model, stay)
                     self._epoch(epoch, epochs, loader, val_loader, guard, verbose)
                     if self.history.stopped:
                         break
