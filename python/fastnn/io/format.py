@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atomic import atomic_write
-from .foreign import foreign
 
 __all__ = ["Array", "read", "write"]
 
@@ -99,6 +98,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
         try:
             return _read(file)
         except (ValueError, RecursionError) as error:
+            from .foreign import foreign
+
             reason = foreign(file) or (error if isinstance(error, ValueError) else "nested too deeply")
             raise ValueError(f"{os.fspath(path)}: {reason}") from error
 

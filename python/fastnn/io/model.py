@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..registry import build, describe
-from .changes import changed_attributes, tied
 from .format import PREFIX, read, write
 from .tensors import to_array, to_tensor
 
@@ -130,6 +129,8 @@ def _unfilled(architecture: Any, draws: int = 0) -> Any:
 
 def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
     """Refuses a model that was changed after construction: its description would build another one."""
+    from .changes import changed_attributes
+
     for what, parts in (
         ("layers", lambda module: [(path, type(part).__name__) for path, part in module.named_modules()]),
         ("weights", lambda module: [(key, tuple(value.shape)) for key, value in module.state_dict().items()]),
@@ -161,6 +162,8 @@ def _short(value: Any) -> str:
 
 
 def _described(preprocessing: Transform) -> dict[str, Any]:
+    from .changes import changed_attributes
+
     description = describe(preprocessing)
     for path, mine, other in changed_attributes(preprocessing, build(description)):
         raise _changed(preprocessing, "attributes", path, _short(mine), _short(other))
@@ -169,6 +172,8 @@ def _described(preprocessing: Transform) -> dict[str, Any]:
 
 def _bonds(model: Module, built: Module) -> dict[str, Any]:
     """Which parameters are one, and which are frozen, where the constructor does not make them so."""
+    from .changes import tied
+
     ours, theirs = tied(model), tied(built)
     for group in theirs:
         if not any(set(group) <= set(other) for other in ours):
