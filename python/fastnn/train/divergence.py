@@ -24,6 +24,7 @@ class Guard:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
 
     def begin_epoch(self) -> None:
+        self._learned = [parameter for group in self.opt.param_groups for parameter in group["params"]]
         self._start = _copies(self.model.state_dict())
         self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         self._sound = [buffer for buffer, _ in self._buffers if _finite(buffer)]  # a mask may be infinite
@@ -36,21 +37,19 @@ class Guard:
 
     def spoilt_gradient(self) -> str | None:
         """The first parameter whose gradient is not finite."""
-        grads = [p.grad for group in self.opt.param_groups for p in group["params"] if p.grad is not None]
-        kinds = {(str(grad.device), grad.dtype) for grad in grads}
-        one_kind = len(kinds) == 1 and grads[0].dtype in (fn.float32, fn.float64)
-        if one_kind and grads[0].is_cuda and _finite(fn.stack([grad.detach().sum() for grad in grads])):
-            return None  # one number was waited for, not one per parameter
-        for group in self.opt.param_groups:
-            for number, parameter in enumerate(group["params"]):
-                if parameter.grad is not None and not _finite(parameter.grad):
-                    return repr(self.names.get(id(parameter), f"parameter {number}"))
+        learned = [parameter for parameter in self._learned if parameter.grad is not None]
+        if learned and learned[0].is_cuda and len({parameter.dtype for parameter in learned}) == 1:
+            sums = fn.stack([parameter.grad.detach().sum() for parameter in learned])
+            if _finite(sums):  # one number to wait for, not one per parameter
+                return None
+        for number, parameter in enumerate(learned):
+            if not _finite(parameter.grad):
+                return repr(self.names.get(id(parameter), f"parameter {number}"))
         return None
 
     def spoilt_state(self) -> bool:
         """Whether a parameter that is learned, or a buffer that was finite, is so no more."""
-        learned = [parameter for group in self.opt.param_groups for parameter in group["params"]]
-        return not all(map(_finite, learned + self._sound))
+        return not all(_finite(tensor.detach()) for tensor in self._learned + self._sound)
 
     def restore(self) -> str:
         """Undoes the step that was begun, or the whole epoch if what was before it is not finite; says which."""
@@ -71,10 +70,11 @@ def _copies(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _finite(tensor: Any) -> bool:
     """Whether all elements are finite. A finite sum has finite terms; others are looked at one by one."""
-    if not tensor.dtype.is_floating_point or not tensor.numel():
-        return True
-    with fn.no_grad():
-        values = tensor.detach()
-        if values.dtype not in (fn.float32, fn.float64):
-            values = values.to(fn.float32)
-        return math.isfinite(values.sum().item()) or math.isfinite(values.abs().max().item())
+    dtype = tensor.dtype
+    if dtype is not fn.float32 and dtype is not fn.float64:
+        if not dtype.is_floating_point:
+            return True
+        tensor = tensor.to(fn.float32)
+    return (
+        math.isfinite(tensor.sum().item()) or not tensor.numel() or math.isfinite(tensor.abs().max().item())
+    )

@@ -45,10 +45,10 @@ def metric(mode: str) -> Callable[[_Metric], _Metric]:
 
 
 @metric("max")
-def accuracy(output: Tensor, target: Tensor, ignore_index: int = -100) -> float:
+def accuracy(output: Tensor, target: Tensor, ignore_index: int = -100, count: float | None = None) -> float:
     """The share of labels (N, ...) at which the outputs (N, classes, ...) are largest.
 
-    Labels equal to ``ignore_index`` do not count.
+    Labels equal to ``ignore_index`` do not count; ``count`` says how many others there are, where that is known.
 
     Errors: ValueError for shapes that do not fit, or a single class.
 
@@ -63,8 +63,10 @@ def accuracy(output: Tensor, target: Tensor, ignore_index: int = -100) -> float:
         raise ValueError(f"accuracy: expected outputs (N, classes) and labels (N), not {shape} and {labels}")
     if shape[1] == 1:
         raise ValueError(f"accuracy: outputs of shape {shape} have one class, which is always the largest")
-    right = (output.argmax(1) == target) & (target != ignore_index)
-    return float(right.sum().item()) / max(counted(target, ignore_index), 1)
+    right = output.argmax(1) == target
+    if 0 <= ignore_index < shape[1]:  # else no output is at it
+        right = right & (target != ignore_index)
+    return float(right.sum().item()) / max(counted(target, ignore_index) if count is None else count, 1)
 
 
 @metric("min")

@@ -26,7 +26,7 @@ from .divergence import Guard
 from .history import History
 from .metrics import Metric, accuracy, metric_functions
 from .progress import batches_with_bar, print_epoch
-from .weights import Means, counted, entropy_settings, is_sum, loss_weight, split
+from .weights import LossWeight, Means, counted, split
 
 __all__ = ["Trainer"]
 
@@ -190,7 +190,7 @@ class Trainer:
         start = time.perf_counter()
         total = len(loader) if hasattr(loader, "__len__") else None
         means, placement, number = Means(), Placement(self.model), -1
-        weigh = loss_weight(self.loss)
+        weigh = LossWeight(self.loss)
         on_batch_end = [
             c.on_batch_end for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
@@ -205,11 +205,11 @@ class Trainer:
                 continue
             value = loss.item()
             spoilt = self._step(loss, value, guard)
-            means.add("loss", self._mean(value, weight), weight)
+            means.add("loss", weigh.mean(value, weight), weight)
             if spoilt:
                 self._diverged(f"{spoilt} in epoch {epoch + 1}, batch {number + 1}", guard, means, start)
                 return
-            self._measure(means, output, target)
+            self._measure(means, output, target, weigh, weight)
             for call in on_batch_end:
                 call(self, number, {"loss": value})
         if number < 0:
@@ -244,14 +244,14 @@ class Trainer:
 
     def _evaluate(self, loader: Any, what: str, check: bool) -> dict[str, float]:
         means, placement, batches = Means(), Placement(self.model), 0
-        weigh = loss_weight(self.loss)
+        weigh = LossWeight(self.loss)
         with evaluating(self.model):
             for batch in loader:
                 batches += 1
                 inputs, target = placement.pair(what, batch)
                 output, loss, weight = self._losses(what, inputs, target, weigh, check)
-                means.add("loss", self._mean(loss.item(), weight), weight)
-                self._measure(means, output, target)
+                means.add("loss", weigh.mean(loss.item(), weight), weight)
+                self._measure(means, output, target, weigh, weight)
         if not batches:
             raise ValueError(f"{what}: the data gave no batches")
         return means.result()
@@ -261,7 +261,7 @@ class Trainer:
         what: str,
         inputs: list[Tensor],
         target: Tensor,
-        weigh: Callable[[Any, Tensor], float],
+        weigh: LossWeight,
         check: bool,
     ) -> tuple[Any, Tensor, float]:
         """The model's output, its loss, and what that is the mean of."""
@@ -278,16 +278,16 @@ class Trainer:
             raise ValueError(f"{what}: the loss must be one number in a tensor, not {shape}")
         return output, loss, weight
 
-    def _mean(self, loss: float, weight: float) -> float:
-        return loss / weight if weight and is_sum(self.loss) else loss
-
-    def _measure(self, means: Means, output: Any, target: Tensor) -> None:
+    def _measure(
+        self, means: Means, output: Any, target: Tensor, weigh: LossWeight, loss_weight: float
+    ) -> None:
         if self.metrics:
-            ignored = self._ignore_index()
             with fn.no_grad():
                 for name, metric in self.metrics.items():
                     if metric is accuracy:
-                        value, weight = accuracy(output, target, ignored), float(counted(target, ignored))
+                        known = weigh.counts_labels and not target.dtype.is_floating_point
+                        weight = loss_weight if known else float(counted(target, weigh.ignored))
+                        value: Any = accuracy(output, target, weigh.ignored, weight)
                     else:
                         value, weight = split(metric(output, target), len(target))
                     means.add(name, float(value), weight)
@@ -329,11 +329,7 @@ class Trainer:
     def _check_output(self, what: str, output: Tensor, targets: NDArray[Any]) -> None:
         shape = tuple(output.shape)
         check_classes(what, self.loss, shape)
-        check_labels(what, targets, shape, self._ignore_index())
-
-    def _ignore_index(self) -> int:
-        settings = entropy_settings(self.loss) or {}
-        return int(getattr(self.loss, "ignore_index", settings.get("ignore_index", -100)))
+        check_labels(what, targets, shape, LossWeight(self.loss).ignored)
 
     def _call(self, event: str, *args: Any) -> None:
         for callback in self.callbacks:

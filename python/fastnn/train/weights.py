@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import fastnn.nn.functional as F
 from fastnn import Tensor, nn
 
-__all__ = ["Means", "counted", "entropy_settings", "is_sum", "loss_weight", "split"]
+__all__ = ["LossWeight", "Means", "counted", "entropy_settings", "split"]
 
 _FUNCTIONS = (F.cross_entropy, F.nll_loss)
 _MODULES = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -39,27 +38,31 @@ def is_sum(loss: Any) -> bool:
     return isinstance(loss, (*_MODULES, nn.MSELoss)) and loss.reduction == "sum"
 
 
-def loss_weight(loss: Any) -> Callable[[Any, Tensor], float]:
-    """A function (output, target) that says how much of a batch the mean of ``loss`` is over.
+class LossWeight:
+    """Says how much of a batch the mean of a loss is over.
 
     Labels that are ignored count nothing, others the weight of their class; samples of other targets count 1 each.
     """
-    settings = entropy_settings(loss) or {}
-    ignored, weight = (
-        int(getattr(loss, "ignore_index", settings.get("ignore_index", -100))),
-        settings.get("weight"),
-    )
 
-    def weigh(output: Any, target: Tensor) -> float:
+    def __init__(self, loss: Any) -> None:
+        settings = entropy_settings(loss)
+        self.ignored = int(getattr(loss, "ignore_index", (settings or {}).get("ignore_index", -100)))
+        self.of_classes = (settings or {}).get("weight")
+        self.counts_labels = settings is not None and self.of_classes is None
+        self.is_sum = is_sum(loss)
+
+    def __call__(self, output: Any, target: Tensor) -> float:
         labels = not target.dtype.is_floating_point
         if not (labels and isinstance(output, Tensor) and output.ndim == target.ndim + 1):
             return len(target)
-        if weight is None:
-            return counted(target, ignored)
+        if self.of_classes is None:
+            return counted(target, self.ignored)
         values = target.cpu().numpy()
-        return float(weight.cpu().double().numpy()[values[values != ignored]].sum())
+        return float(self.of_classes.cpu().double().numpy()[values[values != self.ignored]].sum())
 
-    return weigh
+    def mean(self, loss: float, weight: float) -> float:
+        """The mean, also of a loss that adds up."""
+        return loss / weight if self.is_sum and weight else loss
 
 
 def split(value: Any, weight: float) -> tuple[Any, float]:
