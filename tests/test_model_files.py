@@ -154,6 +154,19 @@ class TestRoundTrip:
         loaded = fn.load_model(path)
         assert loaded.b.weight is loaded.a.weight
 
+    def test_what_a_model_came_with_is_saved_again(self, path):
+        fn.save_model(nn.Linear(2, 2), path, preprocessing=Standardize(1.0, 2.0), classes=["no", "yes"])
+        model = fn.load_model(path)
+        fn.save_model(model, path)
+        again = fn.load_model(path)
+        assert repr(again.preprocessing) == repr(model.preprocessing)
+        assert again.classes == ("no", "yes")
+        fn.save_model(model, path, classes=["a", "b"])
+        assert fn.load_model(path).classes == ("a", "b")
+        model.preprocessing = model.classes = None
+        fn.save_model(model, path)
+        assert (fn.load_model(path).preprocessing, fn.load_model(path).classes) == (None, None)
+
     def test_saving_and_loading_leave_the_generator_alone(self, path):
         def draw(work):
             fn.manual_seed(3)

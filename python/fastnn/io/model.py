@@ -36,7 +36,8 @@ def save_model(
     replaced atomically and carries a checksum, as with ``fastnn.save``.
 
     Parameters: ``preprocessing``, a transform of ``fastnn.data`` that turns raw inputs into what the model
-    takes. ``classes``, names of the outputs.
+    takes. ``classes``, names of the outputs. A model of ``load_model`` keeps those that it came with unless
+    others are given.
 
     Errors: TypeError naming a class that is not registered or an argument that JSON cannot hold, ValueError
     if the model or the preprocessing was changed after construction so that its description would build
@@ -51,10 +52,16 @@ def save_model(
         ('no', 'yes')
     """
     import fastnn.models  # noqa: F401 (registers its classes)
+    from fastnn.data import Transform
     from fastnn.nn import Module
 
     if not isinstance(model, Module):
         raise TypeError(f"save_model(model, path): model must be an nn.Module, not a {type(model).__name__}")
+    came_with = vars(model).get("preprocessing"), vars(model).get("classes")
+    if preprocessing is None and isinstance(came_with[0], Transform):
+        preprocessing = came_with[0]
+    if classes is None and _are_names(came_with[1]):
+        classes = came_with[1]
     architecture = describe(model)
     built = _unfilled(architecture)
     _check(architecture, model, built)
@@ -111,6 +118,10 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
     model.preprocessing = preprocessing
     model.classes = None if classes is None else tuple(classes)
     return model.to(device).eval()
+
+
+def _are_names(classes: Any) -> bool:
+    return isinstance(classes, tuple) and all(isinstance(name, str) for name in classes)
 
 
 def _unfilled(architecture: Any, draws: int = 0) -> Any:
