@@ -306,61 +306,104 @@ def test_backward_from_several_threads():
         np.testing.assert_array_equal(got, w.grad.numpy())
 
 
-# ---- numbers in place of tensors ---------------------------------------------------------------------------------------
+# ---- recording, switched -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [fn.float32, fn.float64], ids=str)
-@pytest.mark.parametrize(
-    ("call", "slope"),
-    [
-        (lambda x: x.tanh(), 1 - np.tanh(1.5) ** 2),
-        (lambda x: x + 1, 1),
-        (lambda x: -x.sum(), -1),
-        (lambda x: fn.maximum(x.sum(), 1.0), 1),
-        (lambda x: x * x, 3),
-    ],
-    ids=["tanh", "add", "neg", "maximum", "mul"],
-)
-def test_a_number_as_the_gradient(call, slope, dtype):
-    for number in (2, 2.0, np.float64(2)):
-        x = fn.tensor(1.5, dtype=dtype, requires_grad=True)
-        call(x).backward(number)
-        assert x.grad.dtype == dtype
-        np.testing.assert_allclose(x.grad.item(), 2 * slope, rtol=1e-6)
-        assert (x.grad + fn.ones(3, dtype=fn.float32)).dtype == fn.float32  # a 0-d tensor, no number
-    x = fn.tensor([1.5], dtype=dtype, requires_grad=True)
-    with pytest.raises(ValueError, match=r"gradient of shape \(\) given for an output of shape \(1,\)"):
-        x.tanh().backward(2.0)
+def recorded():
+    return (fn.ones(1, requires_grad=True) * 2).requires_grad
 
 
-def test_extrema_and_signs_select():
-    """Where the gradient is infinite 0 times it would be NaN."""
-    infinite = fn.tensor([np.inf, np.inf, np.inf])
-    a = fn.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    b = fn.tensor([2.0, 1.0, 3.0], requires_grad=True)
-    fn.maximum(a, b).backward(infinite)
-    assert a.grad.tolist() == [0, np.inf, np.inf]
-    assert b.grad.tolist() == [np.inf, 0, np.inf]
-    a.grad = b.grad = None
-    fn.minimum(a, b).backward(infinite)
-    assert a.grad.tolist() == [np.inf, 0, np.inf]
-    assert b.grad.tolist() == [0, np.inf, np.inf]
-    a.grad = None
-    fn.sign(a).backward(infinite)
-    assert a.grad.tolist() == [0, 0, 0]
-    nan = fn.tensor([np.nan], requires_grad=True)
-    one = fn.tensor([1.0], requires_grad=True)
-    fn.maximum(nan, one).backward(fn.tensor([3.0]))
-    assert (nan.grad.item(), one.grad.item()) == (3, 3)  # as in PyTorch
+def test_a_generator_runs_in_its_mode_and_its_caller_in_its_own():
+    @fn.no_grad()
+    def generator():
+        got = []
+        try:
+            while True:
+                try:
+                    got.append((yield recorded()))
+                except KeyError:
+                    got.append(recorded())
+                if len(got) == 3:
+                    return got
+        finally:
+            closed.append(recorded())
+
+    closed = []
+    g = generator()
+    assert next(g) is False
+    assert recorded()
+    assert g.send(1) is False
+    assert g.throw(KeyError()) is False
+    assert recorded()
+    with pytest.raises(StopIteration) as end:
+        g.send(3)
+    assert end.value.value == [1, False, 3]
+    g = generator()
+    next(g)
+    g.close()
+    assert closed == [False, False]
+    assert recorded()
+    assert generator.__name__ == "generator"
+
+    @fn.no_grad()
+    def delegating():
+        yield from (recorded() for _ in range(2))
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        assert list(delegating()) == [False, False]
+    assert recorded()
 
 
-@pytest.mark.parametrize("dtype", [fn.float32, fn.float64], ids=str)
-@pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_both_gradients_of_gelu_hold_in_the_tails(approximate, dtype):
-    gelu = lambda x: fn.nn.functional.gelu(x, approximate=approximate)  # noqa: E731
-    values = np.array([-8, -6, -3, -1.0001, -1, -0.9999, -0.5, 0, 0.5, 3, 8, 1e20, 1e30])
-    x = fn.tensor(values, dtype=dtype, requires_grad=True)
-    (fused,) = fn.grad([gelu(x).sum()], [x])
-    (composed,) = fn.grad([gelu(x).sum()], [x], create_graph=True)
-    rtol = 1e-5 if dtype == fn.float32 else 1e-12
-    np.testing.assert_allclose(composed.detach().numpy(), fused.numpy(), rtol=rtol)
+def test_set_grad_enabled_in_all_its_uses():
+    @fn.set_grad_enabled(False)
+    def function():
+        return recorded()
+
+    assert recorded(), "a decorator changes nothing here"
+    assert function() is False
+    assert recorded()
+    with fn.set_grad_enabled(False):
+        assert not recorded()
+        with fn.set_grad_enabled(True):
+            assert recorded()
+        assert not recorded()
+    assert recorded()
+    fn.set_grad_enabled(False)
+    assert not recorded()
+    fn.set_grad_enabled(True)
+
+    @fn.set_grad_enabled(False)
+    def generator():
+        yield recorded()
+
+    assert list(generator()) == [False]
+
+
+def test_a_mode_can_be_entered_within_itself():
+    off = fn.no_grad()
+    with off:
+        with off:
+            pass
+        assert not recorded()
+    assert recorded()
+    settings = fn.set_grad_enabled(False)
+    for _ in range(2):
+        with settings:
+            assert not recorded()
+        assert recorded()
+
+    @off
+    def deep(n):
+        return recorded() if n == 0 else deep(n - 1)
+
+    assert deep(3) is False
+    assert recorded()
+
+
+def test_asynchronous_functions_are_refused():
+    async def waits():
+        pass
+
+    with pytest.raises(TypeError, match="no_grad: waits is asynchronous"):
+        fn.no_grad()(waits)

@@ -118,6 +118,22 @@ def test_checkpoint(tmp_path):
     assert fn.load(str(tmp_path / names[2]))["0.bias"].tolist() == [2, 2]
 
 
+def test_a_second_fit_keeps_the_best_file(tmp_path):
+    best = tmp_path / "best.safetensors"
+    script, checkpoint = Script([3, 1, 2]), ModelCheckpoint(best)
+    model = MLP([2, 2])
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[script, checkpoint])
+    trainer.fit(xor(8), 3, verbose=0)
+    for losses, bias in (([9, 8, 7], 1), ([9, 8, 0.5], 2)):  # worse; at last better
+        script.losses = losses
+        trainer.fit(xor(8), 3, verbose=0)
+        assert fn.load(best)["0.bias"].tolist() == [bias, bias]
+    other = MLP([2, 2])
+    script.losses = [5]
+    Trainer(other, optim.SGD(other.parameters()), callbacks=[script, checkpoint]).fit(xor(8), verbose=0)
+    assert fn.load(best)["0.bias"].tolist() == [0, 0], "the first of another model is its best"
+
+
 # ---- history and printing ----------------------------------------------------------------------------------
 
 

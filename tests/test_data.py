@@ -141,6 +141,32 @@ class TestLoader:
         with pytest.raises(ValueError, match="batches"):
             DataLoader(X, batch_size=4).load_state_dict(DataLoader(X, batch_size=3).state_dict())
 
+    def test_a_list_holds_samples(self):
+        x, y = next(iter(DataLoader([(0.0, 0.0), (1.0, 1.0), (2.0, 4.0)])))
+        assert (x.tolist(), y.tolist()) == ([0, 1, 2], [0, 1, 4])
+        (x,) = next(iter(DataLoader([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])))
+        assert x.tolist() == [[1, 2], [3, 4], [5, 6]]
+        x, y = next(iter(DataLoader([(X[0], 3), (X[1], 4)])))
+        assert (tuple(x.shape), y.tolist()) == ((2, *X.shape[1:]), [3, 4])
+        x, y = next(iter(DataLoader([X, Y])))  # they can be no samples
+        assert (len(x), len(y)) == (10, 10)
+        for unclear in ([X[0], X[1]], [X], [[1, 2], [3]]):
+            with pytest.raises(TypeError, match="a list"):
+                DataLoader(unclear)
+
+    @pytest.mark.parametrize("base", [Dataset, object])
+    def test_a_sample_may_be_one_array(self, base):
+        class Rows(base):
+            def __len__(self):
+                return 3
+
+            def __getitem__(self, index):
+                return X[index]
+
+        batch = next(iter(DataLoader(Rows())))
+        assert len(batch) == 1
+        np.testing.assert_array_equal(batch[0].numpy(), X[:3])
+
     def test_bad_arguments(self):
         with pytest.raises(ValueError, match="batch_size"):
             DataLoader(X, batch_size=0)
@@ -164,6 +190,10 @@ class TestSplits:
         assert indices != [
             part.indices.tolist() for part in random_split(ArrayDataset(X, Y), [5, 3, 2], seed=4)
         ]
+
+    def test_random_split_of_arrays(self):
+        parts = random_split((X, Y), [6, 4], seed=3)
+        assert sorted(int(sample[1]) for part in parts for sample in part) == sorted(Y.tolist())
 
     @pytest.mark.parametrize("sizes", [[5, 4], [0.5, 0.4], [], [11, -1], [0.5, np.nan]])
     def test_random_split_sizes_must_fit(self, sizes):

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 from pathlib import Path
 
@@ -37,6 +38,22 @@ def test_pages(page, tmp_path, monkeypatch):
     failures, _ = doctest.testfile(str(page), module_relative=False)
     fastnn.set_rng_state(state)
     assert failures == 0
+
+
+def test_classes_show_their_own_arguments():
+    """What the documentation, help() and editors show in place of (*args, **kwargs)."""
+    public = {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in (fastnn.nn, fastnn.optim, fastnn.data, fastnn.models, fastnn.train)
+        for name in module.__all__
+    }
+    classes = {name: value for name, value in public.items() if isinstance(value, type)}
+    assert len(classes) > 40
+    for name, cls in classes.items():
+        kinds = {p.kind for p in inspect.signature(cls).parameters.values()}
+        takes_anything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds
+        assert takes_anything == (cls is fastnn.nn.Identity), name
+    assert list(inspect.signature(fastnn.nn.Dropout).parameters) == ["p"]
 
 
 def test_there_are_examples():

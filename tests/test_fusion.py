@@ -94,3 +94,57 @@ def test_every_fusion_gives_what_its_layers_give(fusion):
         fn.grad((fused * fused).sum(), leaves), fn.grad((plain * plain).sum(), leaves), strict=True
     ):
         close(a, b, 1e-5, 1e-5)
+
+
+CLASSES = [nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten, nn.Tanh]
+
+
+def patched_net():
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(8, 4), nn.ReLU(), nn.BatchNorm1d(4), nn.ReLU(), nn.Tanh(),
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", CLASSES)
+@pytest.mark.parametrize("name", ["forward", "__call__"])
+def test_what_is_put_into_a_class_is_called(layer, name, monkeypatch):
+    net, x = patched_net(), fn.ones(2, 1, 4, 4)
+    expected = net(x).tolist()  # planned
+    calls, old = [], getattr(layer, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, name, lambda self, x: (calls.append(type(self)), old(self, x))[1])
+        assert net(x).tolist() == expected
+        assert calls == [layer] * sum(type(module) is layer for module in net)
+        assert patched_net()(x).shape == (2, 4)
+    calls.clear()
+    assert net(x).tolist() == expected
+    assert calls == []
+
+
+def test_what_is_put_into_every_module_is_called(monkeypatch):
+    net, x, calls, old = patched_net(), fn.ones(2, 1, 4, 4), [], nn.Module.__call__
+    net(x)
+    monkeypatch.setattr(nn.Module, "__call__", lambda self, x: (calls.append(type(self)), old(self, x))[1])
+    net(x)
+    assert calls == [nn.Sequential, *map(type, net)]
+
+
+def test_modules_may_derive_from_abstract_classes():
+    import abc
+
+    class Named(abc.ABC):
+        @abc.abstractmethod
+        def name(self): ...
+
+    class Layer(nn.Linear, Named):
+        def name(self):
+            return "layer"
+
+    class Half(nn.Linear, Named):
+        pass
+
+    assert isinstance(Layer(2, 2), Named)
+    assert nn.Sequential(Layer(2, 2), nn.ReLU())(fn.ones(1, 2)).shape == (1, 2)
+    with pytest.raises(TypeError, match="abstract"):
+        Half(2, 2)

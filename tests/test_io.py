@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from pathlib import Path
 import fastnn as fn
 import numpy as np
 import pytest
+from fastnn import nn, optim
 from fastnn.io.atomic import atomic_write
 
 DTYPES = [fn.float32, fn.float64, fn.bfloat16, fn.float16, fn.int64, fn.int32, fn.uint8, fn.bool]
@@ -102,6 +105,26 @@ class TestRoundTrip:
     def test_a_single_tensor(self, path):
         fn.save(filled((3,), fn.float32), path)
         assert_same(fn.load(path), filled((3,), fn.float32))
+
+    def test_numbers_of_numpy_become_numbers(self, path):
+        optimizer = optim.SGD(
+            nn.Linear(2, 1).parameters(), lr=np.logspace(-3, -1, 3)[1], momentum=np.float32(0.5)
+        )
+        fn.save(optimizer.state_dict(), path)
+        assert fn.load(path) == optimizer.state_dict()
+        values = {
+            "i": np.int64(3),
+            "b": np.True_,
+            "s": np.str_("x"),
+            "l": [np.uint8(255)],
+            np.int32(7): np.float64("inf"),
+        }
+        fn.save(values, path)
+        loaded = fn.load(path)
+        assert loaded == {"i": 3, "b": True, "s": "x", "l": [255], 7: float("inf")}
+        assert [type(value) for value in loaded.values()] == [int, bool, str, list, float]
+        with pytest.raises(TypeError, match="a is a complex"):
+            fn.save({"a": np.complex128(1)}, path)
 
     @pytest.mark.parametrize(
         ("value", "message"),
@@ -322,6 +345,35 @@ class TestAtomicWrite:
             file.write(b"1")
         assert link.is_symlink()
         assert path.read_bytes() == b"1"
+
+    @pytest.mark.parametrize(
+        "name", ["模型" * 38 + ".safetensors", "m" * 255, "é" * 127], ids=["240", "255", "254"]
+    )
+    @pytest.mark.parametrize("nameless", [True, False])
+    def test_names_as_long_as_the_system_allows(self, tmp_path, name, nameless, monkeypatch):
+        if not nameless:
+            monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+        fn.save({"x": fn.ones(1)}, tmp_path / name)
+        assert fn.load(tmp_path / name)["x"].item() == 1
+        assert os.listdir(tmp_path) == [name]
+
+    def test_what_is_no_file_is_not_replaced(self, tmp_path, path):
+        os.mkfifo(tmp_path / "pipe")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(tmp_path / "socket"))
+        kinds = ["pipe", "socket"]
+        if os.geteuid() == 0:
+            os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+            kinds.append("null")
+        path.symlink_to(tmp_path / kinds[-1])
+        for name in (*kinds, path.name):
+            before = os.stat(tmp_path / name)
+            with pytest.raises(OSError, match=f"Not a regular file.*{name}"):
+                fn.save({"x": fn.ones(1)}, tmp_path / name)
+            with pytest.raises(OSError, match="Not a regular file"):
+                fn.save_model(nn.Linear(1, 1), tmp_path / name)
+            assert os.stat(tmp_path / name).st_ino == before.st_ino
+        assert len(os.listdir(tmp_path)) == len(kinds) + 1
 
     def test_errors_name_the_path(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nowhere"):

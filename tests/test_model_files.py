@@ -1,6 +1,7 @@
 """Model files describe themselves, and loading one runs no code."""
 
 import json
+import re
 
 import fastnn as fn
 import numpy as np
@@ -24,6 +25,20 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         return self.inner(x) * self.seen[0]
+
+
+@fn.register_model("tests.Tied")
+class Tied(nn.Module):
+    temperature = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.b.weight = self.a.weight
+        self.act = lambda x: x.tanh()
+
+    def forward(self, x):
+        return self.act(self.b(self.a(x))) * self.temperature
 
 
 @pytest.fixture
@@ -116,6 +131,42 @@ class TestRoundTrip:
         np.testing.assert_array_equal(model.preprocessing(x), transform(x))
         assert model.classes == ("no", "yes")
 
+    @pytest.mark.parametrize("dtype", [fn.float64, fn.bfloat16])
+    def test_dtypes_come_back(self, path, dtype):
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).to(dtype)
+        fn.save_model(model, path)
+        loaded = fn.load_model(path)
+        expected = [(name, value.dtype) for name, value in model.state_dict().items()]
+        assert [(name, value.dtype) for name, value in loaded.state_dict().items()] == expected
+        assert loaded[1].running_mean.dtype is dtype
+        assert loaded[0].weight.float().tolist() == model[0].weight.float().tolist()
+
+    def test_tied_and_frozen_weights_come_back(self, path):
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+        model[2].weight = model[0].weight
+        model[1].requires_grad_(False)
+        fn.save_model(model, path)
+        loaded = fn.load_model(path)
+        assert len(list(loaded.parameters())) == len(list(model.parameters())) == 5
+        assert loaded[2].weight is loaded[0].weight
+        assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
+        fn.save_model(Tied(), path)  # its constructor ties them
+        loaded = fn.load_model(path)
+        assert loaded.b.weight is loaded.a.weight
+
+    def test_what_a_model_came_with_is_saved_again(self, path):
+        fn.save_model(nn.Linear(2, 2), path, preprocessing=Standardize(1.0, 2.0), classes=["no", "yes"])
+        model = fn.load_model(path)
+        fn.save_model(model, path)
+        again = fn.load_model(path)
+        assert repr(again.preprocessing) == repr(model.preprocessing)
+        assert again.classes == ("no", "yes")
+        fn.save_model(model, path, classes=["a", "b"])
+        assert fn.load_model(path).classes == ("a", "b")
+        model.preprocessing = model.classes = None
+        fn.save_model(model, path)
+        assert (fn.load_model(path).preprocessing, fn.load_model(path).classes) == (None, None)
+
     def test_saving_and_loading_leave_the_generator_alone(self, path):
         def draw(work):
             fn.manual_seed(3)
@@ -156,6 +207,55 @@ class TestRefusals:
         model = MLP([3, 4, 2])
         model[1] = nn.Tanh()
         with pytest.raises(ValueError, match=r"layers.*'1' is Tanh, would be ReLU"):
+            fn.save_model(model, path)
+
+    @pytest.mark.parametrize(
+        ("make", "name", "value"),
+        [
+            (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), "0.dilation", (2, 2)),
+            (lambda: nn.Sequential(nn.Dropout(0.5)), "0.p", 0.25),
+            (lambda: nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))), "0.0.eps", 1e-3),
+            (lambda: nn.BatchNorm2d(3), "momentum", None),
+            (lambda: nn.LayerNorm(3), "normalized_shape", (3, 1)),
+            (lambda: LeNet(), "2.ceil_mode", True),
+            (lambda: nn.GELU(), "approximate", "tanh"),
+            (lambda: Tied(), "temperature", 2.0),
+            (lambda: Tied(), "act", lambda x: x),
+            (lambda: nn.Sequential(nn.Linear(1, 1)), "0.forward", lambda x: x),
+            (lambda: Scaled(nn.ReLU()), "seen", (2.0,)),
+        ],
+    )
+    def test_attributes_changed_after_construction(self, path, make, name, value):
+        model = make()
+        fn.save_model(model, path)
+        path.unlink()
+        owner, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, value)
+        with pytest.raises(ValueError, match=rf"attributes of this .*'{re.escape(name)}' is .*, would be "):
+            fn.save_model(model, path)
+        assert not path.exists()
+
+    def test_notes_added_later_do_not_matter(self, path):
+        model = nn.Sequential(nn.Linear(2, 2))
+        model.note = model[0].best = "a note"
+        fn.save_model(model, path)
+        loaded = fn.load_model(path)
+        fn.save_model(loaded, path, classes=["a", "b"])  # which has preprocessing and classes
+
+    def test_preprocessing_changed_after_construction(self, path):
+        inner = ToFloat(scale=0.5)
+        transform = Compose(inner, Standardize(1.0, 2.0))
+        transform.transforms[1].mean = np.float32([3.0])  # the description knows
+        fn.save_model(nn.Linear(1, 1), path, preprocessing=transform)
+        assert fn.load_model(path).preprocessing.transforms[1].mean == 3
+        inner.scale = 2.0
+        with pytest.raises(ValueError, match="attributes of this Compose"):
+            fn.save_model(nn.Linear(1, 1), path, preprocessing=transform)
+
+    def test_weights_untied_after_construction(self, path):
+        model = Tied()
+        model.b.weight = nn.Parameter(model.a.weight.detach().clone())
+        with pytest.raises(ValueError, match=r"'b\.weight' is one of its own, would be 'a\.weight'"):
             fn.save_model(model, path)
 
     def test_weights_without_model(self, path):
@@ -214,6 +314,12 @@ HOSTILE = {
     "no such dtype": linear(in_features=3, out_features=2, dtype={"dtype": "complex64"}),
     "unknown value": linear(in_features=3, out_features=2, bias={"eval": "1"}),
     "classes that are numbers": lambda d: d.update(classes=[1]),
+    "ties of nothing": lambda d: d.update(tied=[["weight", "wait"]]),
+    "ties of other shapes": lambda d: d.update(tied=[["weight", "bias"]]),
+    "a tie of one": lambda d: d.update(tied=[["weight"]]),
+    "ties that are no lists": lambda d: d.update(tied=["weight"]),
+    "ties of numbers": lambda d: d.update(tied=[[1, 2]]),
+    "frozen that is no list": lambda d: d.update(frozen=1),
     "more fields": lambda d: d.update(code="print()"),
     "no JSON": lambda d: "{",
     "no object": lambda d: "[]",

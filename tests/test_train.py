@@ -9,7 +9,7 @@ import pytest
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.models import MLP, LeNet
-from fastnn.train import Trainer
+from fastnn.train import Callback, Trainer
 
 
 def xor(n=400, seed=0):
@@ -89,6 +89,46 @@ def test_dropout_is_on_in_training_and_off_in_validation():
     trainer = Trainer(model.eval(), optim.SGD(model.parameters(), lr=0.1))
     trainer.fit(DataLoader(xor(), 50), val=DataLoader(xor(), 50), verbose=0)
     assert seen == {(True, True), (False, False)}
+
+
+def test_modules_in_evaluation_mode_stay_in_it():
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    seen = []
+
+    class Watch(nn.Module):
+        def forward(self, x):
+            seen.append(self.training)
+            return x
+
+    def run(prepare):
+        seen.clear()
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), Watch(), nn.Linear(8, 3))
+        prepare(model)
+        before = [module.training for module in model.modules()]
+        Trainer(model, optim.SGD(model.parameters(), lr=0.1)).fit(
+            (x, np.zeros(64, int)), 2, val=(x, np.zeros(64, int)), batch_size=32, verbose=0
+        )
+        assert [module.training for module in model.modules()] == before
+        return model[1].num_batches_tracked.item(), seen[-2], True in seen
+
+    frozen = lambda model: model[1].eval().requires_grad_(False)  # noqa: E731
+    assert run(lambda model: None) == (4, False, True)
+    assert run(frozen) == (0, False, True)
+    assert run(lambda model: model[1].eval()) == (0, False, True)
+    assert run(lambda model: model.eval()) == (4, False, True), "as load_model gives it"
+    assert run(lambda model: frozen(model.eval())) == (0, False, True)
+
+
+@pytest.mark.parametrize("event", ["on_fit_begin", "on_epoch_begin"])
+def test_a_callback_may_freeze_modules(event):
+    class Freeze(Callback):
+        pass
+
+    setattr(Freeze, event, lambda self, trainer, *_: trainer.model[1].eval())
+    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[Freeze()])
+    trainer.fit(xor(64), 2, val=xor(64), verbose=0)
+    assert model[1].num_batches_tracked.item() == 0
 
 
 def test_same_seed_same_run():
@@ -255,7 +295,8 @@ def test_loss_that_becomes_nan_stops_training_with_sound_weights():
     with pytest.warns(RuntimeWarning, match="loss became NaN in epoch 1, batch .*learning rate"):
         history = trainer.fit(xor(), 5, batch_size=8, verbose=0)
     assert "NaN" in history.stopped
-    assert history.epochs == 0
+    assert history.epochs == 1, "the epoch is told as far as it went"
+    assert np.isnan(history["loss"][0])
 
 
 def test_bad_arguments():
@@ -269,7 +310,32 @@ def test_bad_arguments():
         Trainer(model, model)
     with pytest.raises(TypeError, match="loss must be a function"):
         Trainer(model, opt, "mse")
+    with pytest.raises(TypeError, match=r"epochs must be a whole number, not a ndarray; .*fit\(\(x, y\)"):
+        Trainer(model, opt).fit(*xor())
+    with pytest.raises(TypeError, match="epochs must be"):
+        Trainer(model, opt).fit(xor(), 1.5)
     with pytest.raises(ValueError, match="one number"):
         Trainer(model, opt, lambda output, target: output).fit(xor(), verbose=0)
     with pytest.raises(TypeError, match="train: expected arrays"):
         Trainer(model, opt).fit(5)
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    model, other = MLP([2, 2]), MLP([2, 2])
+    with pytest.raises(ValueError, match="Trainer: the optimizer holds no parameter of this MLP"):
+        Trainer(model, optim.SGD(other.parameters()))
+    trainer = Trainer(model, optim.SGD([model[0].bias]))  # a part of it will do
+    trainer.model = other
+    with pytest.raises(ValueError, match="fit: the optimizer holds no parameter"):
+        trainer.fit(xor(), verbose=0)
+
+
+def test_predict_takes_lists():
+    model = nn.Linear(2, 3)
+    trainer = Trainer(model, optim.SGD(model.parameters()))
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    expected = trainer.predict(np.array(rows, np.float32)).tolist()
+    assert trainer.predict(rows).tolist() == expected
+    assert trainer.predict([(rows[0], 0), (rows[1], 1)]).tolist() == expected, "targets are left out"
+    with pytest.raises(TypeError, match=r"np\.stack"):
+        trainer.predict([np.array(row) for row in rows])

@@ -34,6 +34,41 @@ class TestTransforms:
         x = np.ones((5, 2), np.float32)
         assert (Standardize.fit(x)(x) == 0).all()
 
+    def test_standardize_of_large_numbers(self):
+        x = 1.7e9 + np.arange(20.0)[:, None]  # seconds since 1970
+        expected = (x - x.mean()) / x.std()
+        for data in (x, x.astype(np.int64)):
+            y = Standardize.fit(data)(data)
+            assert y.dtype == np.float32
+            np.testing.assert_allclose(y, expected, rtol=1e-6)
+        x = np.array([[1e300], [3e300]])
+        np.testing.assert_allclose(Standardize(2e300, 1e300)(x), [[-1], [1]], rtol=1e-6)
+
+    @pytest.mark.parametrize("value", [14.62, 0.1, -1e-3, 1e9 + 0.1, 0.0])
+    def test_a_constant_column_counts_as_1(self, value):
+        fitted = Standardize.fit(np.full((1000, 1), value))
+        assert fitted.std.tolist() == [1]
+        np.testing.assert_allclose(fitted(np.array([[value + 0.01]])), [[0.01]], rtol=1e-4)
+        last_bit = np.full((1000, 1), value)
+        last_bit[::2] = np.nextafter(value, np.inf)
+        assert Standardize.fit(last_bit).std.tolist() in ([1], [pytest.approx(last_bit.std())])
+        assert value == 0 or Standardize.fit(last_bit).std.tolist() == [1]
+
+    def test_standardize_in_pieces(self):
+        x = np.random.default_rng(0).normal(5, 3, (3000, 3, 7, 5)).astype(np.float32)
+        mean, std = np.arange(3.0), np.arange(1.0, 4.0)
+        expected = (x - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
+        np.testing.assert_array_equal(Standardize(mean, std)(x), expected.astype(np.float32))
+        assert Standardize(mean, std)(x[:0]).shape == (0, 3, 7, 5)
+
+    @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32])
+    def test_integers_of_lists_are_bytes(self, kind):
+        x = np.array([[0, 51, 255]])
+        np.testing.assert_array_equal(ToFloat()(x.astype(kind)), ToFloat()(x.astype(np.uint8)))
+        assert ToFloat(0.5)(np.array([1000], kind)).tolist() == [500]
+        with pytest.raises(ValueError, match=r"must lie in 0\.\.255.*from 0 to 256"):
+            ToFloat()(np.array([0, 256], kind))
+
     def test_standardize_refuses_other_channels(self):
         with pytest.raises(ValueError, match="3 channels"):
             Standardize([1, 2, 3], [1, 1, 1])(np.zeros((2, 4), np.float32))
@@ -126,3 +161,34 @@ class TestToImages:
 
     def test_no_images(self):
         assert ToImages((1, 8, 8), ink=True)(np.zeros((0, 1, 20, 20))).shape == (0, 1, 8, 8)
+
+    @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint64, np.int16, np.uint8])
+    def test_integers_are_bytes(self, kind):
+        grey = np.full((1, 8, 8), 51).astype(kind)
+        assert ToImages((1, 8, 8))(grey).max() == np.float32(51) * np.float32(1 / 255)
+        if kind != np.uint8:
+            with pytest.raises(ValueError, match=r"must lie in 0\.\.255"):
+                ToImages((1, 8, 8))(grey * 100)
+        assert ToImages((1, 8, 8))(np.full((1, 8, 8), 65535, np.uint16)).max() == pytest.approx(1)
+
+    def test_a_long_thin_drawing_takes_no_square(self):
+        import tracemalloc
+
+        page = np.full((3, 40_000), 255, np.uint8)
+        page[1] = 0  # a line, which would be centred on a sheet of 40,000 x 40,000
+        tracemalloc.start()
+        image = ToImages((1, 8, 8), ink=True)(page)
+        assert tracemalloc.get_traced_memory()[1] < 16e6
+        tracemalloc.stop()
+        assert image.shape == (1, 1, 8, 8)
+
+    def test_the_sheet_need_not_be_made(self):
+        from fastnn.data.images import fit_ink, resize
+
+        rng = np.random.default_rng(0)
+        for h, w in ((5, 31), (31, 5), (9, 8), (8, 8), (1, 20)):
+            ink = rng.uniform(0.5, 1, (1, h, w)).astype(np.float32)
+            side = max(h, w)
+            top, left = (side - h) // 2, (side - w) // 2
+            sheet = np.pad(ink, [(0, 0), (top, side - h - top), (left, side - w - left)])
+            np.testing.assert_allclose(fit_ink(ink, 8, 8), resize(sheet, 8, 8), atol=1e-6)

@@ -1,6 +1,6 @@
 """Shows on a machine with a GPU that the CUDA backend works there, and how fast: `make gpu-check`.
 
-Needs no network: Python with NumPy, safetensors, pytest, pybind11, scikit-build-core, and PyTorch as the peer; CMake,
+Needs no network: Python with NumPy, pytest, pybind11, scikit-build-core, and PyTorch as the peer; CMake,
 ninja, nvcc, and compute-sanitizer where there is one. At most ten minutes in all. Builds for the machine's own GPU, runs
 the tests of the CUDA backend on it, the op table under compute-sanitizer's memcheck, racecheck and synccheck on a small
 set, and the benchmarks; writes bench/results/gpu-NAME.json, prints the table and, last, one line per step.

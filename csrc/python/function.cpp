@@ -121,12 +121,19 @@ std::string printed(PyObject* name) {
   return PyBytes_AS_STRING(bytes.get());
 }
 
+// What NumPy calls these arguments, which PyTorch takes too.
+constexpr std::pair<const char*, const char*> kNamesOfNumPy[] = {{"axis", "dim"}, {"keepdims", "keepdim"}};
+
 int find(const Function& f, PyObject* keyword) {
   const std::vector<Parameter>& all = f.signature->parameters;
   for (size_t i = 0; i < all.size(); ++i)  // names are interned on both sides, as a rule
     if (all[i].name.get() == keyword) return static_cast<int>(i);
   for (size_t i = 0; i < all.size(); ++i)
     if (PyUnicode_Compare(all[i].name.get(), keyword) == 0) return static_cast<int>(i);
+  for (const auto& [theirs, ours] : kNamesOfNumPy)
+    if (PyUnicode_CompareWithASCIIString(keyword, theirs) == 0)
+      for (size_t i = 0; i < all.size(); ++i)
+        if (PyUnicode_CompareWithASCIIString(all[i].name.get(), ours) == 0) return static_cast<int>(i);
   return -1;
 }
 

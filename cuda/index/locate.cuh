@@ -16,25 +16,27 @@ struct Locate {
   __host__ explicit Locate(const LocateParams& p) : params(p) {
     for (int d = 0; d < p.ndim; ++d) size[d] = WideDivide(static_cast<uint64_t>(p.shape[d]));
   }
+  // Where element i of the list is, by these strides. Decoded anew for each: an array would be local memory.
+  __device__ int64_t place(int64_t i, const int64_t* stride) const {
+    int64_t at = 0;
+#pragma unroll 1
+    for (int d = params.ndim - 1; d >= 0; --d) {
+      const int64_t quotient = size[d].quotient(i);
+      at += (i - quotient * params.shape[d]) * stride[d];
+      i = quotient;
+    }
+    return at;
+  }
 };
 
 static __global__ void __launch_bounds__(kLocateThreads) locate_offsets(Locate of, BadIndex* note) {
   const LocateParams& p = of.params;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kLocateThreads + threadIdx.x;
   if (i >= p.numel) return;
-  int64_t at[kMaxDims] = {};
-  int64_t rest = i, offset = 0;
-  for (int d = p.ndim - 1; d >= 0; --d) {
-    const int64_t quotient = of.size[d].quotient(rest);
-    at[d] = rest - quotient * p.shape[d];
-    rest = quotient;
-    offset += at[d] * p.step[d];
-  }
+  int64_t offset = of.place(i, p.step);
   for (int k = 0; k < p.terms && offset != kNowhere; ++k) {
     const LocateParams::Term& t = p.term[k];
-    int64_t from = 0;
-    for (int d = 0; d < p.ndim; ++d) from += at[d] * t.stride[d];
-    const int64_t index = t.index[from];
+    const int64_t index = t.index[of.place(i, t.stride)];
     if (!t.rule.op) {
       offset += index;
       continue;

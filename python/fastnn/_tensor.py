@@ -171,8 +171,9 @@ def eye(
     return tensor(np.eye(n, m), dtype=dtype, device=device)
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new dimension."""
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors of one shape joined along a new dimension (which NumPy calls ``axis``)."""
+    dim = dim if axis is None else axis
     return _C.cat([_C.unsqueeze(t, dim) for t in tensors], dim)
 
 
@@ -244,6 +245,27 @@ def _refuse_pickle(self: Tensor, protocol: int = 0) -> NoReturn:
     )
 
 
+def _copy(self: Tensor) -> Tensor:
+    """The same memory in another tensor; of a leaf another leaf, else one with the same history."""
+    if not self.is_leaf:
+        return self.view(self.shape)
+    copy = self.detach()
+    if type(self) is not Tensor:
+        copy = type(self)(copy)
+    copy.requires_grad = self.requires_grad
+    return copy
+
+
+def _format(self: Tensor, spec: str) -> str:
+    if not spec:
+        return str(self)
+    if self.ndim:
+        raise TypeError(
+            f"a format such as {spec!r} is of a number; this tensor has the shape {tuple(self.shape)}"
+        )
+    return format(self.item(), spec)
+
+
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if not self.is_leaf:
         raise RuntimeError("only leaf tensors can be deep-copied; use detach() first")
@@ -276,7 +298,9 @@ def _install() -> None:
         "numel": lambda self: _C._numel(self),
         "requires_grad_": _requires_grad_,
         "__reduce_ex__": _refuse_pickle,
+        "__copy__": _copy,
         "__deepcopy__": _deepcopy,
+        "__format__": _format,
         "T": property(_transposed),
         "mT": property(lambda self: self.transpose(-2, -1), doc="The last two dimensions swapped."),
         "data": property(lambda self: self.detach(), _C._set_data, doc="The same memory without history."),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
 
 from fastnn import _C
 from fastnn._C import Tensor, grad
@@ -12,7 +13,67 @@ from fastnn._C import Tensor, grad
 __all__ = ["Function", "FunctionContext", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
 
 
-class set_grad_enabled:
+_Callable = TypeVar("_Callable", bound=Callable[..., Any])
+
+
+class _GradMode:
+    """What records or not for a while: ``with`` it, also within itself, or a decorator of functions and generators."""
+
+    def __init__(self, mode: bool) -> None:
+        self._mode = mode
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_C._set_grad_enabled(self._mode))
+
+    def __exit__(self, *exc: object) -> None:
+        _C._set_grad_enabled(self._before.pop())
+
+    def __call__(self, function: _Callable) -> _Callable:
+        mode = self._mode
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{type(self).__name__}: {function.__name__} is asynchronous, and others run while it waits; "
+                "use `with` inside it where it computes"
+            )
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generating(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _resumed(mode, function(*args, **kwargs)))
+
+            return cast(_Callable, generating)
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with _GradMode(mode):
+                return function(*args, **kwargs)
+
+        return cast(_Callable, wrapped)
+
+
+def _resumed(mode: bool, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The generator, in this mode while it runs and in its caller's in between."""
+    resume: Callable[[], Any] = functools.partial(next, generator)
+    while True:
+        try:
+            with _GradMode(mode):
+                value = resume()
+        except StopIteration as end:
+            return end.value
+        try:
+            sent = yield value
+        except GeneratorExit:
+            with _GradMode(mode):
+                generator.close()
+            raise
+        except BaseException as error:
+            resume = functools.partial(generator.throw, error)
+        else:
+            resume = functools.partial(generator.send, sent)
+
+
+class set_grad_enabled(_GradMode):
     """Context manager, decorator or plain call that sets whether this thread records operations.
 
     >>> import fastnn as fn
@@ -23,36 +84,25 @@ class set_grad_enabled:
     """
 
     def __init__(self, mode: bool) -> None:
-        self._before = _C._set_grad_enabled(mode)
-        self._mode = mode
+        super().__init__(mode)
+        self._called_in: bool | None = _C._set_grad_enabled(mode)
 
     def __enter__(self) -> None:
-        _C._set_grad_enabled(self._mode)
+        before = _C._set_grad_enabled(self._mode)
+        self._before.append(before if self._called_in is None else self._called_in)
+        self._called_in = None
 
-    def __exit__(self, *exc: object) -> None:
-        _C._set_grad_enabled(self._before)
-
-
-class _GradMode:
-    _mode: bool
-
-    def __enter__(self) -> None:
-        self._before = _C._set_grad_enabled(self._mode)
-
-    def __exit__(self, *exc: object) -> None:
-        _C._set_grad_enabled(self._before)
-
-    def __call__(self, function: Callable) -> Callable:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapped
+    def __call__(self, function: _Callable) -> _Callable:
+        if self._called_in is not None:  # meant as a decorator: the mode here is as it was
+            _C._set_grad_enabled(self._called_in)
+            self._called_in = None
+        return super().__call__(function)
 
 
 class no_grad(_GradMode):
     """Context manager and decorator: operations inside are not recorded.
+
+    Of a generator, those that it runs itself; its caller's are recorded as before.
 
     >>> import fastnn as fn
     >>> x = fn.ones(2, requires_grad=True)
@@ -62,13 +112,15 @@ class no_grad(_GradMode):
     False
     """
 
-    _mode = False
+    def __init__(self) -> None:
+        super().__init__(False)
 
 
 class enable_grad(_GradMode):
     """Context manager and decorator: operations inside are recorded, also within :class:`no_grad`."""
 
-    _mode = True
+    def __init__(self) -> None:
+        super().__init__(True)
 
 
 class FunctionContext:

@@ -43,6 +43,20 @@ int64_t output_size(const Axis& a, bool same) {
   return (extent - 1 - reach) / a.stride + 1;
 }
 
+// Which of the two is meant to be otherwise: the weight is made once, the input anew each time.
+[[noreturn, gnu::cold]] void refuse_channels(const Tensor& x, const Tensor& w, int64_t groups) {
+  const int64_t takes = w.size(1) * groups;
+  const char* hint = "";
+  if (x.shape().back() == takes && x.dim() == 4)
+    hint = "; images with their channels last must be turned: x.permute(0, 3, 1, 2)";
+  else if (x.shape().back() == takes)
+    hint = "; an image with its channels last must be turned: x.permute(2, 0, 1)";
+  else if (takes == 1 && x.dim() == 3)
+    hint = "; a batch of images without channels needs one: x.unsqueeze(1)";
+  fail(ErrorKind::value, "conv2d: input of shape ", x.shape(), " has ", x.size(x.dim() - 3),
+       " channels, but a weight of shape ", w.shape(), " with groups = ", groups, " takes ", takes, hint);
+}
+
 void check_operands(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o) {
   check_defined("conv2d", "input", x);
   check_defined("conv2d", "weight", w);
@@ -62,9 +76,7 @@ void check_operands(const Tensor& x, const Tensor& w, const Tensor& bias, const 
   const int64_t channels = x.size(x.dim() - 3);
   check_value(channels % o.groups == 0, "conv2d: input of shape ", x.shape(), " has ", channels,
               " channels, not a multiple of groups = ", o.groups);
-  check_value(w.size(1) == channels / o.groups, "conv2d: input of shape ", x.shape(), " has ", channels,
-              " channels, so with groups = ", o.groups, " weight must have ", channels / o.groups,
-              " in dimension 1, got ", w.shape());
+  if (w.size(1) != channels / o.groups) refuse_channels(x, w, o.groups);
   check_value(w.size(0) % o.groups == 0, "conv2d: weight of shape ", w.shape(), " has ", w.size(0),
               " filters, not a multiple of groups = ", o.groups);
   if (!bias.defined()) return;

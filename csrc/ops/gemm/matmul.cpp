@@ -147,6 +147,13 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return scope.returns(reshape(y, shape));
 }
 
+[[noreturn, gnu::cold]] static void refuse_features(const Tensor& x, const Tensor& w) {
+  const bool flat = x.dim() > 2 && x.size(0) > 0 && x.numel() / x.size(0) == w.size(1);
+  fail(ErrorKind::value, "linear: input of shape ", x.shape(), " does not match a weight of shape ",
+       w.shape(), ": its last dimension must be ", w.size(1),
+       flat ? "; flatten its samples first: x.flatten(1)" : "");
+}
+
 static void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
   check_defined("linear", "input", x);
   check_defined("linear", "weight", w);
@@ -154,8 +161,7 @@ static void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
   check_same_dtype("linear", "input", x, "weight", w);
   check_same_device("linear", x, w);
   check_value(w.dim() == 2, "linear: weight must have shape (out_features, in_features), got ", w.shape());
-  check_value(x.dim() > 0 && x.shape().back() == w.size(1), "linear: input of shape ", x.shape(),
-              " does not match a weight of shape ", w.shape(), ": its last dimension must be ", w.size(1));
+  if (x.dim() == 0 || x.shape().back() != w.size(1)) refuse_features(x, w);
   if (!bias.defined()) return;
   check_same_dtype("linear", "input", x, "bias", bias);
   check_same_device("linear", x, bias);

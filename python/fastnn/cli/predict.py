@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.pictures import read_picture
 from .train import count
 
 __all__ = ["add_arguments", "run"]
@@ -72,16 +73,4 @@ def read(file: str) -> NDArray[Any]:
         # Mapped, so that a header that declares more than the file holds is refused before memory is asked
         # for.
         return np.array(np.load(file, mmap_mode="r", allow_pickle=False))
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise ImportError(
-            f"{file}: reading pictures needs Pillow: pip install pillow (.npy files do not)"
-        ) from None
-    try:
-        with Image.open(file) as picture:
-            return np.asarray(picture.convert("RGBA" if "A" in picture.getbands() else "RGB"))[None]
-    except UnidentifiedImageError:
-        raise ValueError("neither a picture that Pillow knows nor a .npy file") from None
-    except (SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a readable picture: {error}") from None
+    return read_picture(file)[None]

@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,8 +74,10 @@ def _rate(text: str) -> float:
 def run(args: argparse.Namespace) -> None:
     import fastnn as fn
 
+    from ..io.atomic import replaceable
+
     out = Path(args.out or f"{args.data}.safetensors")
-    if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK):
+    if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK) or not replaceable(out):
         raise ValueError(f"cannot save to {out}")  # said now, not after the training
     if args.threads:
         fn.set_num_threads(args.threads)
@@ -88,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     trainer = _fit(args, model, preprocessing(train.arrays[0]), train.arrays[1])
     seconds = time.perf_counter() - start
+    if trainer.history.diverged:
+        raise RuntimeError(f"{trainer.history.stopped}; nothing was saved. Try a smaller --lr")
     predicted = trainer.predict(preprocessing(test.arrays[0])).numpy().argmax(axis=1)
     print("\n" + confusion_table(test.arrays[1], predicted, test.classes or ()))
     right = int((predicted == test.arrays[1]).sum())
@@ -159,7 +164,8 @@ def _fit(args: argparse.Namespace, model: Module, x: NDArray[Any], y: NDArray[An
     else:
         opt = optim.Adam(model.parameters(), lr=rate)
     trainer = Trainer(model, opt, metrics=["accuracy"], callbacks=[Cosine()])
-    trainer.fit((x, y), epochs=epochs, batch_size=batch_size, seed=args.seed)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # divergence is told by run()
+        trainer.fit((x, y), epochs=epochs, batch_size=batch_size, seed=args.seed)
     return trainer
 
 

@@ -16,7 +16,7 @@ Batch = tuple[NDArray[Any], ...]
 
 
 class Dataset:
-    """Base class: define ``__len__`` and ``__getitem__``, which returns one sample as a tuple of arrays.
+    """Base class: define ``__len__`` and ``__getitem__``, which returns one sample: a tuple of arrays, or one array.
 
     ``take`` gathers a batch; define it too where many samples come faster than one by one.
 
@@ -43,7 +43,7 @@ class Dataset:
 
     def take(self, indices: NDArray[np.int64]) -> Batch:
         """The samples at these indices, stacked: a tuple of arrays whose first dimension is the batch."""
-        samples = [self[int(index)] for index in indices]
+        samples = [_columns(self[int(index)]) for index in indices]
         return tuple(
             np.stack([np.asarray(value) for value in column]) for column in zip(*samples, strict=True)
         )
@@ -72,6 +72,8 @@ class ArrayDataset(Dataset):
         transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
+        if len(arrays) == 1 and isinstance(arrays[0], tuple):  # ArrayDataset((x, y))
+            arrays = arrays[0]
         if not arrays:
             raise ValueError("ArrayDataset: give at least one array")
         self.arrays = tuple(as_array(array) for array in arrays)
@@ -103,8 +105,8 @@ class ArrayDataset(Dataset):
 class Subset(Dataset):
     """The samples of a data set at given indices, in that order. Errors: IndexError for one out of range."""
 
-    def __init__(self, dataset: Dataset, indices: ArrayLike) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, indices: ArrayLike) -> None:
+        self.dataset = dataset = as_dataset(dataset)
         self.indices = np.array(indices, dtype=np.int64).reshape(-1)
         self.classes = dataset.classes
         if ((self.indices < 0) | (self.indices >= len(dataset))).any():
@@ -130,18 +132,25 @@ class _Samples(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        sample = self.samples[index]
-        return (
-            sample if isinstance(sample, tuple) else tuple(sample) if isinstance(sample, list) else (sample,)
-        )
+        return _columns(self.samples[index])
+
+
+def _columns(sample: Any) -> tuple[Any, ...]:
+    """A sample as a tuple of arrays; one array is a sample of one."""
+    return tuple(sample) if isinstance(sample, tuple | list) else (sample,)
 
 
 def as_dataset(data: Any) -> Dataset:
-    """A data set of: a data set (also another library's), one array, or a tuple or list of arrays."""
+    """A data set of: a data set (also another library's), one array, a tuple of arrays, or a list of samples.
+
+    Errors: TypeError for a list of arrays of one shape, which may be samples or columns.
+    """
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, tuple | list):
+    if isinstance(data, tuple):
         return ArrayDataset(*data)
+    if isinstance(data, list):
+        return _of_list(data)
     if hasattr(data, "__array__") or hasattr(data, "detach"):
         return ArrayDataset(data)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
@@ -149,15 +158,34 @@ def as_dataset(data: Any) -> Dataset:
     raise TypeError(f"expected arrays or a data set, not {type(data).__name__}")
 
 
+def _of_list(items: list[Any]) -> Dataset:
+    if items and all(isinstance(item, tuple) for item in items):
+        return _Samples(items)
+    if items and all(hasattr(item, "__array__") and np.ndim(as_array(item)) for item in items):
+        if len({as_array(item).shape for item in items}) == 1:
+            raise TypeError(
+                "a list of arrays may be inputs and targets, or one array per sample: "
+                "give a tuple (x, y), or np.stack(the list)"
+            )
+        return ArrayDataset(*items)
+    try:
+        return ArrayDataset(items)
+    except ValueError:
+        raise TypeError(
+            "a list must hold samples, as tuples (x, y) or numbers of one shape; give arrays as a tuple: (x, y)"
+        ) from None
+
+
 def as_array(values: Any) -> NDArray[Any]:
     """Values as a NumPy array; a CPU tensor's own memory."""
     return np.asarray(values.detach().numpy() if hasattr(values, "detach") else values)
 
 
-def random_split(dataset: Dataset, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
+def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
     """Cuts a data set at random into parts of given sizes: counts of samples, or fractions that add up to 1.
 
-    The parts are a function of the sizes and the seed alone, on every machine.
+    ``dataset`` may also be arrays, ``(x, y)``. The parts are a function of the sizes and the seed alone, on every
+    machine.
 
     Errors: ValueError if the counts do not add up to the data set's length, or the fractions to 1.
 
@@ -167,6 +195,7 @@ def random_split(dataset: Dataset, lengths: Sequence[float], seed: int = 0) -> l
         >>> len(train), len(val)
         (1294, 144)
     """
+    dataset = as_dataset(dataset)
     counts = shares(len(dataset), lengths)
     ends = np.cumsum(counts)
     order = permutation(len(dataset), seed)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_images", "crop_to_ink", "light_on_dark", "resize", "to_channels"]
+__all__ = ["as_images", "check_bytes", "fit_ink", "in_unit_range", "light_on_dark", "resize", "to_channels"]
 
 Images = NDArray[np.float32]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
@@ -53,21 +53,22 @@ def light_on_dark(images: Images) -> Images:
     return np.where(bright[:, None, None, None], 1 - images, images)
 
 
-def crop_to_ink(image: Images, aspect: float) -> Images:
-    """The part of an image (C, H, W) that holds ink, padded with 0 to height / width = ``aspect``."""
+def fit_ink(image: Images, height: int, width: int) -> Images:
+    """The part of an image (C, H, W) that holds ink, centred on a sheet of the shape wanted, scaled to (height, width).
+
+    The sheet of a long thin part may be large, and is not made: its zeros add nothing.
+    """
     ink = image.max(axis=0) > _INK * image.max(initial=0)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not rows.size:
-        return image
+        return resize(image, height, width)
     image = image[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     _, h, w = image.shape
+    aspect = height / width
     missing_h, missing_w = max(0, round(w * aspect) - h), max(0, round(h / aspect) - w)
-    sides = [
-        (0, 0),
-        (missing_h // 2, missing_h - missing_h // 2),
-        (missing_w // 2, missing_w - missing_w // 2),
-    ]
-    return np.pad(image, sides)
+    down = _weights(h + missing_h, height, missing_h // 2, h)
+    across = _weights(w + missing_w, width, missing_w // 2, w)
+    return np.asarray(down @ image @ across.T, np.float32)
 
 
 def resize(images: Images, height: int, width: int) -> Images:
@@ -76,14 +77,43 @@ def resize(images: Images, height: int, width: int) -> Images:
     return np.asarray(rows @ images @ columns.T, np.float32)
 
 
-def _weights(size: int, new: int) -> Images:
+def in_unit_range(x: NDArray[Any]) -> Images:
+    """Pixels as float32: bytes and 16 bits divided by the largest value of their type, floats as they are.
+
+    Other integers, as lists and CSV files give them, are bytes too. Errors: ValueError if they cannot be.
+    """
+    if x.dtype.kind not in "iu":
+        return x.astype(np.float32)
+    if x.dtype in (np.uint8, np.uint16):
+        return x.astype(np.float32) * np.float32(1 / np.iinfo(x.dtype).max)
+    return check_bytes(x).astype(np.float32) * np.float32(1 / 255)
+
+
+def check_bytes(x: NDArray[Any]) -> NDArray[Any]:
+    """ValueError if integers whose type says nothing of their range are not 0..255."""
+    if x.size and not (x.min() >= 0 and x.max() <= 255):
+        raise ValueError(
+            f"integers of type {x.dtype} must lie in 0..255, as bytes do; these reach from {x.min()} to {x.max()}. "
+            "Give uint16, or floats in 0..1"
+        )
+    return x
+
+
+def _weights(size: int, new: int, first: int = 0, count: int | None = None) -> Images:
     """(new, size): row i weighs the old pixels that make new pixel i, by a triangle centred on it.
 
     When reducing, the triangle is as wide as two new pixels, so that every old pixel counts; else as two old
-    ones.
+    ones. ``first`` and ``count`` choose old pixels, (new, count).
     """
     scale = size / new
     centres = (np.arange(new) + 0.5) * scale
-    distance = np.abs(np.arange(size) + 0.5 - centres[:, None]) / max(scale, 1.0)
-    weights = np.maximum(0.0, 1.0 - distance)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    support = max(scale, 1.0)
+    weights = np.empty((new, size if count is None else count), np.float32)
+    for row, centre in zip(weights, centres, strict=True):
+        near = np.arange(max(0, int(centre - support) - 1), min(size, int(centre + support) + 2))
+        values = np.maximum(0.0, 1.0 - np.abs(near + 0.5 - centre) / support)
+        values /= values.sum()
+        row[...] = 0
+        here = (near >= first) & (near < first + len(row))
+        row[near[here] - first] = values[here]
+    return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,13 @@ class DataLoader:
         drop_last: bool = False,
         seed: int = 0,
     ) -> None:
+        try:
+            batch_size = operator.index(batch_size)
+        except TypeError:
+            raise TypeError(
+                f"DataLoader: batch_size must be a whole number, not a {type(batch_size).__name__}; "
+                "inputs and targets are one argument: (x, y)"
+            ) from None
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
         self.dataset = as_dataset(dataset)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..registry import Describable, arguments_of
-from .images import as_images, crop_to_ink, light_on_dark, resize, to_channels
+from .images import as_images, check_bytes, fit_ink, in_unit_range, light_on_dark, resize, to_channels
 
 __all__ = ["Compose", "Log1p", "Reshape", "Resize", "Standardize", "ToFloat", "ToImages", "Transform"]
+
+_CHUNK = 1 << 16  # elements that are float64 at a time
 
 
 class Transform(Describable):
@@ -52,7 +54,10 @@ class Compose(Transform):
 class ToFloat(Transform):
     """float32 in place of integers: multiplied by ``scale``, or divided by the largest value of their type.
 
-    Without ``scale``, uint8 0..255 becomes 0..1, and floats keep their values.
+    Without ``scale``, uint8 0..255 becomes 0..1, and floats keep their values. The types of 32 and 64 bits, which lists
+    and CSV files come as, say nothing of a range: they are divided by 255.
+
+    Errors: ValueError if integers of these types do not lie in 0..255 and there is no ``scale``.
 
     Example:
         >>> import numpy as np
@@ -67,7 +72,11 @@ class ToFloat(Transform):
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         scale = self.scale
         if scale is None:
-            scale = 1 / np.iinfo(x.dtype).max if x.dtype.kind in "iu" else 1
+            scale = 1.0
+            if x.dtype.kind in "iu":
+                scale = 1 / np.iinfo(x.dtype).max if x.dtype.itemsize <= 2 else 1 / 255
+                if x.dtype.itemsize > 2:
+                    check_bytes(x)
         y = x.astype(np.float32)
         y *= np.float32(scale)
         return y
@@ -77,7 +86,8 @@ class Standardize(Transform):
     """(x - mean) / std: columns or channels of mean 0 and variance 1, which is what networks learn from best.
 
     Parameters: ``mean`` and ``std``, a number, or one number per column of a (batch, columns) array or per
-    channel of a (batch, channels, ...) array. A std of 0 (a constant column) counts as 1.
+    channel of a (batch, channels, ...) array. A std of 0 (a constant column) counts as 1. Computed in float64, as the
+    differences of large numbers are small; the result is float32.
 
     Errors: ValueError if there are other than one value or one per channel.
 
@@ -91,23 +101,31 @@ class Standardize(Transform):
     """
 
     def __init__(self, mean: ArrayLike = 0.0, std: ArrayLike = 1.0) -> None:
-        self.mean = np.asarray(mean, np.float32).reshape(-1)
-        std = np.asarray(std, np.float32).reshape(-1)
-        self.std = np.where(std == 0, np.float32(1), std)
+        self.mean = np.asarray(mean, np.float64).reshape(-1)
+        std = np.asarray(std, np.float64).reshape(-1)
+        self.std = np.where(std == 0, 1.0, std)
 
     @classmethod
     def fit(cls, x: ArrayLike) -> Standardize:
         """Mean and standard deviation of every column or channel of training data, computed in float64."""
         data = np.asarray(x)
         axes = (0, *range(2, data.ndim))
-        return cls(data.mean(axes, dtype=np.float64).tolist(), data.std(axes, dtype=np.float64).tolist())
+        mean, std = data.mean(axes, dtype=np.float64), data.std(axes, dtype=np.float64)
+        # The deviation of a constant column is the rounding of its mean, and of one that differs in its last bit no more.
+        constant = (data.min(axes) == data.max(axes)) | (std <= 4 * np.finfo(np.float64).eps * np.abs(mean))
+        return cls(mean.tolist(), np.where(constant, 0.0, std).tolist())
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         for values in (self.mean, self.std):
             if values.size != 1 and (x.ndim < 2 or x.shape[1] != values.size):
                 raise ValueError(f"Standardize has {values.size} channels, the input has the shape {x.shape}")
         shape = (-1, *[1] * (x.ndim - 2))
-        return (x.astype(np.float32) - self.mean.reshape(shape)) / self.std.reshape(shape)
+        mean, std = self.mean.reshape(shape), self.std.reshape(shape)
+        y = np.empty(x.shape, np.float32)
+        step = max(1, _CHUNK * len(x) // max(x.size, 1)) if x.ndim else 1
+        for start in range(0, len(x), step):
+            y[start : start + step] = (x[start : start + step] - mean) / std
+        return y
 
     def constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.mean.tolist(), self.std.tolist()), {}
@@ -146,15 +164,16 @@ class ToImages(Transform):
     """Any images, one or many, as float32 in 0..1 of the shape (batch, channels, height, width).
 
     Accepts (H, W), (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels, of any size, and
-    flattened images (N, channels * height * width). Integers are divided by the largest value of their type.
-    Colours become grey by their luminance, or grey three equal channels.
+    flattened images (N, channels * height * width). Bytes and 16 bits are divided by the largest value of their
+    type; other integers, as lists and CSV files give them, are bytes too. Colours become grey by their luminance, or grey three equal channels.
 
     Parameters: ``shape``, (channels, height, width). ``ink``: for drawings, such as digits or letters: the
     darker of paper and ink becomes 0, and images of another size are cropped to the ink, centred and scaled
     to fill the height or width, as the digits and Fashion-MNIST data sets were made. Images that already have
     the size stay in place.
 
-    Errors: ValueError if the input has none of these shapes or holds NaN, infinity or values outside 0..1.
+    Errors: ValueError if the input has none of these shapes or holds NaN, infinity, floats outside 0..1 or integers
+    outside 0..255.
 
     Example:
         >>> import numpy as np
@@ -173,7 +192,7 @@ class ToImages(Transform):
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         channels, height, width = self.shape
-        images = to_channels(ToFloat()(as_images(np.asarray(x), self.shape)), channels)
+        images = to_channels(in_unit_range(as_images(np.asarray(x), self.shape)), channels)
         if images.size and not (images.min() >= 0 and images.max() <= 1):
             raise ValueError(
                 f"ToImages: floats must lie in 0..1; these reach from {images.min():g} to {images.max():g}"
@@ -186,5 +205,5 @@ class ToImages(Transform):
             return resize(images, height, width)
         fitted = np.empty((len(images), *self.shape), np.float32)
         for image, place in zip(images, fitted, strict=True):
-            place[...] = resize(crop_to_ink(image, height / width), height, width)
+            place[...] = fit_ink(image, height, width)
         return fitted

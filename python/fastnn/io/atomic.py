@@ -8,23 +8,27 @@ the folder is synced last. On Linux that other file has no name until it is comp
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "replaceable"]
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Gives a file to write; ``path`` becomes that file when the block ends, and is untouched if it raises.
 
-    Errors: OSError naming the path (no such folder, no permission, disk full).
+    Errors: OSError naming the path (no such folder, no permission, disk full, a device or pipe, which is no
+    file that another could replace).
     """
     target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to the file it points to
     try:
+        if not replaceable(target):
+            raise OSError(errno.EINVAL, "Not a regular file, which alone can be replaced", os.fspath(path))
         with _open_folder(target.parent) as folder, _Draft(target, folder) as draft:
             with open(draft.fd, "wb", closefd=False) as file:
                 yield file
@@ -36,6 +40,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if error.errno is None or error.filename == os.fspath(path):
             raise
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
+
+
+def replaceable(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is at this path, or nothing: no device, pipe or socket. (Of a folder the system speaks itself.)"""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 @contextlib.contextmanager
@@ -56,7 +69,8 @@ class _Draft:
     def __init__(self, target: Path, folder: int | None) -> None:
         self.target = target
         self.folder = folder
-        self.name = target.parent / f".{target.name[:200]}.{os.urandom(8).hex()}.tmp"
+        start = os.fsencode(target.name)[:200].decode(errors="ignore")  # a name has at most 255 bytes
+        self.name = target.parent / f".{start}.{os.urandom(8).hex()}.tmp"
         self.named = False
 
     def __enter__(self) -> Self:

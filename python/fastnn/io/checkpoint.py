@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import fastnn
 
 from .format import PREFIX, Array, read, write
@@ -24,7 +26,8 @@ def save(values: Any, path: str | os.PathLike[str]) -> None:
     Parameters: ``values``, a dict of tensors such as ``model.state_dict()``; every program that reads
     safetensors reads the file. Or any nesting of dicts, lists and tuples that ends in tensors, numbers,
     strings, bools and None, such as ``{"model": model.state_dict(), "optimizer": opt.state_dict(), "epoch":
-    3}``; what is not a tensor then travels in the file's metadata. Keys are str or int. ``path``: replaced
+    3}``; what is not a tensor then travels in the file's metadata. Numbers of NumPy become Python's. Keys are
+    str or int. ``path``: replaced
     only when the new file is complete and on the disk, so a full disk, Ctrl-C or a crash leaves the old file
     as it was.
 
@@ -37,6 +40,7 @@ def save(values: Any, path: str | os.PathLike[str]) -> None:
         >>> state["epoch"], tuple(state["weight"].shape)
         (7, (2, 3))
     """
+    _check_path("save", path, "values, path")
     arrays: dict[str, Array] = {}
     tree = _flatten(values, (), arrays)
     flat = isinstance(values, Mapping) and list(values) == list(arrays)
@@ -58,6 +62,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         >>> fn.load("zeros.safetensors")["weight"].numpy()
         array([0., 0., 0.], dtype=float32)
     """
+    _check_path("load", path, "path")
     arrays, metadata = read(path)
     tensors = {name: to_tensor(array).to(device) for name, array in arrays.items()}
     if _TREE not in metadata:
@@ -66,6 +71,11 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         return _restore(json.loads(metadata[_TREE]), tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: {_TREE} in its metadata is malformed: {error}") from error
+
+
+def _check_path(op: str, path: Any, arguments: str) -> None:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{op}({arguments}): path must be text or a Path, not a {type(path).__name__}")
 
 
 def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
@@ -77,22 +87,35 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any
         arrays[name] = to_array(value)
         return {"tensor": name}
     if isinstance(value, Mapping):
-        for key in value:
+        items = [(_plain(key), item) for key, item in value.items()]
+        for key, _ in items:
             if type(key) not in (str, int):
                 raise TypeError(
                     f"save: keys are str or int, not {key!r} (in {'.'.join(path) or 'the outermost dict'})"
                 )
-        return {"dict": [[key, _flatten(item, (*path, str(key)), arrays)] for key, item in value.items()]}
+        return {"dict": [[key, _flatten(item, (*path, str(key)), arrays)] for key, item in items]}
     if type(value) in (list, tuple):
         return {
             type(value).__name__: [_flatten(item, (*path, str(i)), arrays) for i, item in enumerate(value)]
         }
+    value = _plain(value)
     if type(value) in _KINDS:
         return value
-    hint = " (fastnn.from_numpy makes a tensor of it)" if hasattr(value, "__array__") else ""
+    hint = ""
+    if hasattr(value, "__array__"):
+        hint = " (fastnn.from_numpy makes a tensor of it)"
+    elif isinstance(value, fastnn.nn.Module):
+        hint = " (fastnn.save_model saves a model; fastnn.save its weights, model.state_dict())"
+    elif hasattr(value, "state_dict"):
+        hint = " (save its state_dict())"
     raise TypeError(
         f"save: {'.'.join(path) or 'the value'} is a {type(value).__name__}, which no file can hold{hint}"
     )
+
+
+def _plain(value: Any) -> Any:
+    """A number or text of NumPy as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _restore(node: Any, tensors: dict[str, Any]) -> Any:

@@ -98,10 +98,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
         try:
             return _read(file)
         except (ValueError, RecursionError) as error:
-            file.seek(0)
-            reason = _foreign(file.read(8)) or (
-                error if isinstance(error, ValueError) else "nested too deeply"
-            )
+            from .foreign import foreign
+
+            reason = foreign(file) or (error if isinstance(error, ValueError) else "nested too deeply")
             raise ValueError(f"{os.fspath(path)}: {reason}") from error
 
 
@@ -219,20 +218,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"the header holds {name}, which JSON does not know")
-
-
-def _foreign(start: bytes) -> str | None:
-    """What a file that is no safetensors really is, told by its first bytes."""
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) and start[
-        2:
-    ] != bytes(6):
-        return (
-            "a Python pickle or a zip archive, as torch.save writes. Loading a pickle runs code that is in "
-            "the file, so fastnn never does. If you trust it, convert it in PyTorch: "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')"
-        )
-    if start.startswith(b"\x93NUMPY"):
-        return "a NumPy .npy file; read it with numpy.load(path, allow_pickle=False)"
-    if start.startswith(b"\x89HDF"):
-        return "an HDF5 file (as Keras writes), not safetensors"
-    return None

@@ -12,6 +12,7 @@ from .format import PREFIX, read, write
 from .tensors import to_array, to_tensor
 
 if TYPE_CHECKING:
+    from fastnn import Tensor
     from fastnn.data import Transform
     from fastnn.nn import Module
 
@@ -30,15 +31,17 @@ def save_model(
 
     The architecture is written as class names and constructor arguments (JSON in the file's metadata). Layers
     of ``fastnn.nn`` and models of ``fastnn.models`` are known; put ``@fn.register_model`` above classes of
-    your own. The weights are those of ``state_dict()``, in safetensors, so other programs can read them too.
-    The file is replaced atomically and carries a checksum, as with ``fastnn.save``.
+    your own. The weights are those of ``state_dict()``, in safetensors, so other programs can read them too;
+    their dtypes, which of them are one parameter and which are frozen come back with them. The file is
+    replaced atomically and carries a checksum, as with ``fastnn.save``.
 
     Parameters: ``preprocessing``, a transform of ``fastnn.data`` that turns raw inputs into what the model
-    takes. ``classes``, names of the outputs.
+    takes. ``classes``, names of the outputs. A model of ``load_model`` keeps those that it came with unless
+    others are given.
 
     Errors: TypeError naming a class that is not registered or an argument that JSON cannot hold, ValueError
-    if the model was changed after construction so that its description would build another one, OSError if
-    the file cannot be written.
+    if the model or the preprocessing was changed after construction so that its description would build
+    another one, OSError if the file cannot be written.
 
     Example:
         >>> import fastnn as fn
@@ -49,13 +52,24 @@ def save_model(
         ('no', 'yes')
     """
     import fastnn.models  # noqa: F401 (registers its classes)
+    from fastnn.data import Transform
+    from fastnn.nn import Module
 
+    if not isinstance(model, Module):
+        raise TypeError(f"save_model(model, path): model must be an nn.Module, not a {type(model).__name__}")
+    came_with = vars(model).get("preprocessing"), vars(model).get("classes")
+    if preprocessing is None and isinstance(came_with[0], Transform):
+        preprocessing = came_with[0]
+    if classes is None and _are_names(came_with[1]):
+        classes = came_with[1]
     architecture = describe(model)
-    _check(architecture, model)
+    built = _unfilled(architecture)
+    _check(architecture, model, built)
     description = {
         "architecture": architecture,
-        "preprocessing": None if preprocessing is None else describe(preprocessing),
+        "preprocessing": None if preprocessing is None else _described(preprocessing),
         "classes": None if classes is None else [str(name) for name in classes],
+        **_bonds(model, built),
     }
     arrays = {name: to_array(tensor) for name, tensor in model.state_dict().items()}
     write(path, arrays, {_MODEL: json.dumps(description, separators=(",", ":"))})
@@ -94,8 +108,11 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         preprocessing = description["preprocessing"] and build(description["preprocessing"])
         if not isinstance(model, Module) or not isinstance(preprocessing, Transform | None):
             raise ValueError("the architecture must be a module and the preprocessing a transform")
-        model.load_state_dict({name: to_tensor(array) for name, array in arrays.items()})
-    except (ValueError, KeyError, RuntimeError, RecursionError, MemoryError) as error:
+        _bind(model, description)
+        weights = {name: to_tensor(array) for name, array in arrays.items()}
+        _take_dtypes(model, weights)
+        model.load_state_dict(weights)
+    except (ValueError, KeyError, AttributeError, RuntimeError, RecursionError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     classes = description["classes"]
     model.preprocessing = preprocessing
@@ -103,22 +120,28 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
     return model.to(device).eval()
 
 
-def _unfilled(architecture: Any) -> Any:
+def _are_names(classes: Any) -> bool:
+    return isinstance(classes, tuple) and all(isinstance(name, str) for name in classes)
+
+
+def _unfilled(architecture: Any, draws: int = 0) -> Any:
     """The model without values: sizes that the weights do not have cost neither time nor memory."""
     from fastnn import get_rng_state, set_rng_state
     from fastnn.nn import init
 
     state = get_rng_state()
     try:
+        set_rng_state((state[0], state[1] + draws))
         with init.skipped():
             return build(architecture)
     finally:
         set_rng_state(state)  # for classes that draw numbers by themselves
 
 
-def _check(architecture: dict[str, Any], model: Module) -> None:
+def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
     """Refuses a model that was changed after construction: its description would build another one."""
-    built = _unfilled(architecture)
+    from .changes import changed_attributes
+
     for what, parts in (
         ("layers", lambda module: [(path, type(part).__name__) for path, part in module.named_modules()]),
         ("weights", lambda module: [(key, tuple(value.shape)) for key, value in module.state_dict().items()]),
@@ -126,20 +149,95 @@ def _check(architecture: dict[str, Any], model: Module) -> None:
         ours, theirs = dict(parts(model)), dict(parts(built))
         if ours != theirs:
             path = next(path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path))
-            raise ValueError(
-                f"save_model: the {what} of this {type(model).__name__} are not those its constructor makes: "
-                f"{path!r} is {ours.get(path, 'not there')}, would be {theirs.get(path, 'not there')}. "
-                "Build it as it shall be, or save the weights alone with fn.save(model.state_dict(), path)"
-            )
+            raise _changed(model, what, path, ours.get(path, "not there"), theirs.get(path, "not there"))
+    changed = list(changed_attributes(model, built))
+    if changed:  # what the constructor makes anew each time, such as a random number, was not changed
+        again = _unfilled(architecture, draws=1)
+        drawn = {path for path, _, _ in changed_attributes(built, again)}
+        for path, mine, other in changed:
+            if path not in drawn:
+                raise _changed(model, "attributes", path, _short(mine), _short(other))
+
+
+def _changed(thing: Any, what: str, path: str, ours: Any, theirs: Any) -> ValueError:
+    return ValueError(
+        f"save_model: the {what} of this {type(thing).__name__} are not those its constructor makes: "
+        f"{path!r} is {ours}, would be {theirs}. "
+        "Build it as it shall be, or save the weights alone with fn.save(model.state_dict(), path)"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _described(preprocessing: Transform) -> dict[str, Any]:
+    from .changes import changed_attributes
+
+    description = describe(preprocessing)
+    for path, mine, other in changed_attributes(preprocessing, build(description)):
+        raise _changed(preprocessing, "attributes", path, _short(mine), _short(other))
+    return description
+
+
+def _bonds(model: Module, built: Module) -> dict[str, Any]:
+    """Which parameters are one, and which are frozen, where the constructor does not make them so."""
+    from .changes import tied
+
+    ours, theirs = tied(model), tied(built)
+    for group in theirs:
+        if not any(set(group) <= set(other) for other in ours):
+            raise _changed(model, "weights", group[1], "one of its own", f"{group[0]!r}")
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    built_frozen = [name for name, parameter in built.named_parameters() if not parameter.requires_grad]
+    bonds: dict[str, Any] = {} if ours == theirs else {"tied": ours}
+    return bonds if frozen == built_frozen else {**bonds, "frozen": frozen}
+
+
+def _bind(model: Module, description: dict[str, Any]) -> None:
+    places = dict(model._state())
+    for first, *others in description.get("tied", []):
+        for name in others:
+            if places[name].shape != places[first].shape:
+                raise ValueError(f"{name!r} cannot be {first!r}: it has another shape")
+            owner, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(owner), attribute, places[first])
+    if "frozen" in description:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = name not in description["frozen"]
+
+
+def _take_dtypes(model: Module, weights: dict[str, Tensor]) -> None:
+    """Floating weights get the dtype they were saved with: the model was converted after construction."""
+    for name, place in model._state():
+        value = weights.get(name)
+        if (
+            value is not None
+            and value.shape == place.shape
+            and value.dtype is not place.dtype
+            and value.is_floating_point()
+            and place.is_floating_point()
+        ):
+            place.data = place.data.to(value.dtype)
 
 
 def _parse(text: str) -> dict[str, Any]:
     description = json.loads(text)
     match description:
-        case {"architecture": dict(), "preprocessing": dict() | None, "classes": list(classes), **rest}:
-            right = not rest and all(isinstance(name, str) for name in classes)
-        case {"architecture": dict(), "preprocessing": dict() | None, "classes": None, **rest}:
-            right = not rest
+        case {"architecture": dict(), "preprocessing": dict() | None, "classes": list() | None, **rest}:
+            tied, frozen = rest.pop("tied", []), rest.pop("frozen", [])
+            groups: Any = [
+                description["classes"] or [],
+                frozen,
+                *(tied if isinstance(tied, list) else [None]),
+            ]
+            right = (
+                not rest
+                and all(isinstance(group, list) for group in groups)
+                and all(isinstance(name, str) for group in groups for name in group)
+                and all(len(group) > 1 for group in groups[2:])
+            )
         case _:
             right = False
     if not right:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from fastnn import _C, Tensor
 
@@ -23,7 +23,8 @@ class Conv2d(Module):
     ``(out_channels, in_channels / groups, *kernel_size)``, ``bias`` (out_channels) or None. ``init``: see
     ``nn.init``.
 
-    Errors: ValueError for sizes below 1, negative padding, channels that groups do not divide.
+    Errors: ValueError for sizes below 1, negative padding, channels that groups do not divide; an input without the
+    batch, which ``functional.conv2d`` takes.
 
     Example:
         >>> import fastnn as fn
@@ -81,15 +82,32 @@ class Conv2d(Module):
         reset_(self.weight, self.bias, self.init)
 
     def forward(self, x: Tensor) -> Tensor:
+        if getattr(x, "ndim", 4) != 4:
+            self._refuse(tuple(x.shape))
         return _C.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, "none"
         )
 
     def forward_relu(self, x: Tensor) -> Tensor:
         """This layer and a ReLU in one call; ``Sequential`` uses it where one follows the other."""
+        if getattr(x, "ndim", 4) != 4:
+            self._refuse(tuple(x.shape))
         return _C.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, "relu"
         )
+
+    def _refuse(self, shape: tuple[int, ...]) -> NoReturn:
+        """One image would pass, and what follows take its channels for samples."""
+        hint = ""
+        if len(shape) == 3 and shape[0] == self.in_channels:
+            hint = "; one image is a batch too: x.unsqueeze(0)"
+        elif len(shape) == 3 and shape[2] == self.in_channels:
+            hint = "; channels stand before height and width, and one image is a batch too: x.permute(2, 0, 1).unsqueeze(0)"
+        elif self.in_channels == 1 and len(shape) == 3:
+            hint = "; images without channels need one: x.unsqueeze(1)"
+        elif self.in_channels == 1 and len(shape) == 2:
+            hint = "; one image without channels: x.unsqueeze(0).unsqueeze(0)"
+        raise ValueError(f"Conv2d: input must have shape (N, {self.in_channels}, H, W), got {shape}{hint}")
 
     def extra_repr(self) -> str:
         parts = [

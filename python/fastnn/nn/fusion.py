@@ -25,7 +25,7 @@ class Fusion(NamedTuple):
 
     def fits(self, modules: Sequence[Module]) -> bool:
         return len(modules) == len(self.layers) and all(
-            type(module) is layer and _plain(module)
+            type(module) is layer and _plain(module) and layer.forward is _FORWARDS[layer]
             for module, layer in zip(modules, self.layers, strict=True)
         )
 
@@ -39,6 +39,11 @@ FUSIONS = (
     Fusion((BatchNorm1d, ReLU), lambda norm, relu: (norm.forward_relu,)),
     Fusion((BatchNorm2d, ReLU), lambda norm, relu: (norm.forward_relu,)),
 )
+
+
+# Classes as they were defined: a program may put something else into them, which must then be called.
+_CALL = Module.__call__
+_FORWARDS = {layer: layer.forward for fusion in FUSIONS for layer in fusion.layers}
 
 
 def plan(modules: Sequence[Module]) -> tuple[Step, ...]:
@@ -64,9 +69,5 @@ def plan(modules: Sequence[Module]) -> tuple[Step, ...]:
 
 
 def _plain(module: Module) -> bool:
-    """Calling the module is calling its class's forward: no hooks, no forward put in from outside."""
-    return (
-        module._hooks is None
-        and "forward" not in module.__dict__
-        and type(module).__call__ is Module.__call__
-    )
+    """Calling the module is calling its class's forward: no hooks, no forward of its own, no other call."""
+    return module._hooks is None and "forward" not in module.__dict__ and type(module).__call__ is _CALL

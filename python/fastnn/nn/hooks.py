@@ -15,6 +15,12 @@ class Hooks:
         self.before: dict[RemovableHandle, Callable[..., Any]] = {}
         self.after: dict[RemovableHandle, Callable[..., Any]] = {}
 
+    def copied(self) -> Hooks:
+        """The same hooks for another module; the handles remove them from the first alone."""
+        copy = Hooks()
+        copy.before, copy.after = dict(self.before), dict(self.after)
+        return copy
+
 
 class RemovableHandle:
     """Removes its hook: ``handle.remove()``, or at the end of ``with module.register_forward_hook(f):``."""

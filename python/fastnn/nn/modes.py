@@ -9,7 +9,7 @@ import fastnn as fn
 
 from .module import Module
 
-__all__ = ["evaluating", "restored"]
+__all__ = ["evaluating", "frozen", "restored", "training"]
 
 
 @contextmanager
@@ -29,3 +29,25 @@ def evaluating(model: Module) -> Iterator[None]:
     with restored(model), fn.no_grad():
         model.eval()
         yield
+
+
+def frozen(model: Module) -> list[Module]:
+    """The modules that shall stay in evaluation mode while the model is trained.
+
+    They were put into it one by one; where the whole model was, those whose parameters are all frozen.
+    """
+    if model.training:
+        return [module for module in model.modules() if not module.training]
+    return [module for module in model.modules() if _has_only_frozen(module)]
+
+
+def training(model: Module, but: list[Module]) -> None:
+    """The model in training mode but for some modules."""
+    model.train()
+    for module in but:
+        module.training = False
+
+
+def _has_only_frozen(module: Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,7 +35,19 @@ def _structure_changed() -> None:
     structure_version[0] += 1
 
 
-class Module(Describable):
+class _ModuleClass(ABCMeta):
+    """A forward put into a class counts like one put into a module. (An ABCMeta, for classes that derive from ABC too.)"""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        _structure_changed()
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        _structure_changed()
+
+
+class Module(Describable, metaclass=_ModuleClass):
     """A function with parameters, built of smaller ones. Derive from it and define ``forward``.
 
     Parameters, modules and (by ``register_buffer``) other tensors assigned to attributes become part of it:
@@ -135,6 +148,14 @@ class Module(Describable):
         if self._hooks is not None and not self._hooks.before and not self._hooks.after:
             self._hooks = None
         _structure_changed()
+
+    def __copy__(self: _Self) -> _Self:
+        """The same children and tensors in another module, to which others can be added."""
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__, _kinds=dict(self._kinds))
+        if self._hooks is not None:
+            copy.__dict__["_hooks"] = self._hooks.copied()
+        return copy
 
     # ---- attributes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import fastnn as fn
 from fastnn import _C, Tensor
@@ -126,10 +126,8 @@ class _BatchNorm(Module):
         return self._normalize(x, "relu")
 
     def _normalize(self, x: Tensor, activation: str) -> Tensor:
-        if x.ndim not in self._dimensions:
-            raise ValueError(
-                f"{type(self).__name__}: input must have shape {self._expected}, got {tuple(x.shape)}"
-            )
+        if getattr(x, "ndim", None) not in self._dimensions or x.shape[1] != self.num_features:
+            self._refuse(x)
         momentum = 0.0 if self.momentum is None else self.momentum
         mean, variance = self.running_mean, self.running_var
         batch = self.training or mean is None or variance is None
@@ -140,6 +138,20 @@ class _BatchNorm(Module):
         if batch and not self.training:
             mean = variance = None
         return _C.batch_norm(x, mean, variance, self.weight, self.bias, batch, momentum, self.eps, activation)
+
+    def _refuse(self, x: Any) -> NoReturn:
+        name = type(self).__name__
+        if not hasattr(x, "ndim"):
+            raise TypeError(f"{name}: input must be a Tensor, got {type(x).__name__}")
+        shape = tuple(x.shape)
+        if x.ndim not in self._dimensions:
+            raise ValueError(f"{name}: input must have shape {self._expected}, got {shape}")
+        hint = ""
+        if x.ndim > 2 and shape[-1] == self.num_features:
+            hint = f"; channels that stand last must be turned: x.permute(0, {x.ndim - 1}, {', '.join(map(str, range(1, x.ndim - 1)))})"
+        raise ValueError(
+            f"{name}: input of shape {shape} has {shape[1]} channels, but this layer takes {self.num_features}{hint}"
+        )
 
     def extra_repr(self) -> str:
         return (

@@ -31,6 +31,14 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor):
             raise TypeError("optimizer: params must be an iterable of tensors or dicts, not one tensor")
+        if hasattr(params, "parameters"):
+            raise TypeError(
+                f"optimizer: params are tensors, not a {type(params).__name__}: give model.parameters()"
+            )
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"optimizer: params must be an iterable of tensors or dicts, not a {type(params).__name__}"
+            )
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Any]] = {}
         self.param_groups: list[Group] = []
@@ -49,7 +57,11 @@ class Optimizer:
         known = {id(parameter) for other in self.param_groups for parameter in other["params"]}
         for parameter in params:
             if not isinstance(parameter, Tensor):
-                raise TypeError(f"optimizer: can only optimise tensors, not a {type(parameter).__name__}")
+                named = isinstance(parameter, str | tuple)
+                hint = ": give model.parameters(), without names" if named else ""
+                raise TypeError(
+                    f"optimizer: can only optimise tensors, not a {type(parameter).__name__}{hint}"
+                )
             if not parameter.is_leaf:
                 raise ValueError("optimizer: can only optimise leaf tensors, not results of an operation")
             if id(parameter) in known:

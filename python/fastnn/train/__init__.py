@@ -2,7 +2,7 @@
 
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from .history import History
-from .metrics import accuracy, mae, mse
+from .metrics import accuracy, mae, metric, mse
 from .trainer import Trainer
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Trainer",
     "accuracy",
     "mae",
+    "metric",
     "mse",
 ]

@@ -53,9 +53,8 @@ class Placement:
     def pair(self, what: str, batch: Any) -> tuple[list[Tensor], Tensor]:
         """Inputs (one or more) and target of a batch. ValueError if it has none."""
         if not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise ValueError(
-                f"{what}: expected batches of inputs and targets (x, y), not a {type(batch).__name__}"
-            )
+            got = "inputs alone" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
+            raise ValueError(f"{what}: expected batches of inputs and targets (x, y), not {got}")
         return [self.inputs(values) for values in batch[:-1]], self.target(batch[-1])
 
     def _put(self, tensor: Tensor, to_floating: bool) -> Tensor:

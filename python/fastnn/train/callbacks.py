@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import weakref
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import fastnn as fn
+
+from .metrics import direction
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -53,10 +56,20 @@ class _Monitor(Callback):
             raise ValueError(f"{type(self).__name__}: min_delta={min_delta} must not be negative")
         self.monitor = monitor
         self.min_delta = min_delta
-        self.sign = -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
+        self.mode = mode
 
     def on_fit_begin(self, trainer: Trainer) -> None:
+        self._begin(trainer)
         self.best = math.inf
+
+    def _begin(self, trainer: Trainer) -> None:
+        mode = direction(self.monitor, trainer.metrics) if self.mode == "auto" else self.mode
+        if mode is None:
+            raise ValueError(
+                f"{type(self).__name__}: whether {self.monitor!r} shall rise or fall is not known: give mode='max' or "
+                "mode='min', or put @fastnn.train.metric('max') above the metric"
+            )
+        self._sign = -1.0 if mode == "max" else 1.0
         self._waited = 0
 
     def improved(self, logs: Logs) -> bool:
@@ -66,7 +79,7 @@ class _Monitor(Callback):
             raise ValueError(
                 f"{type(self).__name__}: there is no {self.monitor!r} to monitor{missing}; there is: {known}"
             )
-        value = self.sign * logs[self.monitor]
+        value = self._sign * logs[self.monitor]
         if value < self.best - self.min_delta:
             self.best = value
             self._waited = 0
@@ -78,11 +91,11 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stops when ``monitor`` has not become better for ``patience`` epochs, and brings the best weights back.
 
-    Parameters: ``min_delta``, what counts as better at least. ``mode``: "min", "max", or "auto" (max for
-    accuracies). ``restore_best``: at the end of training, early or not, the model gets the weights of its
-    best epoch. Afterwards ``best_epoch`` says which one (from 0).
+    Parameters: ``min_delta``, what counts as better at least. ``mode``: "min", "max", or "auto", as the
+    metric states it. ``restore_best``: at the end of training, early or not, the model gets the weights of
+    its best epoch. Afterwards ``best_epoch`` says which one (from 0).
 
-    Errors: ValueError if the logs have no such number.
+    Errors: ValueError if the logs have no such number, or nobody said whether it shall rise or fall.
 
     Example:
         >>> from fastnn.train import EarlyStopping
@@ -128,7 +141,8 @@ class ModelCheckpoint(_Monitor):
 
     ``path`` may hold the epoch (from 1) and any number of the logs:
     ``"run-{epoch:03d}-{val_loss:.3f}.safetensors"``. Files are written whole or not at all. ``fn.load(path)``
-    gives the state_dict back.
+    gives the state_dict back. "Ever" is over all calls of ``fit`` with this object and model, so a fit that goes
+    on does not replace the best file by a worse one.
 
     Errors: OSError if the file cannot be written; ValueError if the logs have no such number.
 
@@ -148,6 +162,14 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor, mode, min_delta)
         self.path = fspath(path)
         self.save_best_only = save_best_only
+        self._model: weakref.ref[Any] | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        if not self.save_best_only:
+            return
+        self._begin(trainer)
+        if self._model is None or self._model() is not trainer.model:
+            self._model, self.best = weakref.ref(trainer.model), math.inf
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
         if not self.save_best_only or self.improved(logs):

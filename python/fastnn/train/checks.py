@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_finite", "check_labels"]
+from fastnn import nn
+from fastnn.optim import Optimizer
+
+from .weights import entropy_settings
+
+__all__ = ["check_classes", "check_finite", "check_labels", "check_optimizer"]
 
 
 def check_finite(what: str, arrays: tuple[NDArray[Any], ...]) -> None:
@@ -40,4 +45,23 @@ def check_labels(what: str, labels: NDArray[Any], output_shape: tuple[int, ...],
         raise ValueError(
             f"{what}: {np.count_nonzero(wrong)} labels do not fit a model with {classes} outputs: "
             f"sample {position[0]} has the label {value}, but labels must lie in 0..{classes - 1}{hint}"
+        )
+
+
+def check_classes(what: str, loss: Any, output_shape: tuple[int, ...]) -> None:
+    """ValueError for cross-entropy over one output: its probability is 1 whatever it is, and nothing is learned."""
+    if entropy_settings(loss) is not None and len(output_shape) > 1 and output_shape[1] == 1:
+        raise ValueError(
+            f"{what}: cross-entropy of outputs of shape {output_shape}, one class, is always 0, and nothing would be learned: "
+            "give the model an output per class, or for numbers as targets Trainer(..., loss=F.mse_loss)"
+        )
+
+
+def check_optimizer(what: str, model: nn.Module, loss: Any, opt: Optimizer) -> None:
+    """ValueError if the optimiser has no parameter of the model (or of a loss that learns)."""
+    modules = [model, loss] if isinstance(loss, nn.Module) else [model]
+    known = {id(parameter) for module in modules for parameter in module.parameters()}
+    if not any(id(parameter) in known for group in opt.param_groups for parameter in group["params"]):
+        raise ValueError(
+            f"{what}: the optimizer holds no parameter of this {type(model).__name__}: make it of model.parameters()"
         )

@@ -11,10 +11,11 @@ __all__ = ["History"]
 
 
 class History(dict[str, list[float]]):
-    """A dict of lists, one number per finished epoch; ``print`` shows a table.
+    """A dict of lists, one number per epoch; ``print`` shows a table.
 
     Its keys are "loss", the metrics, the same with ``val_`` in front, and "lr". ``seconds`` holds how long each epoch
-    took; ``stopped`` says why training ended before its time, or is None.
+    took; ``stopped`` says why training ended before its time, or is None; ``diverged`` whether that was because numbers
+    stopped to be finite. The epoch in which they did is in the history as far as it went.
 
     Example:
         >>> from fastnn.train import History
@@ -31,10 +32,11 @@ class History(dict[str, list[float]]):
         super().__init__()
         self.seconds: list[float] = []
         self.stopped: str | None = None
+        self.diverged = False
 
     @property
     def epochs(self) -> int:
-        """The number of finished epochs."""
+        """The number of epochs."""
         return len(self.seconds)
 
     def append(self, logs: dict[str, float], seconds: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastnn as fn
 import fastnn.nn.functional as F
@@ -16,13 +18,15 @@ from fastnn import Tensor, nn
 from fastnn.data.dataset import ArrayDataset
 from fastnn.optim import Optimizer
 
-from ..nn.modes import evaluating, restored
+from ..nn.modes import evaluating, frozen, restored, training
 from .batches import Placement, loader_of
 from .callbacks import Callback
-from .checks import check_finite, check_labels
+from .checks import check_classes, check_finite, check_labels, check_optimizer
+from .divergence import Guard
 from .history import History
-from .metrics import Metric, metric_functions
+from .metrics import Metric, accuracy, metric_functions
 from .progress import batches_with_bar, print_epoch
+from .weights import LossWeight, Means, counted, split
 
 __all__ = ["Trainer"]
 
@@ -33,6 +37,12 @@ class Trainer:
     Parameters: ``model``; ``opt``, an optimiser of its parameters; ``loss``, a function or module (output,
     target) -> mean; ``metrics``, names ("accuracy", "mse", "mae"), functions (output, target) -> mean, or a
     dict of functions; ``callbacks``, called in this order.
+
+    The numbers reported are means over samples, whatever the batches. Labels that the loss ignores (of -100, unless it says
+    otherwise) do not count, and the weights of its classes do. Where your own loss or metric weighs otherwise, let it return
+    (mean, what it is the mean of); numbers that are no means, such as F1, are those of the batches' means.
+
+    Errors: ValueError for an optimiser of another model and metrics of one name.
 
     Data is given as ``(x, y)`` arrays or tensors, a ``Dataset``, or a ``DataLoader`` (also any other iterable
     of batches (x, y)). Floating inputs, and images of bytes, are cast to the dtype of the model; labels to
@@ -58,7 +68,7 @@ class Trainer:
         model: nn.Module,
         opt: Optimizer,
         loss: Callable[[Any, Any], Any] = F.cross_entropy,
-        metrics: Iterable[str | Metric] | Mapping[str, Metric] = (),
+        metrics: Metric | Iterable[str | Metric] | Mapping[str, Metric] = (),
         callbacks: Iterable[Callback] = (),
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -69,6 +79,7 @@ class Trainer:
             raise TypeError(
                 f"Trainer: loss must be a function of output and target, not a {type(loss).__name__}"
             )
+        check_optimizer("Trainer", model, loss, opt)
         self.model = model
         self.opt = opt
         self.loss = loss
@@ -99,24 +110,41 @@ class Trainer:
 
         The data is checked first: something in it, no NaN or infinity, labels that fit the model's outputs.
         (What comes from a loader is checked while the first epoch runs.) Training stops with a warning,
-        before the weights are spoilt, when the loss becomes NaN. Ctrl-C raises KeyboardInterrupt with
-        weights, optimiser and ``trainer.history`` as the last step left them. The model's mode is as it was
-        before.
+        before the weights are spoilt, when the loss or a gradient becomes NaN or infinite;
+        ``history.diverged`` is then true. Ctrl-C raises KeyboardInterrupt with weights, optimiser and
+        ``trainer.history`` as the last step left them.
+
+        Modules that were put into evaluation mode one by one stay in it, as a frozen ``BatchNorm`` should; a
+        model that is in it as a whole is trained, but for modules whose parameters are all frozen. Afterwards
+        every module is in the mode that it had before.
 
         Errors: ValueError for data that cannot be right; those of model and loss, naming the layer.
         """
+        try:
+            epochs = operator.index(epochs)
+        except TypeError:
+            raise TypeError(
+                f"fit: epochs must be a whole number, not a {type(epochs).__name__}; "
+                "inputs and targets are one argument: fit((x, y), epochs=...)"
+            ) from None
         if epochs < 0:
             raise ValueError(f"fit: epochs={epochs} must not be negative")
+        check_optimizer("fit", self.model, self.loss, self.opt)
         if seed is not None:
             fn.manual_seed(seed)
         self.history = History()
         loader = self._checked("train", train, batch_size, shuffle, seed or 0)
         val_loader = None if val is None else self._checked("val", val, batch_size, False, 0)
+        stay, guard = frozen(self.model), Guard(self.model, self.opt)
         with restored(self.model):
+            training(self.model, stay)
             self._call("on_fit_begin")
             try:
                 for epoch in range(epochs):
-                    self._epoch(epoch, epochs, loader, val_loader, verbose)
+                    self._call("on_epoch_begin", epoch)
+                    if not self.model.training:  # a callback's doing; what it froze by itself stays frozen
+                        training(self.model, stay)
+                    self._epoch(epoch, epochs, loader, val_loader, guard, verbose)
                     if self.history.stopped:
                         break
             except KeyboardInterrupt:
@@ -156,31 +184,42 @@ class Trainer:
 
     # ---- one epoch
 
-    def _epoch(self, epoch: int, epochs: int, loader: Any, val_loader: Any, verbose: int) -> None:
+    def _epoch(
+        self, epoch: int, epochs: int, loader: Any, val_loader: Any, guard: Guard, verbose: int
+    ) -> None:
         start = time.perf_counter()
-        self._call("on_epoch_begin", epoch)
-        self.model.train()
         total = len(loader) if hasattr(loader, "__len__") else None
-        means, placement = _Means(), Placement(self.model)
+        means, placement, number = Means(), Placement(self.model), -1
+        weigh = LossWeight(self.loss)
         on_batch_end = [
             c.on_batch_end for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
+        guard.begin_epoch()
         for number, batch in enumerate(
             batches_with_bar(loader, total, f"epoch {epoch + 1}/{epochs}", 0 if verbose > 1 else verbose)
         ):
             inputs, target = placement.pair("train", batch)
-            output, loss = self._losses("train", inputs, target, epoch == 0)
+            guard.begin_step()
+            output, loss, weight = self._losses("train", inputs, target, weigh, epoch == 0)
+            if not weight:  # no label of the batch counts: nothing to learn
+                continue
             value = loss.item()
-            if math.isnan(value):
-                self._diverged(epoch, number)
+            spoilt = self._step(loss, value, guard)
+            means.add("loss", weigh.mean(value, weight), weight)
+            if spoilt:
+                self._diverged(f"{spoilt} in epoch {epoch + 1}, batch {number + 1}", guard, means, start)
                 return
-            self.opt.zero_grad()
-            loss.backward()
-            self.opt.step()
-            means.add(self._measure(value, output, target), len(target))
+            self._measure(means, output, target, weigh, weight)
             for call in on_batch_end:
                 call(self, number, {"loss": value})
-        logs = means.result(f"fit: the training data gave no batches in epoch {epoch + 1}")
+        if number < 0:
+            raise ValueError(f"fit: the training data gave no batches in epoch {epoch + 1}")
+        if guard.spoilt_state():
+            self._diverged(
+                f"weights or running statistics became infinite in epoch {epoch + 1}", guard, means, start
+            )
+            return
+        logs = means.result()
         if val_loader is not None:
             results = self._evaluate(val_loader, "val", epoch == 0)
             logs.update({f"val_{key}": value for key, value in results.items()})
@@ -191,42 +230,80 @@ class Trainer:
             print_epoch(epoch, epochs, logs, seconds)
         self._call("on_epoch_end", epoch, logs)
 
+    def _step(self, loss: Tensor, value: float, guard: Guard) -> str | None:
+        """One step of the optimiser; or none, and what stopped to be finite."""
+        if not math.isfinite(value):
+            return f"the loss became {'NaN' if math.isnan(value) else 'infinite'}"
+        self.opt.zero_grad()
+        loss.backward()
+        name = guard.spoilt_gradient()
+        if name is not None:
+            return f"the gradient of {name} became NaN or infinite"
+        self.opt.step()
+        return None
+
     def _evaluate(self, loader: Any, what: str, check: bool) -> dict[str, float]:
-        means, placement = _Means(), Placement(self.model)
+        means, placement, batches = Means(), Placement(self.model), 0
+        weigh = LossWeight(self.loss)
         with evaluating(self.model):
             for batch in loader:
+                batches += 1
                 inputs, target = placement.pair(what, batch)
-                output, loss = self._losses(what, inputs, target, check)
-                means.add(self._measure(loss.item(), output, target), len(target))
-        return means.result(f"{what}: the data gave no batches")
+                output, loss, weight = self._losses(what, inputs, target, weigh, check)
+                means.add("loss", weigh.mean(loss.item(), weight), weight)
+                self._measure(means, output, target, weigh, weight)
+        if not batches:
+            raise ValueError(f"{what}: the data gave no batches")
+        return means.result()
 
-    def _losses(self, what: str, inputs: list[Tensor], target: Tensor, check: bool) -> tuple[Any, Tensor]:
+    def _losses(
+        self,
+        what: str,
+        inputs: list[Tensor],
+        target: Tensor,
+        weigh: LossWeight,
+        check: bool,
+    ) -> tuple[Any, Tensor, float]:
+        """The model's output, its loss, and what that is the mean of."""
         if check:
             check_finite(what, tuple(tensor.cpu().numpy() for tensor in (*inputs, target)))
         output = self.model(*inputs)
         if check and isinstance(output, Tensor):
-            check_labels(what, target.cpu().numpy(), tuple(output.shape), self._ignore_index())
-        loss = self.loss(output, target)
+            self._check_output(what, output, target.cpu().numpy())
+        loss, weight = split(self.loss(output, target), weigh(output, target))
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shape = (
                 f"the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             )
             raise ValueError(f"{what}: the loss must be one number in a tensor, not {shape}")
-        return output, loss
+        return output, loss, weight
 
-    def _measure(self, loss: float, output: Any, target: Tensor) -> dict[str, float]:
-        numbers = {"loss": loss}
+    def _measure(
+        self, means: Means, output: Any, target: Tensor, weigh: LossWeight, loss_weight: float
+    ) -> None:
         if self.metrics:
             with fn.no_grad():
                 for name, metric in self.metrics.items():
-                    numbers[name] = float(metric(output, target))
-        return numbers
+                    if metric is accuracy:
+                        known = weigh.counts_labels and not target.dtype.is_floating_point
+                        weight = loss_weight if known else float(counted(target, weigh.ignored))
+                        value: Any = accuracy(output, target, weigh.ignored, weight)
+                    else:
+                        value, weight = split(metric(output, target), len(target))
+                    means.add(name, float(value), weight)
 
-    def _diverged(self, epoch: int, batch: int) -> None:
-        self.stop(f"the loss became NaN in epoch {epoch + 1}, batch {batch + 1}")
+    def _diverged(self, why: str, guard: Guard, means: Means, start: float) -> None:
+        rate = self.opt.param_groups[0]["lr"]
+        logs = means.result()
+        nothing = dict.fromkeys(self.metrics, math.nan)
+        self.history.append(
+            {"loss": logs.pop("loss"), **nothing, **logs, "lr": rate}, time.perf_counter() - start
+        )
+        self.history.diverged = True
+        self.stop(why)
         warnings.warn(
-            f"fit: {self.history.stopped}; training ends with the weights before that step. "
-            f"The learning rate ({self.opt.param_groups[0]['lr']:g}) may be too large: try a tenth of it",
+            f"fit: {why}; training ends with the weights {guard.restore()}. "
+            f"The learning rate ({rate:g}) may be too large: try a tenth of it",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -246,30 +323,14 @@ class Trainer:
                 inputs, _ = Placement(self.model).pair(what, dataset.take(np.array([0])))
                 output = self.model(*inputs)
             if isinstance(output, Tensor):
-                check_labels(what, dataset.arrays[-1], tuple(output.shape), self._ignore_index())
+                self._check_output(what, output, dataset.arrays[-1])
         return loader
 
-    def _ignore_index(self) -> int:
-        return int(getattr(self.loss, "ignore_index", -100))
+    def _check_output(self, what: str, output: Tensor, targets: NDArray[Any]) -> None:
+        shape = tuple(output.shape)
+        check_classes(what, self.loss, shape)
+        check_labels(what, targets, shape, LossWeight(self.loss).ignored)
 
     def _call(self, event: str, *args: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *args)
-
-
-class _Means:
-    """Means over samples of numbers that come as means over batches."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.samples = 0
-
-    def add(self, numbers: dict[str, float], samples: int) -> None:
-        for key, value in numbers.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value * samples
-        self.samples += samples
-
-    def result(self, if_none: str) -> dict[str, float]:
-        if not self.samples:
-            raise ValueError(if_none)
-        return {key: value / self.samples for key, value in self.sums.items()}
