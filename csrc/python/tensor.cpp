@@ -4,6 +4,7 @@
 
 #include "core/autograd.h"
 #include "python/convert.h"
+#include "python/exchange.h"
 #include "python/module.h"
 #include "python/operators.h"
 #include "python/types.h"
@@ -47,6 +48,7 @@ void tensor_dealloc(PyObject* self) {
   if (TensorImpl* impl = as_object(self)->tensor.impl(); impl && impl->py_object == self)
     impl->py_object = nullptr;
   if (as_object(self)->weakrefs) PyObject_ClearWeakRefs(self);
+  Py_XDECREF(as_object(self)->lent);
   as_object(self)->tensor.~Tensor();
   type->tp_free(self);
   Py_DECREF(type);
@@ -147,6 +149,15 @@ PyObject* wrap(const Tensor& t) {
   if (!t.defined()) Py_RETURN_NONE;
   if (PyObject* existing = static_cast<PyObject*>(t.impl()->py_object)) return Py_NewRef(existing);
   return new_object(tensor_type, t);
+}
+
+void keep_lent(const Tensor& t) {
+  const Object self = Object::owned(wrap(t));
+  PyObject*& lent = as_object(self.get())->lent;
+  if (!lent) lent = Object::owned(PyList_New(0)).release();
+  const Py_ssize_t n = PyList_GET_SIZE(lent);
+  if (n > 0 && owns(Object::shared(PyList_GET_ITEM(lent, n - 1)), t)) return;
+  if (PyList_Append(lent, owner_of(t).get()) < 0) throw_python_error();
 }
 
 bool to_operand(PyObject* o, Tensor* own, Operand* out) {

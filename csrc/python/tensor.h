@@ -13,6 +13,7 @@ class Object;
 struct PyTensor {
   PyObject_HEAD Tensor tensor;
   PyObject* weakrefs;
+  PyObject* lent;  // a list of the owners of memory that was shown through this object; null as a rule
 };
 
 extern PyTypeObject* tensor_type;
@@ -30,6 +31,10 @@ bool to_operand(PyObject* o, Tensor* out);
 
 // The same without a tensor for a number. An array is held by `own`, which must outlive the operand.
 bool to_operand(PyObject* o, Tensor* own, Operand* out);
+
+// Keeps t's memory as long as the object that shows t, also after `t.data = ...`: consumers of the CUDA array
+// interface hold nothing else.
+void keep_lent(const Tensor& t);
 
 // index.cpp: x[key], x[key] = value
 Tensor get_item(const Tensor& x, PyObject* key);
