@@ -75,7 +75,8 @@ class Watches {
 
   void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      end_in_turn(this, [](void* watches) { delete static_cast<Watches*>(watches); });
   }
 
  private:

@@ -6,6 +6,10 @@ namespace fastnn {
 
 TensorImpl::~TensorImpl() {
   if (retains_grad && grad_fn && grad_fn->watches) grad_fn->watches->forget(this);
+  // A chain of gradients of gradients of any length, from the front: each is freed when it has let go of the
+  // next, so that nothing recurses.
+  Ref<TensorImpl> next = std::move(grad);
+  while (next && next->unique()) next = std::move(next->grad);
 }
 
 bool Tensor::is_contiguous() const {

@@ -22,7 +22,7 @@ class Storage : public Pooled {
       : data(data), bytes(bytes), device(device), deleter_(deleter), owner_(owner) {}
   ~Storage() {
     if (deleter_)
-      deleter_(owner_);
+      end_in_turn(owner_, deleter_);  // it may own another storage, and that one a third
     else
       tensor_free({data, stream_}, bytes, device, other_streams_.load(std::memory_order_relaxed));
   }

@@ -124,6 +124,14 @@ PyObject* make_through_call(PyTypeObject* type, PyObject* args, PyObject* keywor
   return type->tp_base->tp_new(type, args, keywords);
 }
 
+// Nor is there another way to such an object: an assignment of __class__ between two of these would pass
+// CPython's test, for their layouts are the same. It refuses that for immutable types.
+void make_immutable(const py::module_& m) {
+  for (const auto& [name, value] : m.attr("__dict__").cast<py::dict>())
+    if (PyType_Check(value.ptr()) && reinterpret_cast<PyTypeObject*>(value.ptr())->tp_new == make_through_call)
+      reinterpret_cast<PyTypeObject*>(value.ptr())->tp_flags |= Py_TPFLAGS_IMMUTABLETYPE;
+}
+
 template <class T>
 py::class_<T> new_class(const py::module_& m, const char* name, const char* doc) {
   py::class_<T> c(m, name, doc, py::is_final());
@@ -243,6 +251,7 @@ PYBIND11_MODULE(_C, m) {
   define_types(m);
   define_tape(m);
   define_queues(m);
+  make_immutable(m);
 
   Definitions d(m.ptr());
   define_runtime(d);
