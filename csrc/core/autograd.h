@@ -119,8 +119,11 @@ class Node : public Pooled {
   bool freed = false;
   Ref<Watches> watches;
 
-  // The running pass: which one this node is queued in, and the gradients of its outputs so far.
+  // Passes (engine.cpp). The one that this node is queued in, and there the gradients of its outputs so far; how
+  // many are in its apply(); whether one ended with it, after which no other may begin.
   uint64_t pass = 0;
+  uint32_t users = 0;
+  bool spent = false;
   Tensor& pending(size_t i) { return pending_[i]; }
 
  private:
@@ -135,8 +138,8 @@ class Node : public Pooled {
 // What a node's backward sees: the gradients of its outputs, and where to put those of its inputs.
 class Backward {
  public:
-  Backward(Node& node, Tensor* dx) : node_(node), dx_(dx) {}
-  const Tensor& dy(size_t i = 0) const { return node_.pending(i); }  // undefined if output i took no part
+  Backward(Node& node, const Tensor* dy, Tensor* dx) : node_(node), dy_(dy), dx_(dx) {}
+  const Tensor& dy(size_t i = 0) const { return dy_[i]; }  // undefined if output i took no part
   bool needs(size_t i) const { return static_cast<bool>(node_.edge(i)); }
   void set(size_t i, Tensor dx) { dx_[i] = std::move(dx); }
   Tensor get(const Saved& saved) const;
@@ -145,6 +148,7 @@ class Backward {
 
  private:
   Node& node_;
+  const Tensor* dy_;
   Tensor* dx_;
 };
 

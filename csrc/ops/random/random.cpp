@@ -1,6 +1,7 @@
 #include "ops/random/random.h"
 #include "backend/random.h"
 
+#include <pthread.h>
 #include <cmath>
 #include <mutex>
 
@@ -15,9 +16,13 @@ struct Generator {
   GeneratorState state{0, 0};  // a program that sets no seed repeats too
 };
 Generator& generator() {
-  static Generator g;
+  static Generator& g = *new Generator;
   return g;
 }
+// A thread that is not there in a forked child must not hold the lock there.
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { generator().mutex.lock(); }, [] { generator().mutex.unlock(); },
+                   [] { generator().mutex.unlock(); });
 
 GeneratorState next_draw() {
   Generator& g = generator();
