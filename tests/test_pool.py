@@ -97,7 +97,9 @@ def test_convolution_of_images_without_pixels(device, shape, groups):
     b = fn.tensor([1.0, 2.0], device=device, requires_grad=True)
     y = F.conv2d(x, w, b, padding=1, groups=groups)
     n, _, h, wide = y.shape
-    np.testing.assert_array_equal(y.detach().cpu().numpy(), np.broadcast_to(np.array([1.0, 2.0])[:, None, None], y.shape))
+    np.testing.assert_array_equal(
+        y.detach().cpu().numpy(), np.broadcast_to(np.array([1.0, 2.0])[:, None, None], y.shape)
+    )
     dx, dw, db = fn.grad(y.sum(), [x, w, b], create_graph=True)
     assert (dx.shape, dw.abs().sum().item(), db.tolist()) == (shape, 0, [n * h * wide] * 2)
     (dx.sum() + dw.sum()).backward()

@@ -371,7 +371,9 @@ def test_threads_train_models_of_their_own():
         x = fn.tensor(np.random.default_rng(seed).standard_normal((64, 30)).astype(np.float32))
         model = nn.Sequential(nn.Linear(30, 200), nn.Tanh(), nn.Linear(200, 1))
         for i, p in enumerate(model.parameters()):
-            p.data = fn.tensor(np.random.default_rng(i).standard_normal(tuple(p.shape)).astype(np.float32) * 0.1)
+            p.data = fn.tensor(
+                np.random.default_rng(i).standard_normal(tuple(p.shape)).astype(np.float32) * 0.1
+            )
         optimizer = fn.optim.SGD(model.parameters(), lr=0.01)
         for _ in range(30):
             optimizer.zero_grad()
@@ -421,5 +423,7 @@ os._exit(0)
 
 @posix
 def test_a_child_forked_during_backward_passes():
-    done = subprocess.run([sys.executable, "-c", FORK_IN_BACKWARD], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_IN_BACKWARD], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-500:]

@@ -113,10 +113,11 @@ struct FillParams {  // y = value; integers and bools are passed in `integer`
     f(strided(loop, 0, y, size, Access::write));
   }
 };
-struct ArangeParams {  // y[i] = start + i * step
+struct ArangeParams {  // y[i] = start + i * step; integers are passed in `first` and `stride`
   void* y;
   int64_t numel;
   double start, step;
+  int64_t first, stride;
 
   double flops() const { return static_cast<double>(numel); }
   double nanoseconds() const { return static_cast<double>(numel); }

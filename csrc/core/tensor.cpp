@@ -86,6 +86,25 @@ Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t of
   return y;
 }
 
+bool may_overlap(const Tensor& a, const Tensor& b) {
+  const Storage &x = *a.impl()->storage, &y = *b.impl()->storage;
+  if (&x == &y) return true;
+  if (!x.borrowed() && !y.borrowed()) return false;
+  if (x.device != y.device || a.numel() == 0 || b.numel() == 0) return false;
+  struct Span {
+    uintptr_t first, last;
+    explicit Span(const Tensor& t)
+        : first(reinterpret_cast<uintptr_t>(t.data())), last(first + size_of(t.dtype()) - 1) {
+      for (int i = 0; i < t.dim(); ++i) {
+        const int64_t reach = (t.size(i) - 1) * t.strides()[i] * static_cast<int64_t>(size_of(t.dtype()));
+        (reach < 0 ? first : last) += static_cast<uintptr_t>(reach);
+      }
+    }
+  };
+  const Span s(a), t(b);
+  return s.first <= t.last && t.first <= s.last;
+}
+
 template <class T>
 static Tensor weak_scalar(T value) {
   Tensor t = allocate({}, {}, 1, dtype_of<T>, {});

@@ -136,6 +136,9 @@ Tensor empty_like(const Tensor& x);
 Tensor empty_like(const Tensor& x, DType dtype);
 Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device,
                    void (*deleter)(void*), void* owner);
+// Whether a write to one could change the other. Memory of somebody else's has a storage per import: there
+// addresses tell.
+bool may_overlap(const Tensor& a, const Tensor& b);
 // Another view of x's storage; no history.
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
 inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }

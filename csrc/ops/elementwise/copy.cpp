@@ -45,7 +45,7 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
               source.shape(), " does not broadcast into a tensor of shape ", x.shape());
   OpScope scope("copy_", x, source);
   // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
-  const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
+  const bool shared = may_overlap(source, x);
   const Tensor src = cast(to_device(shared ? clone(source) : source, x.device()), x.dtype());
   const bool recorded = wants_grad(x, src);
   before_in_place("copy_", x, recorded);
@@ -136,21 +136,54 @@ static Tensor filled_like(const char* op, const Tensor& x, int value) {
 Tensor zeros_like(const Tensor& x) { return filled_like("zeros_like", x, 0); }
 Tensor ones_like(const Tensor& x) { return filled_like("ones_like", x, 1); }
 
+static Tensor arange(double count, ArangeParams p, const Operand& start, const Operand& end,
+                     const Operand& step, DType dtype, Device device) {
+  check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
+  OpScope scope("arange");
+  scope.with("start", start.number().as_double());
+  scope.with("end", end.number().as_double());
+  scope.with("step", step.number().as_double());
+  scope.with("dtype", dtype);
+  scope.with("device", device);
+  Tensor y = empty("arange", {count > 0 ? static_cast<int64_t>(count) : 0}, dtype, device);
+  p.y = y.data(), p.numel = y.numel();
+  launch<&ElementwiseTable::arange>("arange", y, p);
+  return scope.returns(std::move(y));
+}
+
 Tensor arange(double start, double end, double step, DType dtype, Device device) {
   check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
               "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ",
               step);
-  const double count = std::ceil((end - start) / step);
-  check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
-  OpScope scope("arange");
-  scope.with("start", start);
-  scope.with("end", end);
-  scope.with("step", step);
-  scope.with("dtype", dtype);
-  scope.with("device", device);
-  Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
-  launch<&ElementwiseTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
-  return scope.returns(std::move(y));
+  const double least = -0x1p63, limit = 0x1p63;
+  check_value(is_floating(dtype) || (start >= least && start < limit && step >= least && step < limit),
+              "arange: ", start, " and ", step, " do not fit ", dtype);
+  const ArangeParams p{.y = nullptr,
+                       .numel = 0,
+                       .start = start,
+                       .step = step,
+                       .first = is_floating(dtype) ? 0 : static_cast<int64_t>(start),
+                       .stride = is_floating(dtype) ? 0 : static_cast<int64_t>(step)};
+  return arange(std::ceil((end - start) / step), p, start, end, step, dtype, device);
+}
+
+Tensor arange(const Operand& start, const Operand& end, const Operand& step, DType dtype, Device device) {
+  for (const Operand* o : {&start, &end, &step})
+    check_type(o->is_number(), "arange: start, end and step must be numbers");
+  const Number a = start.number(), b = end.number(), c = step.number();
+  if (is_floating(dtype) || a.kind == Number::real || b.kind == Number::real || c.kind == Number::real)
+    return arange(a.as_double(), b.as_double(), c.as_double(), dtype, device);
+  // Integers count exactly; their distance takes 65 bits.
+  check_value(c.whole != 0, "arange: step must not be 0");
+  const __int128 apart = static_cast<__int128>(b.whole) - a.whole, by = c.whole;
+  const __int128 count = apart / by + (apart % by != 0 && (apart < 0) == (by < 0));
+  const ArangeParams p{.y = nullptr,
+                       .numel = 0,
+                       .start = a.as_double(),
+                       .step = c.as_double(),
+                       .first = a.whole,
+                       .stride = c.whole};
+  return arange(static_cast<double>(count), p, start, end, step, dtype, device);
 }
 
 }  // namespace fastnn

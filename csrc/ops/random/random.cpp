@@ -3,9 +3,11 @@
 
 #include <pthread.h>
 #include <cmath>
+#include <limits>
 #include <mutex>
 
 #include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/support.h"
 
 namespace fastnn {
@@ -20,9 +22,8 @@ Generator& generator() {
   return g;
 }
 // A thread that is not there in a forked child must not hold the lock there.
-[[maybe_unused]] const int fork_handlers =
-    pthread_atfork([] { generator().mutex.lock(); }, [] { generator().mutex.unlock(); },
-                   [] { generator().mutex.unlock(); });
+[[maybe_unused]] const int fork_handlers = pthread_atfork(
+    [] { generator().mutex.lock(); }, [] { generator().mutex.unlock(); }, [] { generator().mutex.unlock(); });
 
 GeneratorState next_draw() {
   Generator& g = generator();
@@ -111,12 +112,20 @@ Tensor dropout(const Tensor& x, double p, bool training) {
 Tensor uniform_(const Tensor& x, double low, double high) {
   check_defined("uniform_", "input", x);
   check_floating("uniform_", "input", x);
-  check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
-              "uniform_: [", low, ", ", high, ") is not a finite interval");
+  const double most = x.dtype() == DType::float32 ? double{std::numeric_limits<float>::max()}
+                                                  : std::numeric_limits<double>::max();
+  check_value(std::abs(low) <= most && std::abs(high) <= most && low <= high, "uniform_: [", low, ", ", high,
+              ") is not a finite interval of ", x.dtype());
   OpScope scope("uniform_", x);
   scope.with("low", low);
   scope.with("high", high);
-  return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high));
+  if (high / 2 - low / 2 <= most / 2)
+    return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high));
+  // Kernels multiply by high - low, which overflows here.
+  redraw<&RandomTable::uniform>("uniform_", x, low / 2, high / 2);
+  GradMode off(false);
+  binary_(elementwise_ops()[kRowId<rows::Mul>], x, 2.0, nullptr);
+  return scope.returns(x);
 }
 
 Tensor normal_(const Tensor& x, double mean, double deviation) {
