@@ -31,7 +31,8 @@ DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 )
 def test_arange_of_integers_is_exact(device, bounds):
     y = fn.arange(*bounds, device=device)
-    assert y.dtype == fn.int64 and y.tolist() == list(range(*bounds))
+    assert y.dtype == fn.int64
+    assert y.tolist() == list(range(*bounds))
     assert fn.arange(*map(np.int64, bounds), device=device).tolist() == list(range(*bounds))
 
 
@@ -92,8 +93,11 @@ def test_integers_compare_with_numbers_beyond_their_range(device, dtype, compare
 @pytest.mark.parametrize(("dtype", "most"), [(fn.float32, 3e38), (fn.float64, 1.7e308)])
 def test_uniform_numbers_of_the_whole_range(device, dtype, most):
     x = fn.empty(2000, dtype=dtype, device=device).uniform_(-most, most).cpu().numpy() / most
-    assert np.isfinite(x).all() and len(np.unique(x)) > 1900
-    assert abs(x.mean()) < 0.1 and x.min() < -0.9 and x.max() > 0.9
+    assert np.isfinite(x).all()
+    assert len(np.unique(x)) > 1900
+    assert abs(x.mean()) < 0.1
+    assert x.min() < -0.9
+    assert x.max() > 0.9
 
 
 @pytest.mark.parametrize("bounds", [(-1e39, 0), (0, 1e39), (0, float("inf")), (float("nan"), 1)])
@@ -163,7 +167,8 @@ def test_batch_norm_of_constant_columns(shape, value):
     mean, variance = fn.zeros(channels), fn.ones(channels)
     y = F.batch_norm(x, mean, variance, training=True, momentum=1.0)
     np.testing.assert_array_equal(mean.numpy(), columns)
-    assert (variance == 0).all().item() and (y == 0).all().item()
+    assert (variance == 0).all().item()
+    assert (y == 0).all().item()
 
 
 def test_batch_norm_of_columns_that_hardly_differ():

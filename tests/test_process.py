@@ -288,7 +288,8 @@ def test_a_hook_may_wait_for_another_threads_backward():
             return dy * x
 
     (F.apply(y) * shared).sum().backward(retain_graph=True)
-    assert w.grad.tolist() == [2 * 3 + 2] * 3 and x.grad.tolist() == [2.0] * 3
+    assert w.grad.tolist() == [2 * 3 + 2] * 3
+    assert x.grad.tolist() == [2.0] * 3
 
 
 def test_two_passes_in_one_functions_backward():
@@ -363,7 +364,8 @@ def test_threads_add_to_one_gradient():
     for thread in running:
         thread.join()
     n = passes * threads
-    assert (w.grad == n * 11).all().item() and (kept.grad == n * 3).all().item()
+    assert (w.grad == n * 11).all().item()
+    assert (kept.grad == n * 3).all().item()
 
 
 def test_threads_train_models_of_their_own():

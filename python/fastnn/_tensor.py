@@ -300,7 +300,9 @@ def _install() -> None:
         "bool": _cast_to(_C.bool),
         "type_as": lambda self, other: _C._cast(self, other.dtype),
         "is_floating_point": lambda self: self.dtype.is_floating_point,
-        "unbind": lambda self, dim=0: tuple(_C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.shape[dim])),
+        "unbind": lambda self, dim=0: tuple(
+            _C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.shape[dim])
+        ),
     }
     for name, value in methods.items():
         setattr(Tensor, name, value)
