@@ -374,7 +374,7 @@ def test_a_consumer_of_the_interface_keeps_memory_that_the_tensor_gave_up():
     x.data = fn.full((1000,), 2.0, device="cuda")
     fn.empty_cache()
     junk = [fn.full((1000,), 7.0, device="cuda") for _ in range(3)]
-    assert y.tolist() == [1.0] * 1000 and z.tolist() == [0.0] * 1000, junk
+    assert (y.tolist(), z.tolist()) == ([1.0] * 1000, [0.0] * 1000), junk
 
 
 @needs_cuda

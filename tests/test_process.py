@@ -429,3 +429,67 @@ def test_a_child_forked_during_backward_passes():
         [sys.executable, "-c", FORK_IN_BACKWARD], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr[-500:]
+
+
+# ---- the end of the process, other interpreters -----------------------------------------------------------------------------
+
+AT_EXIT = """
+import threading, time
+import fastnn as fn
+a = fn.randn(400, 400, requires_grad=True)
+def busy(*_):
+    for _ in range(100_000): pass
+class Slow(fn.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        busy()
+        return x * 1
+    @staticmethod
+    def backward(ctx, dy):
+        busy()
+        return dy
+def hooked():
+    y = a * 1
+    y.register_hook(busy)
+    y.sum().backward()
+def work():
+    while True:
+        {work}
+for _ in range(3): threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+AT_WORK = {
+    "kernel": "a.detach() @ a.detach()",
+    "backward": "(a @ a).sum().backward()",
+    "function": "Slow.apply(a).sum().backward()",
+    "hook": "hooked()",
+}
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_the_process_may_end_while_threads_compute(name):
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", AT_EXIT.format(work=AT_WORK[name])], capture_output=True,
+                              text=True, timeout=60)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module of the test has another name there")
+@pytest.mark.parametrize("first", ["import fastnn", ""])
+def test_a_subinterpreter_cannot_import_the_library(first):
+    code = f"""
+{first}
+import _xxsubinterpreters as interpreters
+other = interpreters.create()
+for _ in range(2):
+    try:
+        interpreters.run_string(other, "import fastnn._C")
+    except interpreters.RunFailedError as error:
+        assert "ImportError" in str(error) and "subinterpreter" in str(error), error
+    else:
+        print("imported")
+import fastnn
+assert fastnn.ones(3).sum().item() == 3
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

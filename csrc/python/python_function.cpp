@@ -42,7 +42,7 @@ class PythonNode final : public Node {
     for (size_t i = 0; i < outputs(); ++i)
       PyTuple_SET_ITEM(args.get(), static_cast<Py_ssize_t>(i + 1), wrap(b.dy(i)));
     const PassScope pass(*this);
-    Object result = Object::owned(PyObject_CallObject(backward_.get(), args.get()));
+    Object result = call(backward_, args);
     if (!PyTuple_Check(result.get())) result = tuple_of(result);
     const Items grads(result);
     check(static_cast<size_t>(grads.size()) == inputs(), ErrorKind::runtime, title_, ".backward: returned ",
@@ -107,7 +107,7 @@ Object call_forward(const std::string& title, const Object& forward, const Objec
   };
   if (scope.heard()) tell(inputs, [&](const Tensor& x) { scope.reads(x); });
   const Object all = Object::owned(PySequence_Concat(tuple_of(ctx).get(), inputs.get()));
-  const Object result = Object::owned(PyObject_CallObject(forward.get(), all.get()));
+  const Object result = call(forward, all);
   if (scope.heard()) tell(result, [&](const Tensor& y) { scope.writes(y); });
   return result;
 }
