@@ -112,6 +112,17 @@ LONG = {
     "conv2d": ("a, w = fn.ones(64, 128, 64, 64), fn.ones(256, 128, 5, 5)", "fn._C.conv2d(a, w)"),
     "backward": ("a = fn.ones(1, 6144, requires_grad=True); w = fn.ones(6144, 6144, requires_grad=True)",
                  "(w @ w).backward(fn.ones(6144, 6144))"),
+    "long rows": ("a, b = fn.ones(64, 4_000_000), fn.ones(4_000_000, 64)", "for _ in range(40): a @ b"),
+    "random": ("", "fn.randn(250_000_000, dtype=fn.float64)"),
+    "random integers": ("", "fn.randint(0, 10, 250_000_000); fn.randint(0, 10, 250_000_000)"),
+    "dropout": ("a = fn.ones(200_000_000)", "for _ in range(8): fn.nn.functional.dropout(a, 0.5)"),
+    "softmax": ("a = fn.ones(20_000, 8000)", "for _ in range(8): fn.softmax(a, 1)"),
+    "softmax of columns": ("a = fn.ones(8000, 20_000)", "for _ in range(8): fn.log_softmax(a, 0)"),
+    "power": ("a = fn.ones(100_000_000, dtype=fn.float64)", "fn.pow(a, 1.7); fn.pow(a, 1.7)"),
+    "pooling": ("a = fn.ones(64, 32, 128, 128)", "fn.nn.functional.avg_pool2d(a, 41, 1, 20)"),
+    "layer_norm": ("a = fn.ones(20_000, 8000)", "for _ in range(8): fn.nn.functional.layer_norm(a, (8000,))"),
+    "reduction": ("a = fn.ones(20_000, 8000)", "for _ in range(20): a.sum(0); a.max(1)"),
+    "copy": ("a = fn.ones(15_000, 15_000).T", "for _ in range(30): a.contiguous()"),
 }  # fmt: skip
 
 

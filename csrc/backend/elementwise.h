@@ -74,6 +74,11 @@ struct ElementwiseParams {
   double parameters[kMaxParameters];  // of the row, if it has any
   double cost;                        // nanoseconds per vector, as the row says
 
+  bool cancellable() const {  // in place, the output is an input too
+    for (int k = 1; k <= inputs; ++k)
+      if (!(numbers >> k & 1) && operand[k].pointer == operand[0].pointer) return false;
+    return true;
+  }
   double flops() const { return static_cast<double>(loop.numel) * (cost > 0 ? cost : 1); }
   double nanoseconds() const { return static_cast<double>(loop.numel) * (0.5 + cost / 16); }
   template <class F>
@@ -91,6 +96,9 @@ struct CastParams {  // y (dtype `to`) = x (the row's dtype); also the strided c
   const void* x;
   DType to;
   Loop<2> loop;
+  bool fresh = false;  // y is a new tensor
+
+  bool cancellable() const { return fresh; }
 
   double flops() const { return static_cast<double>(loop.numel); }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
@@ -105,6 +113,9 @@ struct FillParams {  // y = value; integers and bools are passed in `integer`
   double value;
   int64_t integer;
   Loop<1> loop;
+  bool fresh = false;  // y is a new tensor
+
+  bool cancellable() const { return fresh; }
 
   double flops() const { return static_cast<double>(loop.numel); }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
@@ -118,6 +129,8 @@ struct ArangeParams {  // y[i] = start + i * step; integers are passed in `first
   int64_t numel;
   double start, step;
   int64_t first, stride;
+
+  static constexpr bool kCancellable = true;
 
   double flops() const { return static_cast<double>(numel); }
   double nanoseconds() const { return static_cast<double>(numel); }

@@ -9,18 +9,19 @@
 
 namespace fastnn {
 
-void copy_into(const Tensor& dst, const Tensor& source) {
+static void copy(const Tensor& dst, const Tensor& source, bool fresh) {
   const Tensor src = beside("copy", source, dst);
   const Loop<2> loop = make_loop<2>(dst.shape(), {dst.strides(), broadcast_strides(src, dst.shape())});
-  launch<&ElementwiseTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
+  launch<&ElementwiseTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop, fresh});
 }
+void copy_into(const Tensor& dst, const Tensor& source) { copy(dst, source, false); }
 
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   OpScope scope("to", x);
   scope.with("dtype", dtype);
   Tensor y = empty_like(x, dtype);
-  copy_into(y, x);
+  copy(y, x, true);
   if (wants_grad(x) && is_floating(dtype))
     record("to", y, {x}, [from = x.dtype()](Backward& g) { g.set(0, cast(g.dy(), from)); });
   return scope.returns(std::move(y));
@@ -28,7 +29,7 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 static Tensor copy_as(const char* op, const Tensor& x, Tensor y) {
   OpScope scope(op, x);
-  copy_into(y, x);
+  copy(y, x, true);
   if (wants_grad(x)) record(op, y, {x}, [](Backward& g) { g.set(0, g.dy()); });
   return scope.returns(std::move(y));
 }
@@ -56,9 +57,14 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
   return scope.returns(x);
 }
 
-static void fill(const Tensor& x, double value, int64_t integer) {
+static void fill(const Tensor& x, double value, int64_t integer, bool fresh) {
   launch<&ElementwiseTable::fill>(
-      "fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
+      "fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()}), fresh});
+}
+
+static void fill(const Tensor& x, const Tensor& value, bool fresh) {
+  const Tensor host = to_device(value, Device{});
+  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>(), fresh);
 }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
@@ -67,8 +73,7 @@ Tensor fill_(const Tensor& x, const Tensor& value) {
   if (wants_grad(value)) return scope.returns(copy_(x, reshape(value, {})));
   const bool recorded = wants_grad(x);
   before_in_place("fill_", x, recorded);
-  const Tensor host = to_device(value, Device{});
-  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>());
+  fill(x, value, false);
   x.bump_version();
   if (recorded) forget_history(x);
   return scope.returns(x);
@@ -110,7 +115,7 @@ Tensor zeros(const Dims& shape, DType dtype, Device device) {
   OpScope scope("zeros");
   announce(scope, shape, dtype, device);
   Tensor y = empty("zeros", shape, dtype, device);
-  fill(y, 0, 0);
+  fill(y, 0, 0, true);
   return scope.returns(std::move(y));
 }
 
@@ -130,7 +135,7 @@ Tensor new_empty_like(const Tensor& x) {
 static Tensor filled_like(const char* op, const Tensor& x, int value) {
   OpScope scope(op, x);
   Tensor y = empty_like(x);
-  fill(y, value, value);
+  fill(y, value, value, true);
   return scope.returns(std::move(y));
 }
 Tensor zeros_like(const Tensor& x) { return filled_like("zeros_like", x, 0); }

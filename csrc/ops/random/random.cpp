@@ -73,12 +73,12 @@ RandomParams params(const Tensor& y) {
 
 // Draws into x, through a dense tensor where x is strided: element i is the i-th of its row-major order.
 template <auto Row>
-Tensor redraw(const char* op, const Tensor& x, double a, double b) {
+Tensor redraw(const char* op, const Tensor& x, double a, double b, bool fresh) {
   const bool recorded = wants_grad(x);
   before_in_place(op, x, recorded);
   const Tensor dense = x.is_contiguous() ? x : empty(op, x.shape(), x.dtype(), x.device());
   RandomParams p = params(dense);
-  p.a = a, p.b = b;
+  p.a = a, p.b = b, p.fresh = fresh || !x.is_contiguous();
   launch<Row>(op, x, p);
   if (!x.is_contiguous()) copy_into(x, dense);
   x.bump_version();
@@ -109,7 +109,7 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   return scope.returns(training && p > 0 ? dropout_with(x, p, next_draw()) : x);
 }
 
-Tensor uniform_(const Tensor& x, double low, double high) {
+Tensor uniform_(const Tensor& x, double low, double high, bool fresh) {
   check_defined("uniform_", "input", x);
   check_floating("uniform_", "input", x);
   const double most = x.dtype() == DType::float32 ? double{std::numeric_limits<float>::max()}
@@ -120,22 +120,22 @@ Tensor uniform_(const Tensor& x, double low, double high) {
   scope.with("low", low);
   scope.with("high", high);
   if (high / 2 - low / 2 <= most / 2)
-    return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high));
+    return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high, fresh));
   // Kernels multiply by high - low, which overflows here.
-  redraw<&RandomTable::uniform>("uniform_", x, low / 2, high / 2);
+  redraw<&RandomTable::uniform>("uniform_", x, low / 2, high / 2, fresh);
   GradMode off(false);
   binary_(elementwise_ops()[kRowId<rows::Mul>], x, 2.0, nullptr);
   return scope.returns(x);
 }
 
-Tensor normal_(const Tensor& x, double mean, double deviation) {
+Tensor normal_(const Tensor& x, double mean, double deviation, bool fresh) {
   check_defined("normal_", "input", x);
   check_floating("normal_", "input", x);
   check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
   OpScope scope("normal_", x);
   scope.with("mean", mean);
   scope.with("std", deviation);
-  return scope.returns(redraw<&RandomTable::normal>("normal_", x, mean, deviation));
+  return scope.returns(redraw<&RandomTable::normal>("normal_", x, mean, deviation, fresh));
 }
 
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
@@ -153,7 +153,7 @@ Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device
   scope.with("device", device);
   Tensor y = empty("randint", shape, dtype, device);
   RandomParams p = params(y);
-  p.low = low, p.high = high;
+  p.low = low, p.high = high, p.fresh = true;
   launch<&RandomTable::random_integers>("randint", y, p);
   return scope.returns(std::move(y));
 }
