@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import fastnn as fn
 import numpy as np
@@ -304,3 +306,80 @@ def test_backward_from_several_threads():
         for _ in range(50):
             (fn.tanh(w @ w) * (i + 1)).sum().backward()
         np.testing.assert_array_equal(got, w.grad.numpy())
+
+
+# ---- reference cycles through the tape --------------------------------------------------------------------------------------
+
+
+class _Keeps(fn.autograd.Function):
+    """Its context keeps the output, or what a test puts there."""
+
+    @staticmethod
+    def forward(ctx, x):
+        _Keeps.last = weakref.ref(ctx)
+        ctx.y = x * 1
+        return ctx.y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * 2
+
+
+def _output_in_context():
+    y = _Keeps.apply(fn.ones(3, requires_grad=True))
+    return y, _Keeps.last
+
+
+def _result_in_context():
+    y = _Keeps.apply(fn.ones(3, requires_grad=True))
+    context = _Keeps.last()
+    context.y = (y * 2).sum()
+    return context.y, _Keeps.last
+
+
+class _Marker:
+    """What is freed with a hook that refers to it."""
+
+
+def _hook_on_itself(y):
+    marker = _Marker()
+    y.register_hook(lambda g: (y, marker)[0] * 0 + g)
+    return y, weakref.ref(marker)
+
+
+CYCLES = {
+    "output in context": _output_in_context,
+    "result in context": _result_in_context,
+    "hook of a leaf": lambda: _hook_on_itself(fn.ones(3, requires_grad=True)),
+    "hook of a node": lambda: _hook_on_itself(fn.ones(3, requires_grad=True) * 2),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_the_collector_finds_cycles_through_the_tape(name):
+    y, freed = CYCLES[name]()
+    gc.collect()
+    assert freed() is not None  # alive, and whole
+    y.sum().backward()
+    del y
+    gc.collect()
+    assert freed() is None
+
+
+def test_the_collector_goes_through_long_graphs():
+    x = fn.ones(1, requires_grad=True)
+    y = _Keeps.apply(x)
+    for _ in range(100_000):
+        y = y * 1
+    gc.collect()
+    y.backward()
+    assert x.grad.item() == 2
+    del y
+    gc.collect()
+
+
+def test_tensors_without_history_are_no_work_for_the_collector():
+    x = fn.ones(3)
+    assert not gc.is_tracked(x)
+    assert not gc.is_tracked(x * x)
+    assert gc.is_tracked(x.requires_grad_() * x)

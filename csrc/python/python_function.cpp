@@ -27,6 +27,13 @@ class PythonNode final : public Node {
 
   const char* title() const override { return title_.c_str(); }
 
+  int visit_host_objects(Visit visit, void* arg) const override {
+    for (const Object* o : {&ctx_, &backward_})
+      if (*o)
+        if (const int stop = visit(o->get(), arg)) return stop;
+    return 0;
+  }
+
   void free_saved() override {
     if (freed) return;
     freed = true;
@@ -128,7 +135,10 @@ void record_function(const std::string& title, const Object& ctx, const Object& 
   Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));
   for (size_t i = 0; i < edges.size(); ++i) node->edge(i) = std::move(edges[i]);
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
+    if (is_floating(outputs[i].dtype())) {
+      attach(node.get(), outputs[i], static_cast<uint32_t>(i));
+      track(outputs[i]);
+    }
 }
 
 }  // namespace

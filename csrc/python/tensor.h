@@ -26,6 +26,10 @@ inline const Tensor& unwrap(PyObject* o) { return reinterpret_cast<PyTensor*>(o)
 // The Python object of a tensor: the living one, or a new one. Undefined tensors are None.
 PyObject* wrap(const Tensor& t);
 
+// Python's collector of cycles looks at objects that are tracked: tensors with hooks or a history, which may
+// own objects of Python's.
+void track(const Tensor& t);
+
 // A Tensor, a number (as a 0-d tensor that gives way in promotion), a NumPy array or scalar; else false.
 bool to_operand(PyObject* o, Tensor* out);
 
