@@ -2,9 +2,9 @@
 // parts of its gradient have arrived. Sums are formed in that order, which depends on the graph alone.
 //
 // Any number of passes may be under way, on other threads or nested in one another's hooks. A pass holds the
-// host's lock and gives it away in kernels and where it calls the host's functions; between these it is alone,
-// which is what the plain fields of nodes rely on. None waits for another: the state of a pass is in the nodes
-// that it was the first to reach, and beside them for those that another pass has in hand.
+// host's lock and gives it away in kernels and where it calls the host's functions; between these it is
+// alone, which is what the plain fields of nodes rely on. None waits for another: the state of a pass is in
+// the nodes that it was the first to reach, and beside them for those that another pass has in hand.
 #include <algorithm>
 #include <unordered_map>
 

@@ -5,8 +5,8 @@ namespace fastnn {
 
 class TensorImpl;
 
-// Held for the length of one sum. Who has to wait gives the host's lock away; a thread that holds one may take
-// it again. A forked child finds all of them free.
+// Held for the length of one sum. Who has to wait gives the host's lock away; a thread that holds one may
+// take it again. A forked child finds all of them free.
 class GradLock {
  public:
   explicit GradLock(const TensorImpl* tensor);

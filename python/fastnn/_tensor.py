@@ -148,10 +148,10 @@ def arange(
     """
     if end is None:
         start, end = 0, start
-    numbers = [int(v) if isinstance(v, (int, np.integer)) else float(v) for v in (start, end, step)]
+    first, last, by = (int(v) if isinstance(v, (int, np.integer)) else float(v) for v in (start, end, step))
     if dtype is None:
-        dtype = _C.int64 if all(isinstance(v, int) for v in numbers) else _C.float32
-    return _C._arange(*numbers, dtype, device or _default_device)
+        dtype = _C.int64 if all(isinstance(v, int) for v in (first, last, by)) else _C.float32
+    return _C._arange(first, last, by, dtype, device or _default_device)
 
 
 def linspace(
