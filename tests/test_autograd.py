@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import fastnn as fn
 import numpy as np
@@ -306,104 +308,78 @@ def test_backward_from_several_threads():
         np.testing.assert_array_equal(got, w.grad.numpy())
 
 
-# ---- recording, switched -----------------------------------------------------------------------------------
+# ---- reference cycles through the tape --------------------------------------------------------------------------------------
 
 
-def recorded():
-    return (fn.ones(1, requires_grad=True) * 2).requires_grad
+class _Keeps(fn.autograd.Function):
+    """Its context keeps the output, or what a test puts there."""
+
+    @staticmethod
+    def forward(ctx, x):
+        _Keeps.last = weakref.ref(ctx)
+        ctx.y = x * 1
+        return ctx.y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * 2
 
 
-def test_a_generator_runs_in_its_mode_and_its_caller_in_its_own():
-    @fn.no_grad()
-    def generator():
-        got = []
-        try:
-            while True:
-                try:
-                    got.append((yield recorded()))
-                except KeyError:
-                    got.append(recorded())
-                if len(got) == 3:
-                    return got
-        finally:
-            closed.append(recorded())
-
-    closed = []
-    g = generator()
-    assert next(g) is False
-    assert recorded()
-    assert g.send(1) is False
-    assert g.throw(KeyError()) is False
-    assert recorded()
-    with pytest.raises(StopIteration) as end:
-        g.send(3)
-    assert end.value.value == [1, False, 3]
-    g = generator()
-    next(g)
-    g.close()
-    assert closed == [False, False]
-    assert recorded()
-    assert generator.__name__ == "generator"
-
-    @fn.no_grad()
-    def delegating():
-        yield from (recorded() for _ in range(2))
-        raise ValueError("inside")
-
-    with pytest.raises(ValueError, match="inside"):
-        assert list(delegating()) == [False, False]
-    assert recorded()
+def _output_in_context():
+    y = _Keeps.apply(fn.ones(3, requires_grad=True))
+    return y, _Keeps.last
 
 
-def test_set_grad_enabled_in_all_its_uses():
-    @fn.set_grad_enabled(False)
-    def function():
-        return recorded()
-
-    assert recorded(), "a decorator changes nothing here"
-    assert function() is False
-    assert recorded()
-    with fn.set_grad_enabled(False):
-        assert not recorded()
-        with fn.set_grad_enabled(True):
-            assert recorded()
-        assert not recorded()
-    assert recorded()
-    fn.set_grad_enabled(False)
-    assert not recorded()
-    fn.set_grad_enabled(True)
-
-    @fn.set_grad_enabled(False)
-    def generator():
-        yield recorded()
-
-    assert list(generator()) == [False]
+def _result_in_context():
+    y = _Keeps.apply(fn.ones(3, requires_grad=True))
+    context = _Keeps.last()
+    context.y = (y * 2).sum()
+    return context.y, _Keeps.last
 
 
-def test_a_mode_can_be_entered_within_itself():
-    off = fn.no_grad()
-    with off:
-        with off:
-            pass
-        assert not recorded()
-    assert recorded()
-    settings = fn.set_grad_enabled(False)
-    for _ in range(2):
-        with settings:
-            assert not recorded()
-        assert recorded()
-
-    @off
-    def deep(n):
-        return recorded() if n == 0 else deep(n - 1)
-
-    assert deep(3) is False
-    assert recorded()
+class _Marker:
+    """What is freed with a hook that refers to it."""
 
 
-def test_asynchronous_functions_are_refused():
-    async def waits():
-        pass
+def _hook_on_itself(y):
+    marker = _Marker()
+    y.register_hook(lambda g: (y, marker)[0] * 0 + g)
+    return y, weakref.ref(marker)
 
-    with pytest.raises(TypeError, match="no_grad: waits is asynchronous"):
-        fn.no_grad()(waits)
+
+CYCLES = {
+    "output in context": _output_in_context,
+    "result in context": _result_in_context,
+    "hook of a leaf": lambda: _hook_on_itself(fn.ones(3, requires_grad=True)),
+    "hook of a node": lambda: _hook_on_itself(fn.ones(3, requires_grad=True) * 2),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_the_collector_finds_cycles_through_the_tape(name):
+    y, freed = CYCLES[name]()
+    gc.collect()
+    assert freed() is not None  # alive, and whole
+    y.sum().backward()
+    del y
+    gc.collect()
+    assert freed() is None
+
+
+def test_the_collector_goes_through_long_graphs():
+    x = fn.ones(1, requires_grad=True)
+    y = _Keeps.apply(x)
+    for _ in range(100_000):
+        y = y * 1
+    gc.collect()
+    y.backward()
+    assert x.grad.item() == 2
+    del y
+    gc.collect()
+
+
+def test_tensors_without_history_are_no_work_for_the_collector():
+    x = fn.ones(3)
+    assert not gc.is_tracked(x)
+    assert not gc.is_tracked(x * x)
+    assert gc.is_tracked(x.requires_grad_() * x)

@@ -362,6 +362,18 @@ def test_cuda_array_interface():
 
 
 @needs_cuda
+def test_a_consumer_of_the_interface_keeps_memory_that_the_tensor_gave_up():
+    x = fn.ones(1000, device="cuda")
+    y = fn.cuda.from_array(x)
+    x.data = fn.zeros(1000, device="cuda")
+    z = fn.cuda.from_array(x)
+    x.data = fn.full((1000,), 2.0, device="cuda")
+    fn.empty_cache()
+    junk = [fn.full((1000,), 7.0, device="cuda") for _ in range(3)]
+    assert (y.tolist(), z.tolist()) == ([1.0] * 1000, [0.0] * 1000), junk
+
+
+@needs_cuda
 def test_another_stream_waits_for_ours():
     x = fn.ones(3, device="cuda") * 2
     side = fn.cuda.Stream()

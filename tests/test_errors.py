@@ -275,3 +275,19 @@ def test_a_keyword_that_is_no_unicode():
 def test_public_names():
     with pytest.raises(TypeError, match=r"^zeros\(\): argument 'shape' must be"):
         fn.zeros("a")
+
+
+def test_no_way_from_python_to_a_half_made_object():
+    C = fn._C
+    node = (fn.ones(2, requires_grad=True) * 2).grad_fn
+    classes = [c for c in vars(C).values() if isinstance(c, type)] + [type(C.softmax)]
+    assert {C.Node, C.HookHandle, C.Tensor, C.dtype, C.device, C._Saved} <= set(classes)
+    for cls in classes:
+        for base in cls.__mro__:
+            with pytest.raises(TypeError):
+                base.__new__(cls)
+        with pytest.raises(TypeError):
+            node.__class__ = cls
+    with pytest.raises(TypeError):
+        C.Node.__init__(node)
+    assert repr(node) == "<mul>"

@@ -190,3 +190,52 @@ def test_no_heap_allocation_below_the_binding_after_warm_up(threads):
     counts = dict(line.split() for line in done.stdout.splitlines())
     assert int(counts["warm_up"]) > 50  # the counter counts
     assert int(counts["after"]) == 0, done.stdout + done.stderr
+
+
+CONSUMERS = {
+    "np.from_dlpack": np.from_dlpack,
+    "from_dlpack": lambda t: fn.from_dlpack(t).numpy(),
+    "numpy": lambda t: t.numpy(),
+    "asarray": np.asarray,
+}
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_a_consumer_keeps_the_memory_that_a_tensor_gave_up(name):
+    layer = nn.Linear(1000, 1000)
+    layer.weight.requires_grad = False
+    shown = CONSUMERS[name](layer.weight)
+    want = shown.copy()
+    layer.to(fn.float64)
+    fn.empty_cache()
+    junk = [fn.full((1000, 1000), 7.0) for _ in range(3)]
+    assert (shown == want).all()
+    x = fn.ones(1000, 1000)
+    shown = CONSUMERS[name](x)
+    x.data = fn.zeros(1000, 1000)
+    junk += [fn.full((1000, 1000), 7.0) for _ in range(2)]
+    assert (shown == 1).all()
+
+
+CHAINS = {
+    "grad": "b = fn.zeros(1); b.grad = a; a = b",
+    "dlpack": "a = fn.from_dlpack(a)",
+    "numpy": "a = fn.from_numpy(a.numpy())",
+    "hooks": "b = fn.ones(1, requires_grad=True); b.register_hook(a.mul); a = b",
+    "tape": "w = fn.ones(1, requires_grad=True); a = a * w",
+    "tape and grad": "w = fn.ones(1, requires_grad=True); w.grad = a; a = fn.zeros(1); a.grad = w * 1",
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_of_owners_of_any_length_can_be_freed(name):
+    code = f"""
+import fastnn as fn
+a = fn.zeros(1)
+for _ in range(200_000):
+    {CHAINS[name]}
+a = b = w = None
+print("freed")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "freed\n"), done.stderr[-500:]

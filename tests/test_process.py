@@ -112,6 +112,17 @@ LONG = {
     "conv2d": ("a, w = fn.ones(64, 128, 64, 64), fn.ones(256, 128, 5, 5)", "fn._C.conv2d(a, w)"),
     "backward": ("a = fn.ones(1, 6144, requires_grad=True); w = fn.ones(6144, 6144, requires_grad=True)",
                  "(w @ w).backward(fn.ones(6144, 6144))"),
+    "long rows": ("a, b = fn.ones(64, 4_000_000), fn.ones(4_000_000, 64)", "for _ in range(40): a @ b"),
+    "random": ("", "fn.randn(250_000_000, dtype=fn.float64)"),
+    "random integers": ("", "fn.randint(0, 10, 250_000_000); fn.randint(0, 10, 250_000_000)"),
+    "dropout": ("a = fn.ones(200_000_000)", "for _ in range(8): fn.nn.functional.dropout(a, 0.5)"),
+    "softmax": ("a = fn.ones(20_000, 8000)", "for _ in range(8): fn.softmax(a, 1)"),
+    "softmax of columns": ("a = fn.ones(8000, 20_000)", "for _ in range(8): fn.log_softmax(a, 0)"),
+    "power": ("a = fn.ones(100_000_000, dtype=fn.float64)", "fn.pow(a, 1.7); fn.pow(a, 1.7)"),
+    "pooling": ("a = fn.ones(64, 32, 128, 128)", "fn.nn.functional.avg_pool2d(a, 41, 1, 20)"),
+    "layer_norm": ("a = fn.ones(20_000, 8000)", "for _ in range(8): fn.nn.functional.layer_norm(a, (8000,))"),
+    "reduction": ("a = fn.ones(20_000, 8000)", "for _ in range(20): a.sum(0); a.max(1)"),
+    "copy": ("a = fn.ones(15_000, 15_000).T", "for _ in range(30): a.contiguous()"),
 }  # fmt: skip
 
 
@@ -239,3 +250,67 @@ def test_tensors_made_in_one_thread_and_freed_in_another():
     in_threads(8, work)
     box.clear()
     assert fn._C._memory_stats("cpu")["used"] == used
+
+
+# ---- the end of the process, other interpreters -----------------------------------------------------------------------------
+
+AT_EXIT = """
+import threading, time
+import fastnn as fn
+a = fn.randn(400, 400, requires_grad=True)
+def busy(*_):
+    for _ in range(100_000): pass
+class Slow(fn.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        busy()
+        return x * 1
+    @staticmethod
+    def backward(ctx, dy):
+        busy()
+        return dy
+def hooked():
+    y = a * 1
+    y.register_hook(busy)
+    y.sum().backward()
+def work():
+    while True:
+        {work}
+for _ in range(3): threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+AT_WORK = {
+    "kernel": "a.detach() @ a.detach()",
+    "backward": "(a @ a).sum().backward()",
+    "function": "Slow.apply(a).sum().backward()",
+    "hook": "hooked()",
+}
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_the_process_may_end_while_threads_compute(name):
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", AT_EXIT.format(work=AT_WORK[name])], capture_output=True,
+                              text=True, timeout=60)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module of the test has another name there")
+@pytest.mark.parametrize("first", ["import fastnn", ""])
+def test_a_subinterpreter_cannot_import_the_library(first):
+    code = f"""
+{first}
+import _xxsubinterpreters as interpreters
+other = interpreters.create()
+for _ in range(2):
+    try:
+        interpreters.run_string(other, "import fastnn._C")
+    except interpreters.RunFailedError as error:
+        assert "ImportError" in str(error) and "subinterpreter" in str(error), error
+    else:
+        print("imported")
+import fastnn
+assert fastnn.ones(3).sum().item() == 3
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -85,6 +85,11 @@ struct ElementwiseParams {
   double cost;                        // nanoseconds per vector, as the row says
   int operations;                     // of the formula, each function counting as one
 
+  bool cancellable() const {  // in place, the output is an input too
+    for (int k = 1; k <= inputs; ++k)
+      if (!(numbers >> k & 1) && operand[k].pointer == operand[0].pointer) return false;
+    return true;
+  }
   double flops() const { return static_cast<double>(loop.numel * operations); }
   double nanoseconds() const { return static_cast<double>(loop.numel) * (0.5 + cost / 16); }
   template <class F>
@@ -102,6 +107,9 @@ struct CastParams {  // y (dtype `to`) = x (the row's dtype); also the strided c
   const void* x;
   DType to;
   Loop<2> loop;
+  bool fresh = false;  // y is a new tensor
+
+  bool cancellable() const { return fresh; }
 
   double flops() const { return 0; }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
@@ -116,6 +124,9 @@ struct FillParams {  // y = value; integers and bools are passed in `integer`
   double value;
   int64_t integer;
   Loop<1> loop;
+  bool fresh = false;  // y is a new tensor
+
+  bool cancellable() const { return fresh; }
 
   double flops() const { return 0; }
   double nanoseconds() const { return 0.5 * static_cast<double>(loop.numel); }
@@ -124,10 +135,13 @@ struct FillParams {  // y = value; integers and bools are passed in `integer`
     f(strided(loop, 0, y, size, Access::write));
   }
 };
-struct ArangeParams {  // y[i] = start + i * step
+struct ArangeParams {  // y[i] = start + i * step; integers are passed in `first` and `stride`
   void* y;
   int64_t numel;
   double start, step;
+  int64_t first, stride;
+
+  static constexpr bool kCancellable = true;
 
   double flops() const { return static_cast<double>(numel); }
   double nanoseconds() const { return static_cast<double>(numel); }

@@ -49,7 +49,7 @@ struct NonzeroParams {  // the offsets of the elements that are true, in row-maj
 // From indices to offsets, which nobody else can change: offset at i, dense over `shape`, is the sum of
 // i[d] * step[d] over the dimensions and of a term for each index tensor, read at sum of i[d] * stride[d].
 struct LocateParams {
-  static constexpr bool kChecksIndices = true;
+  static constexpr bool kChecksIndices = true, kCancellable = true;
   struct Term {
     const int64_t* index;
     int64_t stride[kMaxDims];

@@ -9,6 +9,9 @@
 //   double nanoseconds() const                    estimated time on one core
 //   double flops() const                          arithmetic operations, as the field counts them
 //   void touches(int64_t size, auto&& f) const    f(Touch) for each operand; `size` is the row's dtype's
+//
+// and kCancellable, or bool cancellable() const, where it may be stopped half way: where all that it writes
+// is new.
 #pragma once
 #include "backend/context.h"
 #include "backend/dtype.h"

@@ -19,6 +19,8 @@ struct LayerNormParams {  // of each of `rows` rows of `size` elements; weight a
   void* dweight;
   void* dbias;
 
+  static constexpr bool kCancellable = true;
+
   double flops() const { return (dy ? 14.0 : 7.0) * nanoseconds(); }
   double nanoseconds() const { return static_cast<double>(rows * size); }
   template <class F>
@@ -55,6 +57,8 @@ struct BatchNormParams {  // of each of `c` channels of x (n c inner); everythin
   void* dx;
   void* dweight;
   void* dbias;
+
+  bool cancellable() const { return !training || !running_mean; }  // running statistics would move twice
 
   double flops() const { return (dy ? 14.0 : 7.0) * nanoseconds(); }
   double nanoseconds() const { return static_cast<double>(n * c * inner); }

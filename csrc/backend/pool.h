@@ -21,6 +21,8 @@ struct PoolParams {  // planes = N * C images of H x W to P x Q
                     // forward: null where nobody will ask
   int index_bytes;  // 1 where kernel_h * kernel_w <= 256, else 4
 
+  static constexpr bool kCancellable = true;
+
   double flops() const {
     return static_cast<double>(planes * p * q) * static_cast<double>(kernel_h * kernel_w);
   }

@@ -11,6 +11,9 @@ struct RandomParams {
   uint64_t seed, op;
   double a, b;  // uniform: [a, b); normal: mean a, deviation b; integers: [a, b) given in low, high
   int64_t low, high;
+  bool fresh;  // y is a new tensor
+
+  bool cancellable() const { return fresh; }
 
   double flops() const { return static_cast<double>(numel); }
   double nanoseconds() const { return static_cast<double>(numel); }
@@ -25,6 +28,8 @@ struct DropoutParams {  // y = keep(i) ? x * scale : 0; the mask is drawn again 
   int64_t numel;
   uint64_t seed, op;
   double p;
+
+  static constexpr bool kCancellable = true;
 
   double flops() const { return static_cast<double>(numel); }
   double nanoseconds() const { return static_cast<double>(numel); }

@@ -17,6 +17,8 @@ struct ReduceParams {
   double scale;      // sum: y = scale * sum (mean passes 1/n)
   int64_t out_size;  // bytes of an element of y
 
+  static constexpr bool kCancellable = true;
+
   double flops() const { return static_cast<double>(kept.numel * reduced.numel); }
   double nanoseconds() const { return 0.3 * flops(); }
   template <class F>

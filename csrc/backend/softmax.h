@@ -26,7 +26,7 @@ struct SoftmaxParams {  // over `size` elements, `inner` apart, for each of oute
 };
 // Rows x classes, row-major. A row whose label is ignored, or is none, has no loss and no gradient.
 struct CrossEntropyParams {
-  static constexpr bool kChecksIndices = true;
+  static constexpr bool kChecksIndices = true, kCancellable = true;
 
   int64_t rows, classes;
   const void* logits;

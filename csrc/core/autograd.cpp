@@ -26,25 +26,7 @@ Node::~Node() {
 
 void Node::release() {
   if (refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // Freeing a node drops references to others; the list keeps that from recursing through a graph of any
-  // depth.
-  struct Queue {
-    std::vector<Node*> nodes;
-    bool draining = false;
-  };
-  thread_local Queue queue;
-  if (queue.draining) {
-    queue.nodes.push_back(this);
-    return;
-  }
-  queue.draining = true;
-  delete this;
-  while (!queue.nodes.empty()) {
-    Node* node = queue.nodes.back();
-    queue.nodes.pop_back();
-    delete node;
-  }
-  queue.draining = false;
+  end_in_turn(this, [](void* node) { delete static_cast<Node*>(node); });
 }
 
 Edge edge_of(const Tensor& x) {

@@ -72,10 +72,17 @@ class Watches {
   void keep(uint32_t output_nr, TensorImpl* tensor);  // writes the gradient to tensor->grad
   void forget(const TensorImpl* tensor);
   Tensor run(uint32_t output_nr, Tensor grad) const;
+  bool unique() const { return refs_.load(std::memory_order_acquire) == 1; }
+  template <class F>
+  void each_hook(F&& f) const {
+    for (const Entry& e : entries_)
+      if (e.hook) f(e.hook);
+  }
 
   void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      end_in_turn(this, [](void* watches) { delete static_cast<Watches*>(watches); });
   }
 
  private:
@@ -106,10 +113,16 @@ class Node : public Pooled {
   virtual void apply(Backward& b) = 0;
   virtual void free_saved() = 0;                      // after a backward pass that does not retain the graph
   virtual const char* title() const { return name; }  // `name`, or what a user calls it
+  // For the host's collector of cycles: calls visit(object, arg) for each object of the host that the node
+  // owns, until one call does not return 0.
+  using Visit = int (*)(void* object, void* arg);
+  virtual int visit_host_objects(Visit, void*) const { return 0; }
+  bool unique() const { return refs_.load(std::memory_order_acquire) == 1; }
 
   void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release();
   Edge& edge(size_t i) { return edges_[i]; }
+  const Edge& edge(size_t i) const { return edges_[i]; }
   size_t inputs() const { return inputs_; }
   size_t outputs() const { return outputs_; }
 
@@ -118,8 +131,11 @@ class Node : public Pooled {
   bool freed = false;
   Ref<Watches> watches;
 
-  // The running pass: which one this node is queued in, and the gradients of its outputs so far.
+  // Passes (engine.cpp). The one that this node is queued in, and there the gradients of its outputs so far;
+  // how many are in its apply(); whether one ended with it, after which no other may begin.
   uint64_t pass = 0;
+  uint32_t users = 0;
+  bool spent = false;
   Tensor& pending(size_t i) { return pending_[i]; }
 
  private:
@@ -134,8 +150,8 @@ class Node : public Pooled {
 // What a node's backward sees: the gradients of its outputs, and where to put those of its inputs.
 class Backward {
  public:
-  Backward(Node& node, Tensor* dx) : node_(node), dx_(dx) {}
-  const Tensor& dy(size_t i = 0) const { return node_.pending(i); }  // undefined if output i took no part
+  Backward(Node& node, const Tensor* dy, Tensor* dx) : node_(node), dy_(dy), dx_(dx) {}
+  const Tensor& dy(size_t i = 0) const { return dy_[i]; }  // undefined if output i took no part
   bool needs(size_t i) const { return static_cast<bool>(node_.edge(i)); }
   void set(size_t i, Tensor dx) { dx_[i] = std::move(dx); }
   Tensor get(const Saved& saved) const;
@@ -144,6 +160,7 @@ class Backward {
 
  private:
   Node& node_;
+  const Tensor* dy_;
   Tensor* dx_;
 };
 

@@ -1,35 +1,19 @@
 // backward(): nodes are taken newest first (a node's consumers are always newer), so each is reached when all
 // parts of its gradient have arrived. Sums are formed in that order, which depends on the graph alone.
+//
+// Any number of passes may be under way, on other threads or nested in one another's hooks. A pass holds the
+// host's lock and gives it away in kernels and where it calls the host's functions; between these it is
+// alone, which is what the plain fields of nodes rely on. None waits for another: the state of a pass is in
+// the nodes that it was the first to reach, and beside them for those that another pass has in hand.
 #include <algorithm>
-#include <mutex>
 #include <unordered_map>
 
 #include "core/autograd.h"
-#include "core/hooks.h"
+#include "core/grad_lock.h"
 #include "core/trace.h"
 
 namespace fastnn {
 namespace {
-
-// One pass at a time: nodes carry the state of the running one. A thread that has to wait lets others run
-// meanwhile.
-class EngineLock {
- public:
-  EngineLock() {
-    if (mutex().try_lock()) return;
-    Unlocked scope;
-    mutex().lock();
-  }
-  ~EngineLock() { mutex().unlock(); }
-  EngineLock(const EngineLock&) = delete;
-  EngineLock& operator=(const EngineLock&) = delete;
-
- private:
-  static std::recursive_mutex& mutex() {
-    static std::recursive_mutex& m = *new std::recursive_mutex;
-    return m;
-  }
-};
 
 struct Capture {  // an input of gradients(): where its gradient passes by
   const Node* node;
@@ -38,7 +22,7 @@ struct Capture {  // an input of gradients(): where its gradient passes by
   Tensor grad;
 };
 
-uint64_t next_pass = 0;
+std::atomic<uint64_t> next_pass{0};
 thread_local std::vector<Ref<Node>> queue;  // heaps of nested passes, one behind the other; memory is kept
 
 bool older(const Ref<Node>& a, const Ref<Node>& b) { return a->sequence < b->sequence; }
@@ -94,14 +78,10 @@ class Pass {
         captures_(captures),
         useful_(captures),
         begin_(queue.size()),
-        id_(++next_pass) {}
+        id_(next_pass.fetch_add(1, std::memory_order_relaxed) + 1) {}
   ~Pass() {
     for (size_t i = begin_; i < queue.size(); ++i) forget(*queue[i]);
     queue.resize(begin_);
-    for (Interrupted& i : interrupted_) {
-      i.node->pass = i.pass;
-      for (size_t k = 0; k < i.node->outputs(); ++k) i.node->pending(k) = std::move(i.pending[k]);
-    }
   }
   Pass(const Pass&) = delete;
   Pass& operator=(const Pass&) = delete;
@@ -110,14 +90,7 @@ class Pass {
     if (!grad.defined() || (!captures_.empty() && !useful_(edge))) return;
     if (edge.leaf) return arrive_at_leaf(edge.leaf, std::move(grad));
     if (!edge.node) return;
-    Node& node = *edge.node;
-    if (node.pass != id_) {
-      if (node.pass != 0) set_aside(edge.node);
-      node.pass = id_;
-      queue.push_back(edge.node);
-      std::push_heap(queue.begin() + static_cast<ptrdiff_t>(begin_), queue.end(), older);
-    }
-    add(node.pending(edge.output_nr), std::move(grad));
+    add(pending(edge.node)[edge.output_nr], std::move(grad));
   }
 
   void run() {
@@ -136,17 +109,27 @@ class Pass {
     Tensor grad;
   };
 
-  // A node in the hands of an outer pass, from whose hook or Function this one was started.
-  struct Interrupted {
-    Ref<Node> node;
-    uint64_t pass;
-    std::vector<Tensor> pending;
-  };
-
-  void set_aside(const Ref<Node>& node) {
-    interrupted_.push_back({node, node->pass, {}});
-    for (size_t i = 0; i < node->outputs(); ++i)
-      interrupted_.back().pending.push_back(std::move(node->pending(i)));
+  // The gradients of a node's outputs so far; a node that is met for the first time is queued.
+  Tensor* pending(const Ref<Node>& node) {
+    if (node->pass == id_) return &node->pending(0);
+    if (!aside_.empty())
+      if (auto found = aside_.find(node.get()); found != aside_.end()) return found->second.data();
+    queue.push_back(node);
+    std::push_heap(queue.begin() + static_cast<ptrdiff_t>(begin_), queue.end(), older);
+    if (node->pass != 0) return aside_.emplace(node.get(), node->outputs()).first->second.data();
+    node->pass = id_;
+    return &node->pending(0);
+  }
+  Tensor* pending_of(Node& node) {
+    return node.pass == id_ ? &node.pending(0) : aside_.find(&node)->second.data();
+  }
+  void forget(Node& node) {
+    if (node.pass != id_) {
+      aside_.erase(&node);
+      return;
+    }
+    node.pass = 0;
+    for (size_t i = 0; i < node.outputs(); ++i) node.pending(i) = Tensor();
   }
 
   void run_nodes() {
@@ -159,12 +142,13 @@ class Pass {
   }
 
   void visit(Node& node) {
+    Tensor* const dy = pending_of(node);
     if (node.watches)
       for (uint32_t i = 0; i < node.outputs(); ++i)
-        if (node.pending(i).defined()) node.pending(i) = node.watches->run(i, std::move(node.pending(i)));
+        if (dy[i].defined()) dy[i] = node.watches->run(i, std::move(dy[i]));
     for (Capture& c : captures_)
-      if (c.node == &node && node.pending(c.output_nr).defined()) c.grad = node.pending(c.output_nr);
-    if (node.freed) {
+      if (c.node == &node && dy[c.output_nr].defined()) c.grad = dy[c.output_nr];
+    if (node.spent) {
       forget(node);
       fail(ErrorKind::runtime,
            "backward: the graph of this result has been used and freed already; pass retain_graph=True to "
@@ -175,11 +159,12 @@ class Pass {
     std::vector<Tensor> many;
     if (node.inputs() > kFew) many.resize(node.inputs());
     Tensor* dx = node.inputs() > kFew ? many.data() : few;
-    Backward b(node, dx);
     try {
+      const Use use(node);
+      Backward b(node, dy, dx);
       BackwardScope scope(node);
       if (scope.heard())
-        for (uint32_t i = 0; i < node.outputs(); ++i) scope.reads(node.pending(i));
+        for (uint32_t i = 0; i < node.outputs(); ++i) scope.reads(dy[i]);
       node.apply(b);
       scope.writes(std::span(dx, node.inputs()));
     } catch (...) {
@@ -189,8 +174,24 @@ class Pass {
     forget(node);
     for (size_t i = 0; i < node.inputs(); ++i)
       if (node.edge(i)) send(node.edge(i), std::move(dx[i]));
-    if (!retain_) node.free_saved();
+    if (retain_) return;
+    node.spent = true;
+    if (node.users == 0) node.free_saved();
   }
+
+  // What a node has saved stays as long as a pass is in its apply(): another may end with the node meanwhile.
+  class Use {
+   public:
+    explicit Use(Node& node) : node_(node) { ++node.users; }
+    ~Use() {
+      if (--node_.users == 0 && node_.spent) node_.free_saved();
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    Node& node_;
+  };
 
   void arrive_at_leaf(const Ref<TensorImpl>& leaf, Tensor grad) {
     if (!leaf->watches) return keep(leaf, std::move(grad));
@@ -205,6 +206,7 @@ class Pass {
         if (c.leaf == leaf.get()) add(c.grad, grad);
       return;
     }
+    const GradLock lock(leaf.get());
     Tensor sum(leaf->grad);
     if (!sum.defined()) {
       // A gradient that nobody else sees becomes .grad; a shared one (an expanded view, say) is copied.
@@ -221,23 +223,17 @@ class Pass {
     sum = sum.defined() ? accumulate(std::move(sum), term) : std::move(term);
   }
 
-  static void forget(Node& node) {
-    node.pass = 0;
-    for (size_t i = 0; i < node.outputs(); ++i) node.pending(i) = Tensor();
-  }
-
   const bool retain_, create_;
   const std::span<Capture> captures_;
   Useful useful_;
   std::vector<Watched> watched_;
-  std::vector<Interrupted> interrupted_;
+  std::unordered_map<const Node*, std::vector<Tensor>> aside_;  // of nodes that another pass has in hand
   const size_t begin_;
   const uint64_t id_;
 };
 
 void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bool retain_graph,
               bool create_graph, std::span<Capture> captures) {
-  EngineLock lock;
   GradMode mode(create_graph);
   Pass pass(retain_graph || create_graph, create_graph, captures);
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -23,7 +23,7 @@ void on_interrupt(int number, siginfo_t* info, void* context) {
 }  // namespace
 
 InterruptWatch::InterruptWatch(Context& ctx, bool wanted) : ctx_(ctx) {
-  if (!wanted || !host_hooks.main_thread()) return;
+  if (!wanted) return;
   previous_ = ctx.cancel;
   interrupted = false;
   ctx.cancel = &interrupted;

@@ -14,7 +14,7 @@ namespace fastnn {
 constexpr double kUnlockAbove = 20e3;  // nanoseconds; giving the lock back costs some 100
 constexpr double kWatchSignalsAbove = 20e6;
 
-// While it lives on the host's main thread, SIGINT also sets ctx.cancel.
+// While it lives, on the host's main thread, SIGINT also sets ctx.cancel.
 class InterruptWatch {
  public:
   InterruptWatch(Context& ctx, bool wanted);
@@ -55,6 +55,15 @@ void raise_bad_index(const Backend& backend, Device device);
 // FASTNN_SYNC=1: every launch waits for its kernel, so that an error on the device is reported by its op.
 bool waits_for_kernels();
 
+// Whether a kernel may be stopped half way, and run again: what writes nothing but new tensors.
+template <class P>
+bool may_be_cancelled(const P& params) {
+  if constexpr (requires { params.cancellable(); })
+    return params.cancellable();
+  else
+    return requires { P::kCancellable; };
+}
+
 template <class P>
 void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& row, DType dtype,
                    Device device, const P& params) {
@@ -71,11 +80,16 @@ void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& r
     params.touches(static_cast<int64_t>(size_of(dtype)), [&](const Touch& touch) { watched->add(touch); });
     watched->begin(ctx, backend);
   }
+  const bool watched_for_signals =
+      nanoseconds > kWatchSignalsAbove && may_be_cancelled(params) && host_hooks.main_thread();
+  if (watched_for_signals) host_hooks.raise_interrupt();  // one that came while nobody watched
+  if constexpr (requires { P::kChecksIndices; })
+    if (device.type == DeviceType::cpu) ctx.bad_index->taken = 0;  // what a call that was stopped has left
   for (;;) {
     Status status;
     {
       Unlocked scope(nanoseconds > kUnlockAbove);
-      InterruptWatch watch(ctx, requires { P::kCancellable; } && nanoseconds > kWatchSignalsAbove);
+      InterruptWatch watch(ctx, watched_for_signals);
       status = kernel(ctx, params);
       if (watched) [[unlikely]]
         watched->finished();  // without waiting for the interpreter's lock

@@ -1,5 +1,6 @@
 #include "core/memory.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <atomic>
 #include <bit>
@@ -97,6 +98,18 @@ TensorPool& tensor_pool(Device d) {
   static TensorPool(&pools)[kDeviceTypes][kMaxDevices] = *new TensorPool[1][kDeviceTypes][kMaxDevices];
   return pools[static_cast<int>(d.type)][d.index];
 }
+
+// A thread that is not there in a forked child must not hold a lock there.
+void for_all_locks(void (*f)(SpinLock&)) {
+  f(small_pool().lock);
+  for (const DeviceType type : {DeviceType::cpu, DeviceType::cuda})
+    for (int i = 0; i < kMaxDevices; ++i) f(tensor_pool({type, static_cast<int8_t>(i)}).lock);
+}
+void unlock_all() {
+  for_all_locks([](SpinLock& lock) { lock.unlock(); });
+}
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { for_all_locks([](SpinLock& lock) { lock.lock(); }); }, unlock_all, unlock_all);
 
 void empty_cache_of(Device d, const Backend& backend) {
   TensorPool& pool = tensor_pool(d);

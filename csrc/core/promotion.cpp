@@ -26,4 +26,17 @@ DType result_type(const Tensor& a, const Tensor& b) {
   return result_type(Operand(a).spoken(), Operand(b).spoken());
 }
 
+bool fits(int64_t value, DType dtype) {
+  switch (dtype) {
+    case DType::int64:
+      return true;
+    case DType::int32:
+      return value == static_cast<int32_t>(value);
+    case DType::uint8:
+      return value == static_cast<uint8_t>(value);
+    default:
+      return value == 0 || value == 1;
+  }
+}
+
 }  // namespace fastnn

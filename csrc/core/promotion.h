@@ -10,4 +10,7 @@ DType promote(DType a, DType b);
 DType result_type(const Tensor& a, const Tensor& b);
 DType result_type(Spoken a, Spoken b);
 
+// Whether a value of that dtype, of integers or bools, stands for the number.
+bool fits(int64_t value, DType dtype);
+
 }  // namespace fastnn

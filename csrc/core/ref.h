@@ -5,6 +5,10 @@
 
 namespace fastnn {
 
+// Calls end(object), or, where an object is being ended so on this thread already, has it called when that is
+// done: objects that own one another to any depth end without recursion.
+void end_in_turn(void* object, void (*end)(void*));
+
 template <class T>
 class Ref {
  public:

@@ -6,6 +6,10 @@ namespace fastnn {
 
 TensorImpl::~TensorImpl() {
   if (retains_grad && grad_fn && grad_fn->watches) grad_fn->watches->forget(this);
+  // A chain of gradients of gradients of any length, from the front: each is freed when it has let go of the
+  // next, so that nothing recurses.
+  Ref<TensorImpl> next = std::move(grad);
+  while (next && next->unique()) next = std::move(next->grad);
 }
 
 bool Tensor::is_contiguous() const {
@@ -80,6 +84,25 @@ Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t of
   y.impl()->history =
       inherits ? x.impl()->history : x.impl()->storage->history.load(std::memory_order_relaxed);
   return y;
+}
+
+bool may_overlap(const Tensor& a, const Tensor& b) {
+  const Storage &x = *a.impl()->storage, &y = *b.impl()->storage;
+  if (&x == &y) return true;
+  if (!x.borrowed() && !y.borrowed()) return false;
+  if (x.device != y.device || a.numel() == 0 || b.numel() == 0) return false;
+  struct Span {
+    uintptr_t first, last;
+    explicit Span(const Tensor& t)
+        : first(reinterpret_cast<uintptr_t>(t.data())), last(first + size_of(t.dtype()) - 1) {
+      for (int i = 0; i < t.dim(); ++i) {
+        const int64_t reach = (t.size(i) - 1) * t.strides()[i] * static_cast<int64_t>(size_of(t.dtype()));
+        (reach < 0 ? first : last) += static_cast<uintptr_t>(reach);
+      }
+    }
+  };
+  const Span s(a), t(b);
+  return s.first <= t.last && t.first <= s.last;
 }
 
 template <class T>

@@ -22,7 +22,7 @@ class Storage : public Pooled {
       : data(data), bytes(bytes), device(device), deleter_(deleter), owner_(owner) {}
   ~Storage() {
     if (deleter_)
-      deleter_(owner_);
+      end_in_turn(owner_, deleter_);  // it may own another storage, and that one a third
     else
       tensor_free({data, stream_}, bytes, device, other_streams_.load(std::memory_order_relaxed));
   }
@@ -136,6 +136,9 @@ Tensor empty_like(const Tensor& x);
 Tensor empty_like(const Tensor& x, DType dtype);
 Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dtype, Device device,
                    void (*deleter)(void*), void* owner);
+// Whether a write to one could change the other. Memory of somebody else's has a storage per import: there
+// addresses tell.
+bool may_overlap(const Tensor& a, const Tensor& b);
 // Another view of x's storage; no history.
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
 inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/autograd.h"
+#include "core/grad_lock.h"
 
 namespace fastnn {
 
@@ -36,11 +37,19 @@ Tensor Watches::run(uint32_t output_nr, Tensor grad) const {
           grad.device(), "; move it with .to()");
     grad = std::move(instead);
   }
-  // Gradients are kept as the hooks left them. The list is read afresh: a hook may have dropped a tensor.
-  for (const Entry& e : entries_) {
-    if (e.output_nr != output_nr || !e.tensor) continue;
-    Tensor sum(e.tensor->grad);
-    e.tensor->grad = sum.defined() ? accumulate(std::move(sum), grad).ref() : clone(grad).ref();
+  // Gradients are kept as the hooks left them. The list is read afresh each time: a hook may have dropped a
+  // tensor, and so may another thread while a sum is formed.
+  uint64_t last = 0;
+  for (;;) {
+    const auto next = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) {
+      return e.id > last && e.output_nr == output_nr && e.tensor;
+    });
+    if (next == entries_.end()) break;
+    last = next->id;
+    const Ref<TensorImpl> tensor = Ref<TensorImpl>::share(next->tensor);
+    const GradLock lock(tensor.get());
+    Tensor sum(tensor->grad);
+    tensor->grad = sum.defined() ? accumulate(std::move(sum), grad).ref() : clone(grad).ref();
   }
   return grad;
 }

@@ -46,13 +46,8 @@ PyHook register_hook(const Tensor& x, const Object& hook) {
   check_type(PyCallable_Check(hook.get()), "register_hook: the hook must be a function, got ",
              Py_TYPE(hook.get())->tp_name);
   Watches& w = watches_of(x);
-  const uint64_t id = w.add(x.impl()->output_nr, [hook](const Tensor& grad) {
-    const Object instead = hook(Object::owned(wrap(grad)));
-    if (instead.is_none()) return Tensor();
-    check_type(is_tensor(instead.get()), "register_hook: the hook must return a Tensor or None, got ",
-               Py_TYPE(instead.get())->tp_name);
-    return unwrap(instead.get());
-  });
+  const uint64_t id = w.add(x.impl()->output_nr, PyGradHook{hook});
+  track(x);
   return {.watches = Ref<Watches>::share(&w), .id = id};
 }
 
@@ -69,6 +64,14 @@ Tensor detached(const Tensor& t) {
 }
 
 }  // namespace
+
+Tensor PyGradHook::operator()(const Tensor& grad) const {
+  const Object instead = hook(Object::owned(wrap(grad)));
+  if (instead.is_none()) return {};
+  check_type(is_tensor(instead.get()), "register_hook: the hook must return a Tensor or None, got ",
+             Py_TYPE(instead.get())->tp_name);
+  return unwrap(instead.get());
+}
 
 void PyHook::remove() {
   if (watches) watches->remove(id);

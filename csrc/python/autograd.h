@@ -13,6 +13,12 @@ struct PyHook {
   void remove();
 };
 
+// What a hook of Python's is in C++.
+struct PyGradHook {
+  Object hook;
+  Tensor operator()(const Tensor& grad) const;
+};
+
 // A node of the tape, for inspection.
 struct PyNode {
   Ref<Node> node;

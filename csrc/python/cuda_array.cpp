@@ -23,6 +23,7 @@ Object cuda_array_interface(const Tensor& t) {
         "__cuda_array_interface__: the tensor requires grad; use detach()");
   Dict d = array_interface(t, t.numel() ? t.data() : nullptr);
   d.set("stream", integer(stream_number(t.device())));
+  keep_lent(t);
   return d.object();
 }
 

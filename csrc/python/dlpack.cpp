@@ -61,7 +61,9 @@ DType from_dl(DLDataType t) {
        t.lanes, " lanes is not supported");
 }
 
-struct Export {  // what a capsule of ours keeps alive
+// What a capsule of ours keeps alive: a tensor of its own, for `x.data = ...` gives the one that was asked
+// another storage.
+struct Export {
   DLManagedTensor managed;
   Tensor tensor;
 };
@@ -105,7 +107,7 @@ Tensor as_asked(const Tensor& t, const Object& place, const Object& copy) {
 
 Object to_dlpack(const Tensor& given, const Object& stream, const Object& place, const Object& copy) {
   check(!given.requires_grad(), ErrorKind::runtime, "__dlpack__: the tensor requires grad; use detach()");
-  const Tensor t = as_asked(given, place, copy);
+  const Tensor t = detach(as_asked(given, place, copy));
   check(!t.impl()->storage->read_only, ErrorKind::value,
         "__dlpack__: the tensor shares a read-only NumPy array, which DLPack cannot say; use clone()");
   let_wait(t, stream);

@@ -5,10 +5,28 @@
 #include "core/launch.h"
 
 namespace fastnn {
+namespace {
+
+constexpr const char* kStorage = "fastnn.Storage";
+
+}  // namespace
 
 void drop_python_object(void* owner) {
   const Locked lock;
   Py_DECREF(static_cast<PyObject*>(owner));
+}
+
+Object owner_of(const Tensor& t) {
+  Ref<Storage> storage = t.impl()->storage;
+  Object owner = Object::owned(PyCapsule_New(storage.get(), kStorage, [](PyObject* capsule) {
+    static_cast<Storage*>(PyCapsule_GetPointer(capsule, kStorage))->release();
+  }));
+  storage.detach();  // the capsule has its reference now
+  return owner;
+}
+
+bool owns(const Object& owner, const Tensor& t) {
+  return PyCapsule_GetPointer(owner.get(), kStorage) == t.impl()->storage.get();
 }
 
 Device cuda_device(const char* op, int64_t index) {

@@ -12,6 +12,10 @@ void define_cuda_array(Definitions& d);  // cuda_array.cpp
 // Memory lent to us may be freed from a thread that does not hold Python's lock.
 void drop_python_object(void* owner);
 
+// An object that keeps the memory of a tensor alive, whatever becomes of the tensor.
+Object owner_of(const Tensor& t);
+bool owns(const Object& owner, const Tensor& t);
+
 // The __array_interface__ of a tensor, which the CUDA array interface shares.
 Dict array_interface(const Tensor& t, const void* address);
 void* address_of(const Object& number);

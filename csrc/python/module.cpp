@@ -124,6 +124,15 @@ PyObject* make_through_call(PyTypeObject* type, PyObject* args, PyObject* keywor
   return type->tp_base->tp_new(type, args, keywords);
 }
 
+// Nor is there another way to such an object: an assignment of __class__ between two of these would pass
+// CPython's test, for their layouts are the same. It refuses that for immutable types.
+void make_immutable(const py::module_& m) {
+  for (const auto& [name, value] : m.attr("__dict__").cast<py::dict>())
+    if (PyType_Check(value.ptr()) &&
+        reinterpret_cast<PyTypeObject*>(value.ptr())->tp_new == make_through_call)
+      reinterpret_cast<PyTypeObject*>(value.ptr())->tp_flags |= Py_TPFLAGS_IMMUTABLETYPE;
+}
+
 template <class T>
 py::class_<T> new_class(const py::module_& m, const char* name, const char* doc) {
   py::class_<T> c(m, name, doc, py::is_final());
@@ -227,7 +236,7 @@ void define_queues(const py::module_& m) {
 }  // namespace
 }  // namespace fastnn
 
-PYBIND11_MODULE(_C, m) {
+PYBIND11_MODULE(main_interpreter, m) {
   using namespace fastnn;
   m.doc() = "fastnn's compiled part: tensors, the tape, ops and kernels.";
   m.attr("__version__") = FASTNN_VERSION;
@@ -243,6 +252,7 @@ PYBIND11_MODULE(_C, m) {
   define_types(m);
   define_tape(m);
   define_queues(m);
+  make_immutable(m);
 
   Definitions d(m.ptr());
   define_runtime(d);
@@ -257,4 +267,11 @@ PYBIND11_MODULE(_C, m) {
   define_profile(d);
   define_trace(d);
   d.finish();
+}
+
+// The tape, the types and the lock are one interpreter's: pybind11 would wait for that lock for ever.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__C() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, "fastnn cannot be imported in a subinterpreter");
+  return nullptr;
 }

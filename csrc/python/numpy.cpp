@@ -18,10 +18,10 @@ Object to_numpy(const Tensor& t) {
   if (t.numel() == 0)
     return numpy.attr("empty")(Object::owned(To<Dims>::of(t.shape())), numpy_dtype(t.dtype()));
   const Dict interface = array_interface(t, t.data());
-  // The holder keeps a tensor of its own: the Python object asked may be gone before the array.
+  // The Python object asked may be gone before the array, or show another storage by then.
   const Object holder = import("types").attr("SimpleNamespace")();
   holder.set("__array_interface__", interface.object());
-  holder.set("tensor", Object::owned(wrap(detach(t))));
+  holder.set("storage", owner_of(t));
   return numpy.attr("asarray")(holder);
 }
 

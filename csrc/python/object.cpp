@@ -1,6 +1,15 @@
 #include "python/object.h"
 
+#include <unistd.h>
+
+#include <exception>
+
 namespace fastnn {
+
+void StopsAtExit::stop_if_unwound() {
+  if (std::uncaught_exceptions() > 0) return;
+  for (;;) pause();
+}
 
 std::string string_of(const Object& o) {
   Py_ssize_t size;

@@ -16,6 +16,34 @@ namespace fastnn {
 // Sets the Python error for the C++ exception being handled.
 void set_python_error();
 
+// Where this thread may wait for Python's lock. At Python's end that ends the threads which are not the main
+// one, by pthread_exit(), and what this unwinds through C++ ends the process. Here such a thread stops for
+// good, before anything of ours is destroyed without the lock.
+class StopsAtExit {
+ public:
+  StopsAtExit() = default;
+  ~StopsAtExit() {
+    if (!passed_) [[unlikely]]
+      stop_if_unwound();
+  }
+  StopsAtExit(const StopsAtExit&) = delete;
+  StopsAtExit& operator=(const StopsAtExit&) = delete;
+  void passed() { passed_ = true; }
+
+ private:
+  static void stop_if_unwound();  // not by an exception: this one goes on
+  bool passed_ = false;
+};
+
+// f() where f may run Python code, with which other threads take turns.
+template <class F>
+auto may_stop(F&& f) {
+  StopsAtExit stop;
+  auto result = f();
+  stop.passed();
+  return result;
+}
+
 // A reference to an object, or none.
 class Object {
  public:
@@ -48,7 +76,7 @@ class Object {
   Object item(Py_ssize_t i) const { return owned(PySequence_GetItem(p_, i)); }
   template <class... Arguments>
   Object operator()(const Arguments&... arguments) const {
-    return owned(PyObject_CallFunctionObjArgs(p_, arguments.get()..., nullptr));
+    return owned(may_stop([&] { return PyObject_CallFunctionObjArgs(p_, arguments.get()..., nullptr); }));
   }
 
  private:
@@ -86,6 +114,10 @@ Object tuple_of(const Objects&... objects) {
   return Object::owned(PyTuple_Pack(sizeof...(objects), objects.get()...));
 }
 
+inline Object call(const Object& f, const Object& arguments) {  // a tuple
+  return Object::owned(may_stop([&] { return PyObject_CallObject(f.get(), arguments.get()); }));
+}
+
 class Dict {
  public:
   Dict() : dict_(Object::owned(PyDict_New())) {}
@@ -101,7 +133,7 @@ class Dict {
 // Python's lock, for the length of a scope, by a thread that may not hold it.
 class Locked {
  public:
-  Locked() : state_(PyGILState_Ensure()) {}
+  Locked() : state_(may_stop(PyGILState_Ensure)) {}
   ~Locked() { PyGILState_Release(state_); }
   Locked(const Locked&) = delete;
   Locked& operator=(const Locked&) = delete;

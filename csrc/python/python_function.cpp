@@ -27,6 +27,13 @@ class PythonNode final : public Node {
 
   const char* title() const override { return title_.c_str(); }
 
+  int visit_host_objects(Visit visit, void* arg) const override {
+    for (const Object* o : {&ctx_, &backward_})
+      if (*o)
+        if (const int stop = visit(o->get(), arg)) return stop;
+    return 0;
+  }
+
   void free_saved() override {
     if (freed) return;
     freed = true;
@@ -41,8 +48,8 @@ class PythonNode final : public Node {
     PyTuple_SET_ITEM(args.get(), 0, Object(ctx_).release());
     for (size_t i = 0; i < outputs(); ++i)
       PyTuple_SET_ITEM(args.get(), static_cast<Py_ssize_t>(i + 1), wrap(b.dy(i)));
-    const PassScope pass(ctx_, b);
-    Object result = Object::owned(PyObject_CallObject(backward_.get(), args.get()));
+    const PassScope pass(*this);
+    Object result = call(backward_, args);
     if (!PyTuple_Check(result.get())) result = tuple_of(result);
     const Items grads(result);
     check(static_cast<size_t>(grads.size()) == inputs(), ErrorKind::runtime, title_, ".backward: returned ",
@@ -53,18 +60,30 @@ class PythonNode final : public Node {
   }
 
  private:
-  // What ctx.saved_tensors asks for the saved ones; gone with the call, however it ends.
+  // What ctx.saved_tensors asks for the saved ones: there while any pass is in the function's backward.
   struct PassScope {
-    PassScope(const Object& ctx, Backward& b) : ctx(ctx) {
-      ctx.set("_pass", Object::owned(PyCapsule_New(&b, kPass, nullptr)));
+    explicit PassScope(PythonNode& node) : node(node) {
+      if (node.passes_ == 0) node.ctx_.set("_pass", node.capsule());
+      ++node.passes_;
     }
     ~PassScope() {
-      if (PyObject_SetAttrString(ctx.get(), "_pass", Py_None) < 0) PyErr_WriteUnraisable(ctx.get());
+      if (--node.passes_ > 0) return;
+      if (PyObject_SetAttrString(node.ctx_.get(), "_pass", Py_None) < 0)
+        PyErr_WriteUnraisable(node.ctx_.get());
     }
     PassScope(const PassScope&) = delete;
     PassScope& operator=(const PassScope&) = delete;
-    const Object& ctx;
+    PythonNode& node;
   };
+
+  Object capsule() {
+    Ref<Node> self = Ref<Node>::share(this);
+    Object o = Object::owned(PyCapsule_New(self.get(), kPass, [](PyObject* capsule) {
+      static_cast<Node*>(PyCapsule_GetPointer(capsule, kPass))->release();
+    }));
+    self.detach();  // the capsule has its reference now
+    return o;
+  }
 
   // A gradient that the function returned.
   void take(Backward& b, size_t i, const Object& grad) const {
@@ -81,6 +100,7 @@ class PythonNode final : public Node {
   std::string title_;
   std::vector<Input> like_;
   Object ctx_, backward_;
+  int passes_ = 0;
 };
 
 // forward(ctx, *inputs), announced by the function's name.
@@ -94,7 +114,7 @@ Object call_forward(const std::string& title, const Object& forward, const Objec
   };
   if (scope.heard()) tell(inputs, [&](const Tensor& x) { scope.reads(x); });
   const Object all = Object::owned(PySequence_Concat(tuple_of(ctx).get(), inputs.get()));
-  const Object result = Object::owned(PyObject_CallObject(forward.get(), all.get()));
+  const Object result = call(forward, all);
   if (scope.heard()) tell(result, [&](const Tensor& y) { scope.writes(y); });
   return result;
 }
@@ -115,15 +135,20 @@ void record_function(const std::string& title, const Object& ctx, const Object& 
   Ref<Node> node(new PythonNode(title, ctx, backward, std::move(like), outputs.size()));
   for (size_t i = 0; i < edges.size(); ++i) node->edge(i) = std::move(edges[i]);
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (is_floating(outputs[i].dtype())) attach(node.get(), outputs[i], static_cast<uint32_t>(i));
+    if (is_floating(outputs[i].dtype())) {
+      attach(node.get(), outputs[i], static_cast<uint32_t>(i));
+      track(outputs[i]);
+    }
 }
 
 }  // namespace
 
 Tensor PySaved::get(const Object& during) const {
-  auto* b = static_cast<Backward*>(PyCapsule_GetPointer(during.get(), kPass));
-  if (!b) throw_python_error();
-  return b->get(saved);
+  auto* node = static_cast<Node*>(PyCapsule_GetPointer(during.get(), kPass));
+  if (!node) throw_python_error();
+  check_value(!saved.output || saved.output_nr < node->outputs(), "saved_tensors: output ", saved.output_nr,
+              " of a function with ", node->outputs());
+  return Backward(*node, nullptr, nullptr).get(saved);
 }
 
 void define_python_functions(Definitions& d) {

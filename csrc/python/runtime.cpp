@@ -13,7 +13,9 @@ namespace {
 
 void install_host_hooks() {
   host_hooks.unlock = []() -> void* { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; };
-  host_hooks.relock = [](void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); };
+  host_hooks.relock = [](void* state) {
+    may_stop([&] { return PyEval_RestoreThread(static_cast<PyThreadState*>(state)), true; });
+  };
   // Modules are imported by the main thread.
   static const unsigned long main_thread = PyThread_get_thread_ident();
   host_hooks.main_thread = [] { return PyThread_get_thread_ident() == main_thread; };

@@ -3,7 +3,9 @@
 #include <structmember.h>
 
 #include "core/autograd.h"
+#include "python/autograd.h"
 #include "python/convert.h"
+#include "python/exchange.h"
 #include "python/module.h"
 #include "python/operators.h"
 #include "python/types.h"
@@ -19,11 +21,74 @@ PyObject* repr_function = nullptr;  // written in Python; see python/fastnn/_ten
 PyTensor* as_object(PyObject* o) { return reinterpret_cast<PyTensor*>(o); }
 
 PyObject* new_object(PyTypeObject* type, const Tensor& t) {
-  PyObject* self = type->tp_alloc(type, 0);
+  const bool plain = type == tensor_type;  // subclasses have more to be set to 0, and are tracked
+  PyObject* self =
+      plain ? reinterpret_cast<PyObject*>(PyObject_GC_New(PyTensor, type)) : type->tp_alloc(type, 0);
   if (!self) throw_python_error();
   new (&as_object(self)->tensor) Tensor(t);
+  as_object(self)->weakrefs = as_object(self)->lent = nullptr;
   t.impl()->py_object = self;
+  if (plain && (t.impl()->grad_fn || t.impl()->watches)) PyObject_GC_Track(self);
   return self;
+}
+
+// ---- cycles
+// What a tensor alone owns is traversed: its hooks, and the nodes that nothing else leads to, with the
+// Functions' contexts and the hooks in them. What C++ shares could be owned by somebody that the collector
+// does not see.
+
+int traverse_hooks(const Ref<Watches>& watches, visitproc visit, void* arg) {
+  int stop = 0;
+  if (watches && watches->unique())
+    watches->each_hook([&](const Watches::Hook& hook) {
+      const auto* ours = hook.target<PyGradHook>();
+      if (ours && !stop) stop = visit(ours->hook.get(), arg);
+    });
+  return stop;
+}
+
+int traverse_nodes(const Ref<Node>& first, visitproc visit, void* arg) {
+  struct Visitor {
+    visitproc visit;
+    void* arg;
+  } visitor{visit, arg};
+  std::vector<const Node*> waiting;
+  auto add = [&](const Ref<Node>& node) {
+    if (node && node->unique()) waiting.push_back(node.get());
+  };
+  add(first);
+  while (!waiting.empty()) {
+    const Node& node = *waiting.back();
+    waiting.pop_back();
+    const int stop = node.visit_host_objects(
+        [](void* object, void* given) {
+          const auto* v = static_cast<Visitor*>(given);
+          return v->visit(static_cast<PyObject*>(object), v->arg);
+        },
+        &visitor);
+    if (stop) return stop;
+    if (const int stopped = traverse_hooks(node.watches, visit, arg)) return stopped;
+    for (size_t i = 0; i < node.inputs(); ++i) add(node.edge(i).node);
+  }
+  return 0;
+}
+
+int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_object(self)->lent);
+  const TensorImpl* impl = as_object(self)->tensor.impl();
+  if (!impl || !impl->unique()) return 0;
+  if (const int stop = traverse_hooks(impl->watches, visit, arg)) return stop;
+  return traverse_nodes(impl->grad_fn, visit, arg);
+}
+
+int tensor_clear(PyObject* self) {
+  const Tensor& t = as_object(self)->tensor;
+  if (!t.defined() || !t.impl()->unique()) return 0;
+  const Ref<Node> node = t.impl()->grad_fn;
+  const Ref<Watches> watches = std::move(t.impl()->watches);
+  forget_history(t);
+  return 0;
 }
 
 // A subclass shows another tensor's memory under a new identity; Tensor itself is made by fastnn.tensor().
@@ -43,10 +108,12 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
 
 void tensor_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   // First of all: a weak reference's callback that meets the tensor must not get this dying object.
   if (TensorImpl* impl = as_object(self)->tensor.impl(); impl && impl->py_object == self)
     impl->py_object = nullptr;
   if (as_object(self)->weakrefs) PyObject_ClearWeakRefs(self);
+  Py_XDECREF(as_object(self)->lent);
   as_object(self)->tensor.~Tensor();
   type->tp_free(self);
   Py_DECREF(type);
@@ -149,6 +216,20 @@ PyObject* wrap(const Tensor& t) {
   return new_object(tensor_type, t);
 }
 
+void track(const Tensor& t) {
+  auto* self = static_cast<PyObject*>(t.impl()->py_object);
+  if (self && !PyObject_GC_IsTracked(self)) PyObject_GC_Track(self);
+}
+
+void keep_lent(const Tensor& t) {
+  const Object self = Object::owned(wrap(t));
+  PyObject*& lent = as_object(self.get())->lent;
+  if (!lent) lent = Object::owned(PyList_New(0)).release();
+  const Py_ssize_t n = PyList_GET_SIZE(lent);
+  if (n > 0 && owns(Object::shared(PyList_GET_ITEM(lent, n - 1)), t)) return;
+  if (PyList_Append(lent, owner_of(t).get()) < 0) throw_python_error();
+}
+
 bool to_operand(PyObject* o, Tensor* own, Operand* out) {
   if (is_tensor(o)) {
     *out = unwrap(o);
@@ -188,14 +269,16 @@ void define_tensor_type(Definitions& d) {
                                                  "fastnn.tensor() and its kin.")},
                    {Py_tp_new, slot(tensor_new)},
                    {Py_tp_dealloc, slot(tensor_dealloc)},
+                   {Py_tp_traverse, slot(tensor_traverse)},
+                   {Py_tp_clear, slot(tensor_clear)},
                    {Py_tp_getset, attributes},
                    {Py_tp_members, members},
                    {Py_tp_repr, slot(repr_slot)},
                    {Py_tp_hash, slot(hash_slot)},
                    {0, nullptr},
                });
-  PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-                      slots.data()};
+  PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots.data()};
   tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!tensor_type) throw_python_error();
   const Object type = Object::shared(reinterpret_cast<PyObject*>(tensor_type));

@@ -13,6 +13,7 @@ class Object;
 struct PyTensor {
   PyObject_HEAD Tensor tensor;
   PyObject* weakrefs;
+  PyObject* lent;  // a list of the owners of memory that was shown through this object; null as a rule
 };
 
 extern PyTypeObject* tensor_type;
@@ -25,11 +26,19 @@ inline const Tensor& unwrap(PyObject* o) { return reinterpret_cast<PyTensor*>(o)
 // The Python object of a tensor: the living one, or a new one. Undefined tensors are None.
 PyObject* wrap(const Tensor& t);
 
+// Python's collector of cycles looks at objects that are tracked: tensors with hooks or a history, which may
+// own objects of Python's.
+void track(const Tensor& t);
+
 // A Tensor, a number (as a 0-d tensor that gives way in promotion), a NumPy array or scalar; else false.
 bool to_operand(PyObject* o, Tensor* out);
 
 // The same without a tensor for a number. An array is held by `own`, which must outlive the operand.
 bool to_operand(PyObject* o, Tensor* own, Operand* out);
+
+// Keeps t's memory as long as the object that shows t, also after `t.data = ...`: consumers of the CUDA array
+// interface hold nothing else.
+void keep_lent(const Tensor& t);
 
 // index.cpp: x[key], x[key] = value
 Tensor get_item(const Tensor& x, PyObject* key);

@@ -285,7 +285,7 @@ Status run_depthwise_weight(Context& ctx, const ConvParams& params, const ConvSh
 // ---- what conv.cu lists
 
 inline bool is_depthwise(const ConvShape& s) {
-  return s.k == s.groups && s.c == s.groups && fits_32_bits(s) &&
+  return s.k == s.groups && s.c == s.groups && fits_32_bits(s) && s.h * s.w > 0 &&
          s.n * s.c < (int64_t{1} << 30) / (ceil_div<int64_t>(s.h, 8) * ceil_div<int64_t>(s.w, 8));
 }
 

@@ -70,20 +70,20 @@ Status fill(Context& ctx, const FillParams& p) {
 
 // Floating types: start + i step in double; integers exactly.
 template <class T>
-__global__ void arange_kernel(T* y, int64_t numel, double start, double step) {
+__global__ void arange_kernel(ArangeParams p) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= numel) return;
+  if (i >= p.numel) return;
+  T* const y = static_cast<T*>(p.y);
   if constexpr (Floating<T>)
-    y[i] = static_cast<T>(start + static_cast<double>(i) * step);
+    y[i] = static_cast<T>(p.start + static_cast<double>(i) * p.step);
   else
-    y[i] = static_cast<T>(static_cast<uint64_t>(static_cast<int64_t>(start)) +
-                          static_cast<uint64_t>(i) * static_cast<uint64_t>(static_cast<int64_t>(step)));
+    y[i] = static_cast<T>(static_cast<uint64_t>(p.first) +
+                          static_cast<uint64_t>(i) * static_cast<uint64_t>(p.stride));
 }
 template <class T>
 Status arange(Context& ctx, const ArangeParams& p) {
   const int64_t blocks = ceil_div<int64_t>(p.numel, kMapThreads);
-  return launch<arange_kernel<T>>(ctx, static_cast<unsigned>(blocks), kMapThreads, 0, static_cast<T*>(p.y),
-                                  p.numel, p.start, p.step);
+  return launch<arange_kernel<T>>(ctx, static_cast<unsigned>(blocks), kMapThreads, 0, p);
 }
 
 // ---- choice

@@ -127,7 +127,8 @@ def full(
 ) -> Tensor:
     """A tensor of ``shape`` with one value everywhere; the dtype is that of the value unless given."""
     if dtype is None:
-        dtype = _C.bool if isinstance(value, bool) else _C.int64 if isinstance(value, int) else _C.float32
+        truth, whole = isinstance(value, (bool, np.bool_)), isinstance(value, (int, np.integer))
+        dtype = _C.bool if truth else _C.int64 if whole else _C.float32
     return _marked(_C._full(shape, value, dtype, device or _default_device), requires_grad)
 
 
@@ -147,9 +148,10 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    first, last, by = (int(v) if isinstance(v, (int, np.integer)) else float(v) for v in (start, end, step))
     if dtype is None:
-        dtype = _C.int64 if all(isinstance(v, int) for v in (start, end, step)) else _C.float32
-    return _C._arange(start, end, step, dtype, device or _default_device)
+        dtype = _C.int64 if all(isinstance(v, int) for v in (first, last, by)) else _C.float32
+    return _C._arange(first, last, by, dtype, device or _default_device)
 
 
 def linspace(
@@ -322,7 +324,9 @@ def _install() -> None:
         "bool": _cast_to(_C.bool),
         "type_as": lambda self, other: _C._cast(self, other.dtype),
         "is_floating_point": lambda self: self.dtype.is_floating_point,
-        "unbind": lambda self, dim=0: tuple(self.transpose(0, dim)[i] for i in range(self.shape[dim])),
+        "unbind": lambda self, dim=0: tuple(
+            _C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.shape[dim])
+        ),
     }
     for name, value in methods.items():
         setattr(Tensor, name, value)

@@ -46,14 +46,18 @@ def rand(
     *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``."""
-    return _marked(_C._empty(_shape(shape), dtype, device or get_default_device()).uniform_(), requires_grad)
+    return _marked(
+        _C._fresh_uniform(_C._empty(_shape(shape), dtype, device or get_default_device())), requires_grad
+    )
 
 
 def randn(
     *shape: Any, dtype: dtype = _C.float32, device: device | str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal numbers of mean 0 and deviation 1: ``randn(2, 3)`` or ``randn((2, 3))``."""
-    return _marked(_C._empty(_shape(shape), dtype, device or get_default_device()).normal_(), requires_grad)
+    return _marked(
+        _C._fresh_normal(_C._empty(_shape(shape), dtype, device or get_default_device())), requires_grad
+    )
 
 
 def randint(

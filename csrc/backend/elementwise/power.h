@@ -88,7 +88,8 @@ struct Log1p {
   }
 };
 
-// da: b a^(b-1), which is 0 for b = 0 whatever a is. db: a^b log(a), which is 0 at a = 0 for b >= 0.
+// da: b a^(b-1), which is 0 for b = 0 whatever a is; the exponent there is 0, not -1, so that the gradient of
+// what is not chosen stays finite. db: a^b log(a), which is 0 at a = 0 for b >= 0.
 struct Pow {
   static constexpr Row row{.name = "pow",
                            .doc = "a ** b, broadcast; integers become float32.",
@@ -105,7 +106,8 @@ struct Pow {
   template <class W>
   static constexpr W grad_a(W dy, W a, W b, W, None) {
     const W zero = W::constant(0);
-    return dy * select(b == zero, zero, b * pow(a, b - W::constant(1)));
+    const auto flat = b == zero;
+    return dy * select(flat, zero, b * pow(a, select(flat, W::constant(1), b) - W::constant(1)));
   }
   template <class W>
   static constexpr W grad_b(W dy, W a, W b, W y, None) {

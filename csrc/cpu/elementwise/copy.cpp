@@ -125,18 +125,18 @@ template <class T>
 Status arange(Context& ctx, const ArangeParams& p) {
   T* const y = static_cast<T*>(p.y);
   const double start = p.start, step = p.step;
-  return parallel_for(
-      ctx, ceil_div(p.numel, kTaskElements), kCheap<T> * static_cast<double>(p.numel),
-      [&](int64_t block, int) {
-        const int64_t first = block * kTaskElements, last = min_of(p.numel, first + kTaskElements);
-        if constexpr (std::is_floating_point_v<T>)
-          for (int64_t i = first; i < last; ++i) y[i] = static_cast<T>(start + static_cast<double>(i) * step);
-        else
-          for (int64_t i = first; i < last; ++i)
-            y[i] =
-                static_cast<T>(static_cast<uint64_t>(static_cast<int64_t>(start)) +
-                               static_cast<uint64_t>(i) * static_cast<uint64_t>(static_cast<int64_t>(step)));
-      });
+  return parallel_for(ctx, ceil_div(p.numel, kTaskElements), kCheap<T> * static_cast<double>(p.numel),
+                      [&](int64_t block, int) {
+                        const int64_t first = block * kTaskElements,
+                                      last = min_of(p.numel, first + kTaskElements);
+                        if constexpr (std::is_floating_point_v<T>)
+                          for (int64_t i = first; i < last; ++i)
+                            y[i] = static_cast<T>(start + static_cast<double>(i) * step);
+                        else
+                          for (int64_t i = first; i < last; ++i)
+                            y[i] = static_cast<T>(static_cast<uint64_t>(p.first) +
+                                                  static_cast<uint64_t>(i) * static_cast<uint64_t>(p.stride));
+                      });
 }
 
 // out = condition ? a : b

@@ -17,7 +17,8 @@ constexpr double kFmaNanoseconds = 0.01 * (64 / kVectorBytes) * sizeof(T) / 4;
 
 // One block of C. `work` is this worker's: the block's rows of A, then a panel of B.
 template <class T>
-void compute_task(const Product<T>& g, const Plan<T>& plan, T* work, T* parts, int64_t task) {
+void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, T* work, T* parts,
+                  int64_t task) {
   const Block<T> block = block_of(g, plan, parts, task);
   T* const panel = work + plan.a_elements;
   Tile<T> t;
@@ -48,7 +49,7 @@ void compute_task(const Product<T>& g, const Plan<T>& plan, T* work, T* parts, i
       }
     }
     p += t.k;
-  } while (p < block.p1);
+  } while (p < block.p1 && !ctx.cancelled());
 }
 
 // Row i of C from its parts, in order.
@@ -78,7 +79,7 @@ Status run_blocked(Context& ctx, const Product<T>& g) {
   T* parts = work + workers * share;
   const Status s = parallel_for(
       ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>,
-      [&](int64_t task, int worker) { compute_task(g, plan, work + worker * share, parts, task); });
+      [&](int64_t task, int worker) { compute_task(ctx, g, plan, work + worker * share, parts, task); });
   if (s != Status::ok || plan.splits == 1) return s;
   return parallel_for(ctx, ceil_div(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
     for (int64_t i = task * 16; i < min_of(g.m, task * 16 + 16); ++i) combine_row(g, plan, parts, i);
@@ -125,7 +126,8 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
       if (path != Path::blocked)
         vector_part(one, path, 0, one.n);
       else
-        for (int64_t t = 0; t < plan.tasks(); ++t) compute_task(one, plan, work + worker * share, work, t);
+        for (int64_t t = 0; t < plan.tasks(); ++t)
+          compute_task(ctx, one, plan, work + worker * share, work, t);
     }
   });
 }

@@ -151,17 +151,11 @@ thread_local bool ThreadPool::inside_pool = false;
 
 // Replaced in a forked child, where the threads of the parent's pool do not exist; never freed, as they never
 // end.
-std::atomic<ThreadPool*> current_pool{nullptr};
-
-ThreadPool& pool() {
-  static const bool registered = [] {
-    current_pool = new ThreadPool;
+std::atomic<ThreadPool*> current_pool{new ThreadPool};
+[[maybe_unused]] const int fork_handler =
     pthread_atfork(nullptr, nullptr, [] { current_pool = new ThreadPool; });
-    return true;
-  }();
-  (void)registered;
-  return *current_pool.load(std::memory_order_acquire);
-}
+
+ThreadPool& pool() { return *current_pool.load(std::memory_order_acquire); }
 
 std::atomic<int> wanted_threads{0};
 

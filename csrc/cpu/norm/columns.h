@@ -69,14 +69,26 @@ void column_moments(const BatchNormParams& p, const Strip<T, vectors>& s) {
   Sums<T> sums[vectors];
   s.sum(sums, [&](int64_t at, int, int lanes) { return Sums<T>{load_some(x + at, lanes), zero}; });
   for (int j = 0; j < vectors; ++j) near[j] = sums[j].a / count;
-  s.sum(sums, [&](int64_t at, int j, int lanes) {
-    const V d = load_some(x + at, lanes) - near[j];
-    return Sums<T>{d, d * d};
-  });
+  const double n = static_cast<double>(p.n);
+  bool again = true;  // a lane that stays as it is sums to the same bits
+  for (int approach = 0; again; ++approach) {
+    s.sum(sums, [&](int64_t at, int j, int lanes) {
+      const V d = load_some(x + at, lanes) - near[j];
+      return Sums<T>{d, d * d};
+    });
+    again = false;
+    for (int j = 0; j < vectors; ++j)
+      for (int i = 0; i < s.lanes(j); ++i) {
+        const Nearness of(sums[j].a[i], sums[j].b[i], n);
+        if (!of.far || approach == kApproaches) continue;
+        near[j].v[i] = static_cast<T>(near[j][i] + of.rest);
+        again = true;
+      }
+  }
   for (int j = 0; j < vectors; ++j)
     for (int i = 0; i < s.lanes(j); ++i) {
-      const double n = static_cast<double>(p.n), rest = sums[j].a[i];
-      keep_moments<T>(p, s.first + j * V::N + i, near[j][i] + rest / n, (sums[j].b[i] - rest * rest / n) / n);
+      const Nearness of(sums[j].a[i], sums[j].b[i], n);
+      keep_moments<T>(p, s.first + j * V::N + i, near[j][i] + of.rest, of.squares / n);
     }
 }
 

@@ -87,6 +87,18 @@ FASTNN_INLINE Sums<T> sum_chunk(const Chunk& chunk, F&& f) {
 
 // ---- mean and variance ------------------------------------------------------------------------------------
 
+// Sums of (x - near) and of its squares over n elements are as exact as `near` is near the mean: where its
+// distance is most of the squares, as it is for elements that hardly differ, a nearer one is called for.
+struct Nearness {
+  double rest, squares;  // the mean less `near`, and the sum of (x - mean)^2
+  bool far;
+  FASTNN_INLINE Nearness(double d, double dd, double n)
+      : rest(d / n), squares(dd - d * d / n), far(d * d / n > 0.25 * dd) {
+    if (squares < 0) squares = 0;
+  }
+};
+constexpr int kApproaches = 3;
+
 struct Moments {
   double count = 0, mean = 0, squares = 0;  // squares: the sum of (x - mean)^2
 
@@ -112,19 +124,22 @@ Moments moments_of(const T* x, const Chunk& chunk) {
   using V = Vec<T>;
   const double count = static_cast<double>(chunk.length * chunk.runs);
   const V zero(T(0));
-  const T near = static_cast<T>(
+  T near = static_cast<T>(
       reduce_add(
           sum_chunk<T>(chunk, [&](int64_t at, int lanes) { return Sums<T>{load_some(x + at, lanes), zero}; })
               .a) /
       count);
-  const V shift(near);
-  const Sums<T> s = sum_chunk<T>(chunk, [&](int64_t at, int lanes) {
-    ask_for(x + at + chunk.ahead);
-    const V d = first_lanes(load_some(x + at, lanes) - shift, lanes);
-    return Sums<T>{d, d * d};
-  });
-  const double rest = reduce_add(s.a);  // what rounding left between `near` and the mean
-  return {count, near + rest / count, reduce_add(s.b) - rest * rest / count};
+  for (int approach = 0;; ++approach) {
+    const V shift(near);
+    const Sums<T> s = sum_chunk<T>(chunk, [&](int64_t at, int lanes) {
+      ask_for(x + at + chunk.ahead);
+      const V d = first_lanes(load_some(x + at, lanes) - shift, lanes);
+      return Sums<T>{d, d * d};
+    });
+    const Nearness of(reduce_add(s.a), reduce_add(s.b), count);
+    if (!of.far || approach == kApproaches) return {count, near + of.rest, of.squares};
+    near = static_cast<T>(near + of.rest);
+  }
 }
 
 template <class T>

@@ -9,18 +9,19 @@
 
 namespace fastnn {
 
-void copy_into(const Tensor& dst, const Tensor& source) {
+static void copy(const Tensor& dst, const Tensor& source, bool fresh) {
   const Tensor src = beside("copy", source, dst);
   const Loop<2> loop = make_loop<2>(dst.shape(), {dst.strides(), broadcast_strides(src, dst.shape())});
-  launch<&ElementwiseTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop});
+  launch<&ElementwiseTable::cast>("copy", src, CastParams{dst.data(), src.data(), dst.dtype(), loop, fresh});
 }
+void copy_into(const Tensor& dst, const Tensor& source) { copy(dst, source, false); }
 
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   OpScope scope("to", x);
   scope.with("dtype", dtype);
   Tensor y = empty_like(x, dtype);
-  copy_into(y, x);
+  copy(y, x, true);
   if (wants_grad(x) && is_floating(dtype))
     record("to", y, {x}, [from = x.dtype()](Backward& g) { g.set(0, cast(g.dy(), from)); });
   return scope.returns(std::move(y));
@@ -28,7 +29,7 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 static Tensor copy_as(const char* op, const Tensor& x, Tensor y) {
   OpScope scope(op, x);
-  copy_into(y, x);
+  copy(y, x, true);
   if (wants_grad(x)) record(op, y, {x}, [](Backward& g) { g.set(0, g.dy()); });
   return scope.returns(std::move(y));
 }
@@ -45,7 +46,7 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
               source.shape(), " does not broadcast into a tensor of shape ", x.shape());
   OpScope scope("copy_", x, source);
   // Overlapping memory (x[1:] = x[:-1]): copy what would be overwritten first.
-  const bool shared = source.impl()->storage.get() == x.impl()->storage.get();
+  const bool shared = may_overlap(source, x);
   const Tensor src = cast(to_device(shared ? clone(source) : source, x.device()), x.dtype());
   const bool recorded = wants_grad(x, src);
   before_in_place("copy_", x, recorded);
@@ -56,9 +57,14 @@ Tensor copy_(const Tensor& x, const Tensor& source) {
   return scope.returns(x);
 }
 
-static void fill(const Tensor& x, double value, int64_t integer) {
+static void fill(const Tensor& x, double value, int64_t integer, bool fresh) {
   launch<&ElementwiseTable::fill>(
-      "fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()})});
+      "fill", x, FillParams{x.data(), value, integer, make_loop<1>(x.shape(), {x.strides()}), fresh});
+}
+
+static void fill(const Tensor& x, const Tensor& value, bool fresh) {
+  const Tensor host = to_device(value, Device{});
+  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>(), fresh);
 }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
@@ -67,8 +73,7 @@ Tensor fill_(const Tensor& x, const Tensor& value) {
   if (wants_grad(value)) return scope.returns(copy_(x, reshape(value, {})));
   const bool recorded = wants_grad(x);
   before_in_place("fill_", x, recorded);
-  const Tensor host = to_device(value, Device{});
-  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>());
+  fill(x, value, false);
   x.bump_version();
   if (recorded) forget_history(x);
   return scope.returns(x);
@@ -110,7 +115,7 @@ Tensor zeros(const Dims& shape, DType dtype, Device device) {
   OpScope scope("zeros");
   announce(scope, shape, dtype, device);
   Tensor y = empty("zeros", shape, dtype, device);
-  fill(y, 0, 0);
+  fill(y, 0, 0, true);
   return scope.returns(std::move(y));
 }
 
@@ -130,27 +135,60 @@ Tensor new_empty_like(const Tensor& x) {
 static Tensor filled_like(const char* op, const Tensor& x, int value) {
   OpScope scope(op, x);
   Tensor y = empty_like(x);
-  fill(y, value, value);
+  fill(y, value, value, true);
   return scope.returns(std::move(y));
 }
 Tensor zeros_like(const Tensor& x) { return filled_like("zeros_like", x, 0); }
 Tensor ones_like(const Tensor& x) { return filled_like("ones_like", x, 1); }
 
+static Tensor arange(double count, ArangeParams p, const Operand& start, const Operand& end,
+                     const Operand& step, DType dtype, Device device) {
+  check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
+  OpScope scope("arange");
+  scope.with("start", start.number().as_double());
+  scope.with("end", end.number().as_double());
+  scope.with("step", step.number().as_double());
+  scope.with("dtype", dtype);
+  scope.with("device", device);
+  Tensor y = empty("arange", {count > 0 ? static_cast<int64_t>(count) : 0}, dtype, device);
+  p.y = y.data(), p.numel = y.numel();
+  launch<&ElementwiseTable::arange>("arange", y, p);
+  return scope.returns(std::move(y));
+}
+
 Tensor arange(double start, double end, double step, DType dtype, Device device) {
   check_value(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step),
               "arange: start, end and step must be finite and step not 0, got ", start, ", ", end, ", ",
               step);
-  const double count = std::ceil((end - start) / step);
-  check_value(count < 281474976710656.0, "arange: ", count, " elements are too many");
-  OpScope scope("arange");
-  scope.with("start", start);
-  scope.with("end", end);
-  scope.with("step", step);
-  scope.with("dtype", dtype);
-  scope.with("device", device);
-  Tensor y = empty("arange", {std::max<int64_t>(0, static_cast<int64_t>(count))}, dtype, device);
-  launch<&ElementwiseTable::arange>("arange", y, ArangeParams{y.data(), y.numel(), start, step});
-  return scope.returns(std::move(y));
+  const double least = -0x1p63, limit = 0x1p63;
+  check_value(is_floating(dtype) || (start >= least && start < limit && step >= least && step < limit),
+              "arange: ", start, " and ", step, " do not fit ", dtype);
+  const ArangeParams p{.y = nullptr,
+                       .numel = 0,
+                       .start = start,
+                       .step = step,
+                       .first = is_floating(dtype) ? 0 : static_cast<int64_t>(start),
+                       .stride = is_floating(dtype) ? 0 : static_cast<int64_t>(step)};
+  return arange(std::ceil((end - start) / step), p, start, end, step, dtype, device);
+}
+
+Tensor arange(const Operand& start, const Operand& end, const Operand& step, DType dtype, Device device) {
+  for (const Operand* o : {&start, &end, &step})
+    check_type(o->is_number(), "arange: start, end and step must be numbers");
+  const Number a = start.number(), b = end.number(), c = step.number();
+  if (is_floating(dtype) || a.kind == Number::real || b.kind == Number::real || c.kind == Number::real)
+    return arange(a.as_double(), b.as_double(), c.as_double(), dtype, device);
+  // Integers count exactly; their distance takes 65 bits.
+  check_value(c.whole != 0, "arange: step must not be 0");
+  const __int128 apart = static_cast<__int128>(b.whole) - a.whole, by = c.whole;
+  const __int128 count = apart / by + (apart % by != 0 && (apart < 0) == (by < 0));
+  const ArangeParams p{.y = nullptr,
+                       .numel = 0,
+                       .start = a.as_double(),
+                       .step = c.as_double(),
+                       .first = a.whole,
+                       .stride = c.whole};
+  return arange(static_cast<double>(count), p, start, end, step, dtype, device);
 }
 
 }  // namespace fastnn

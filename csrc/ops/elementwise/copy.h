@@ -1,5 +1,6 @@
 // Moving elements: conversion of dtype and layout, filling, new tensors.
 #pragma once
+#include "core/operand.h"
 #include "ops/view/device.h"
 
 namespace fastnn {
@@ -29,5 +30,7 @@ Tensor full(const Dims& shape, const Tensor& value, DType dtype, Device device =
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 Tensor arange(double start, double end, double step, DType dtype, Device device = {});
+// Numbers: exact where all of them and the dtype are integers.
+Tensor arange(const Operand& start, const Operand& end, const Operand& step, DType dtype, Device device);
 
 }  // namespace fastnn

@@ -1,6 +1,7 @@
 #include "ops/elementwise/elementwise.h"
 
 #include <string.h>
+#include <cmath>
 
 #include "core/promotion.h"
 #include "ops/elementwise/copy.h"
@@ -80,13 +81,14 @@ struct Promoted {
   Operand operand[2];
   DType dtype;
 
-  Promoted(const char* op, Promotion promotion, const Operand& a, const Operand& b) : operand{a, b} {
+  Promoted(const char* op, Promotion promotion, const Operand& a, const Operand& b, bool compares = false)
+      : operand{a, b} {
     if (!a.is_number() && !b.is_number() && a.tensor().dtype() == b.tensor().dtype() &&
         a.tensor().device() == b.tensor().device() &&
         (promotion == Promotion::common || is_floating(a.tensor().dtype()))) [[likely]]
       dtype = a.tensor().dtype();
     else
-      promote(op, promotion);
+      promote(op, promotion, compares);
   }
   Promoted(const Promoted&) = delete;
 
@@ -104,9 +106,12 @@ struct Promoted {
   }
 
  private:
-  [[gnu::noinline]] void promote(const char* op, Promotion promotion) {
+  [[gnu::noinline]] void promote(const char* op, Promotion promotion, bool compares) {
     Operand &a = operand[0], &b = operand[1];
     dtype = result_type(a.spoken(), b.spoken());
+    if (compares && a.is_number() != b.is_number()) compare_exactly(a, b);
+    if (compares && !is_floating(dtype) && (may_exceed(a, dtype) || may_exceed(b, dtype)))
+      dtype = DType::int64;  // uint8 values against -1
     if (promotion == Promotion::floating && !is_floating(dtype)) dtype = DType::float32;
     if (a.is_number() && b.is_number()) {
       converted_[0] = empty(op, {}, dtype);
@@ -125,6 +130,26 @@ struct Promoted {
       moved = beside(op, b_moves ? b.tensor() : a.tensor(), b_moves ? a.tensor() : b.tensor());
       (b_moves ? b : a) = moved;
     }
+  }
+
+  // Integers with a number of float's, which rounds neither.
+  void compare_exactly(Operand& a, Operand& b) {
+    Operand& number = a.is_number() ? a : b;
+    const DType elements = (a.is_number() ? b : a).tensor().dtype();
+    const double value = number.number().as_double();
+    if (number.number().kind != Number::real || is_floating(elements)) return;
+    if (value == std::trunc(value) && std::abs(value) < 0x1p63) {
+      number = Operand(Number(static_cast<int64_t>(value)));
+      dtype = elements;
+    } else {
+      dtype = DType::float64;
+    }
+  }
+  static bool may_exceed(const Operand& x, DType dtype) {
+    if (!x.is_number())
+      return x.tensor().dtype() != dtype && fastnn::promote(x.tensor().dtype(), dtype) != dtype;
+    const Number n = x.number();
+    return n.kind == Number::integer && !fits(n.whole, dtype);
   }
 
   Tensor converted_[2];
@@ -255,7 +280,7 @@ Tensor binary(const ElementwiseOp& op, const Operand& a, const Operand& b, const
   check_operand(op, "the second operand", b);
   OpScope scope(row.name, a, b);
   announce_parameters(scope, row, parameters);
-  const Promoted x(row.name, row.promotion, a, b);
+  const Promoted x(row.name, row.promotion, a, b, row.result == Result::boolean);
   const DType dtype = row.result == Result::boolean ? DType::boolean : x.dtype;
   const bool alike = x.alike();
   Tensor y = alike ? empty_like(x.operand[0].tensor(), dtype)
@@ -339,9 +364,9 @@ Tensor binary_(const ElementwiseOp& op, const Tensor& x, const Operand& given, c
               other.shape(), " does not broadcast into a tensor of shape ", x.shape());
   // x[1:] += x[:-1], x += x.T: what the write changes before it is read is copied first. Also x *= x where it
   // is recorded, for x would be saved for its own gradient and hold itself alive.
-  const bool shared = other.impl()->storage.get() == x.impl()->storage.get();
-  const bool same = shared && other.impl()->offset == x.impl()->offset && other.shape() == x.shape() &&
-                    other.strides() == x.strides() && !wants_grad(x, other);
+  const bool shared = may_overlap(other, x);
+  const bool same = shared && other.data() == x.data() && other.dtype() == x.dtype() &&
+                    other.shape() == x.shape() && other.strides() == x.strides() && !wants_grad(x, other);
   const Tensor b = cast(shared && !same ? clone(other) : other, dtype);
   Operand operands[2] = {x, b};
   return scope.returns(write_in_place(op, name, x, operands, parameters));
@@ -356,33 +381,6 @@ Tensor accumulate(Tensor sum, const Tensor& term) {
   if (grad_enabled() || !sum.sole_owner() || !sum.is_dense()) return add(sum, term);
   add_into(sum, term);
   return sum;
-}
-
-Tensor power(const Operand& a, const Operand& b) {
-  if (b.is_number() && !a.is_number()) {
-    const double e = b.number().as_double();
-    if (e != 2 && e != 1 && e != 0.5 && e != -1) return pow(a, b);
-    OpScope scope("pow", a, b);
-    auto base = [&] {
-      const DType dtype = a.tensor().dtype();
-      return is_floating(dtype) ? a.tensor() : cast(a.tensor(), DType::float32);
-    };
-    if (e == 2) {
-      const Tensor x = base();
-      return scope.returns(mul(x, x));
-    }
-    return scope.returns(e == 1 ? clone(base()) : e == 0.5 ? sqrt(base()) : div(1.0, base()));
-  }
-  return pow(a, b);
-}
-
-Tensor power_(const Tensor& x, const Operand& b) {
-  if (b.is_number() && x.defined() && is_floating(x.dtype())) {
-    const double e = b.number().as_double();
-    if (e == 2) return binary_(elementwise_ops()[kRowId<rows::Mul>], x, x, nullptr);
-    if (e == 0.5) return unary_(elementwise_ops()[kRowId<rows::Sqrt>], x, nullptr);
-  }
-  return binary_(elementwise_ops()[kRowId<rows::Pow>], x, b, nullptr);
 }
 
 Tensor gelu(const Tensor& x, bool approximate) {

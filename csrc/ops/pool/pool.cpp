@@ -13,19 +13,20 @@ int64_t windows(const char* op, const char* side, int64_t size, int64_t kernel, 
   int64_t reach, padded, rounded;
   const bool fits = checked_mul(dilation, kernel - 1, &reach) && checked_mul(2, pad, &padded) &&
                     checked_add(padded, size, &padded) && checked_add(padded, stride, &rounded);
-  const int64_t room = fits ? padded - reach - 1 : -1;
-  check_value(room >= 0, op, ": a kernel of ", kernel, " (dilation ", dilation, ") does not fit the ", side,
-              " of ", size, " with padding ", pad);
-  int64_t n = (room + (ceil ? stride - 1 : 0)) / stride + 1;
-  if (ceil && (n - 1) * stride >= size + pad)
+  // Rounded up, the last window may reach beyond the padding, also where there is no other.
+  const int64_t room = fits ? padded - reach - 1 + (ceil ? stride - 1 : 0) : -1;
+  int64_t n = room >= 0 ? room / stride + 1 : 0;
+  if (ceil && n > 0 && (n - 1) * stride >= size + pad)
     --n;  // the last window must begin inside the image or its left padding
+  check_value(n > 0, op, ": a kernel of ", kernel, " (dilation ", dilation, ") does not fit the ", side,
+              " of ", size, " with padding ", pad);
   return n;
 }
 
-// Every window must hold a pixel: with dilation, taps can step over a small image.
+// Every window must hold a pixel: an image may have none, and with dilation taps can step over a small one.
 void check_covered(const char* op, int64_t n, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
                    int64_t dilation) {
-  for (int64_t i = 0; dilation > 1 && i < n; ++i) {
+  for (int64_t i = 0; (dilation > 1 || size == 0) && i < n; ++i) {
     const int64_t origin = i * stride - pad;
     const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
     check_value(first < kernel && origin + first * dilation < size, op, ": window ", i,

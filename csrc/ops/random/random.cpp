@@ -1,10 +1,13 @@
 #include "ops/random/random.h"
 #include "backend/random.h"
 
+#include <pthread.h>
 #include <cmath>
+#include <limits>
 #include <mutex>
 
 #include "ops/elementwise/copy.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/support.h"
 
 namespace fastnn {
@@ -15,9 +18,12 @@ struct Generator {
   GeneratorState state{0, 0};  // a program that sets no seed repeats too
 };
 Generator& generator() {
-  static Generator g;
+  static Generator& g = *new Generator;
   return g;
 }
+// A thread that is not there in a forked child must not hold the lock there.
+[[maybe_unused]] const int fork_handlers = pthread_atfork(
+    [] { generator().mutex.lock(); }, [] { generator().mutex.unlock(); }, [] { generator().mutex.unlock(); });
 
 GeneratorState next_draw() {
   Generator& g = generator();
@@ -67,12 +73,12 @@ RandomParams params(const Tensor& y) {
 
 // Draws into x, through a dense tensor where x is strided: element i is the i-th of its row-major order.
 template <auto Row>
-Tensor redraw(const char* op, const Tensor& x, double a, double b) {
+Tensor redraw(const char* op, const Tensor& x, double a, double b, bool fresh) {
   const bool recorded = wants_grad(x);
   before_in_place(op, x, recorded);
   const Tensor dense = x.is_contiguous() ? x : empty(op, x.shape(), x.dtype(), x.device());
   RandomParams p = params(dense);
-  p.a = a, p.b = b;
+  p.a = a, p.b = b, p.fresh = fresh || !x.is_contiguous();
   launch<Row>(op, x, p);
   if (!x.is_contiguous()) copy_into(x, dense);
   x.bump_version();
@@ -103,25 +109,33 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   return scope.returns(training && p > 0 ? dropout_with(x, p, next_draw()) : x);
 }
 
-Tensor uniform_(const Tensor& x, double low, double high) {
+Tensor uniform_(const Tensor& x, double low, double high, bool fresh) {
   check_defined("uniform_", "input", x);
   check_floating("uniform_", "input", x);
-  check_value(std::isfinite(low) && std::isfinite(high) && std::isfinite(high - low) && low <= high,
-              "uniform_: [", low, ", ", high, ") is not a finite interval");
+  const double most = x.dtype() == DType::float32 ? double{std::numeric_limits<float>::max()}
+                                                  : std::numeric_limits<double>::max();
+  check_value(std::abs(low) <= most && std::abs(high) <= most && low <= high, "uniform_: [", low, ", ", high,
+              ") is not a finite interval of ", x.dtype());
   OpScope scope("uniform_", x);
   scope.with("low", low);
   scope.with("high", high);
-  return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high));
+  if (high / 2 - low / 2 <= most / 2)
+    return scope.returns(redraw<&RandomTable::uniform>("uniform_", x, low, high, fresh));
+  // Kernels multiply by high - low, which overflows here.
+  redraw<&RandomTable::uniform>("uniform_", x, low / 2, high / 2, fresh);
+  GradMode off(false);
+  binary_(elementwise_ops()[kRowId<rows::Mul>], x, 2.0, nullptr);
+  return scope.returns(x);
 }
 
-Tensor normal_(const Tensor& x, double mean, double deviation) {
+Tensor normal_(const Tensor& x, double mean, double deviation, bool fresh) {
   check_defined("normal_", "input", x);
   check_floating("normal_", "input", x);
   check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
   OpScope scope("normal_", x);
   scope.with("mean", mean);
   scope.with("std", deviation);
-  return scope.returns(redraw<&RandomTable::normal>("normal_", x, mean, deviation));
+  return scope.returns(redraw<&RandomTable::normal>("normal_", x, mean, deviation, fresh));
 }
 
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device) {
@@ -139,7 +153,7 @@ Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device
   scope.with("device", device);
   Tensor y = empty("randint", shape, dtype, device);
   RandomParams p = params(y);
-  p.low = low, p.high = high;
+  p.low = low, p.high = high, p.fresh = true;
   launch<&RandomTable::random_integers>("randint", y, p);
   return scope.returns(std::move(y));
 }

@@ -14,9 +14,9 @@ void set_generator_state(const GeneratorState& state);
 
 Tensor dropout(const Tensor& x, double p, bool training);
 
-// Overwrite a floating tensor.
-Tensor uniform_(const Tensor& x, double low, double high);
-Tensor normal_(const Tensor& x, double mean, double deviation);
+// Overwrite a floating tensor. Of a `fresh` one nobody minds if the host's interrupt leaves it half written.
+Tensor uniform_(const Tensor& x, double low, double high, bool fresh = false);
+Tensor normal_(const Tensor& x, double mean, double deviation, bool fresh = false);
 Tensor randint(int64_t low, int64_t high, const Dims& shape, DType dtype, Device device);  // in [low, high)
 
 }  // namespace fastnn

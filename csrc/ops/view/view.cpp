@@ -256,7 +256,7 @@ void slice_put_(const Tensor& x, const Slices& slices, const Tensor& given) {
   OpScope scope("index_put", x, given);
   announce(scope, slices);
   const Tensor place = sliced(x, slices), value = beside("index_put", fit_value(given, place.shape()), x);
-  const bool shared = value.impl()->storage.get() == x.impl()->storage.get();
+  const bool shared = may_overlap(value, x);
   const Tensor src = cast(shared ? clone(value) : value, x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);

@@ -116,7 +116,11 @@ inline void define_copies(Definitions& d) {
   d.internal("_zeros(shape, dtype, device)", zeros);
   d.internal("_empty(shape, dtype, device)", new_empty);
   d.internal("_full(shape, value, dtype, device)", full);
-  d.internal("_arange(start, end, step, dtype, device)", arange);
+  d.internal(
+      "_arange(start, end, step, dtype, device)",
+      +[](const Operand& start, const Operand& end, const Operand& step, DType dtype, Device device) {
+        return arange(start, end, step, dtype, device);
+      });
 }
 
 }  // namespace fastnn

@@ -1,0 +1,197 @@
+"""Numbers at the ends of their ranges, and where rounding would show: exact, finite, or refused."""
+
+from __future__ import annotations
+
+import operator
+
+import fastnn as fn
+import fastnn.nn.functional as F
+import numpy as np
+import pytest
+from conftest import needs_cuda
+
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        (2**53 + 1, 2**53 + 4, 1),
+        (-612533883919500149, -612533883919500139, 2),
+        (2**62, 2**62 + 3, 1),
+        (2**63 - 3, 2**63 - 1, 1),
+        (-(2**63), 2**63 - 1, 2**62),
+        (5, 0, -2),
+        (0, 5, -1),
+        (3, 3, 1),
+        (0, 10, 3),
+    ],
+    ids=str,
+)
+def test_arange_of_integers_is_exact(device, bounds):
+    y = fn.arange(*bounds, device=device)
+    assert y.dtype == fn.int64
+    assert y.tolist() == list(range(*bounds))
+    assert fn.arange(*map(np.int64, bounds), device=device).tolist() == list(range(*bounds))
+
+
+def test_arange_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="step must not be 0"):
+        fn.arange(0, 3, 0)
+    with pytest.raises(ValueError, match="do not fit int64"):
+        fn.arange(1e30, 1e30, 1.0, dtype=fn.int64)
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64(2**53 + 1), 2**63 - 1, -(2**63), True, np.bool_(True), np.int32(3)]
+)
+def test_full_keeps_integers(value):
+    y = fn.full((2,), value)
+    assert y.dtype == (fn.bool if isinstance(value, (bool, np.bool_)) else fn.int64)
+    assert y.tolist() == [value, value]
+
+
+COMPARISONS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+INTEGERS = {
+    fn.uint8: [0, 1, 7, 254, 255],
+    fn.int32: [-(2**31), -1, 0, 5, 2**31 - 1],
+    fn.int64: [-(2**63), -1, 0, 2**24 + 1, 2**53 + 1, 2**63 - 1],
+    fn.bool: [False, True],
+}
+NUMBERS = [-1, 0, 1, 2, 255, 256, 2**24, 2**31, 2**32, -(2**31) - 1, 2**53, 2**63 - 1, -(2**63)]
+NUMBERS += [
+    -1.0,
+    0.5,
+    7.0,
+    2.0**24,
+    2.0**24 + 0.5,
+    2.0**53,
+    1e30,
+    -1e30,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_integers_compare_with_numbers_beyond_their_range(device, dtype, compare):
+    values = INTEGERS[dtype]
+    x = fn.tensor(values, dtype=dtype, device=device)
+    for number in NUMBERS:
+        assert compare(x, number).tolist() == [compare(v, number) for v in values], number
+        assert compare(number, x).tolist() == [compare(number, v) for v in values], number
+        if isinstance(number, int):
+            y = fn.tensor(number, device=device)
+            assert compare(x, y).tolist() == [compare(v, number) for v in values], number
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("dtype", "most"), [(fn.float32, 3e38), (fn.float64, 1.7e308)])
+def test_uniform_numbers_of_the_whole_range(device, dtype, most):
+    x = fn.empty(2000, dtype=dtype, device=device).uniform_(-most, most).cpu().numpy() / most
+    assert np.isfinite(x).all()
+    assert len(np.unique(x)) > 1900
+    assert abs(x.mean()) < 0.1
+    assert x.min() < -0.9
+    assert x.max() > 0.9
+
+
+@pytest.mark.parametrize("bounds", [(-1e39, 0), (0, 1e39), (0, float("inf")), (float("nan"), 1)])
+def test_uniform_refuses_bounds_that_are_no_float32(bounds):
+    with pytest.raises(ValueError, match="finite interval of float32"):
+        fn.empty(2).uniform_(*bounds)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_derivatives_of_powers_at_zero(device):
+    def derivatives(y, n):
+        found = []
+        for _ in range(n):
+            (y,) = fn.grad(y, [x], create_graph=True)
+            found.append(y.item())
+        return found
+
+    x = fn.tensor(0.0, dtype=fn.float64, requires_grad=True, device=device)
+    exponents = fn.tensor([0.0, 1.0, 2.0, 3.0], dtype=fn.float64, device=device)
+    assert derivatives((x**exponents).sum(), 4) == [1, 2, 6, 0]
+    assert derivatives(fn.pow(x, 3.0), 3) == [0, 0, 6]
+    assert derivatives(fn.pow(x, 4), 3) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("exponent", [1.7, -1.3, 3, 0.1])
+def test_gradient_of_a_power_keeps_the_exponent(exponent):
+    x = fn.tensor([0.3], dtype=fn.float64, requires_grad=True)
+    (x**exponent).sum().backward()
+    np.testing.assert_allclose(x.grad.item(), exponent * 0.3 ** (exponent - 1), rtol=1e-14)
+    x.grad = None
+    (exponent**x if exponent > 0 else x).sum().backward()
+    if exponent > 0:
+        np.testing.assert_allclose(x.grad.item(), exponent**0.3 * np.log(exponent), rtol=1e-14)
+
+
+IN_PLACE = {
+    "add_": (lambda x, y: x.add_(y), np.add),
+    "mul_": (lambda x, y: x.mul_(y), np.multiply),
+    "copy_": (lambda x, y: x.copy_(y), lambda x, y: y),
+    "slice": (lambda x, y: x.__setitem__(slice(None), y), lambda x, y: y),
+    "operator": (lambda x, y: x.__iadd__(y), np.add),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("borrow", [fn.from_numpy, fn.from_dlpack])
+@pytest.mark.parametrize(
+    "views", [lambda a: (a[1:], a[:-1]), lambda a: (a[:-1], a[1:]), lambda a: (a[::-1], a), lambda a: (a, a)]
+)
+def test_overlapping_views_of_one_array(name, borrow, views):
+    ours, numpys = IN_PLACE[name]
+    a = np.arange(3.0, 503.0)
+    want = a.copy()
+    x, y = views(want)
+    x[...] = numpys(x.copy(), y.copy())
+    x, y = views(a)
+    ours(borrow(x), fn.from_numpy(y))
+    np.testing.assert_array_equal(a, want)
+
+
+@pytest.mark.parametrize("shape", [(2**17, 3), (2**17, 70), (16, 3, 64, 64), (2**15, 40, 2)], ids=str)
+@pytest.mark.parametrize("value", [1e4, 1e8, -3.3])
+def test_batch_norm_of_constant_columns(shape, value):
+    channels = shape[1]
+    columns = np.float32(value) * (1 + 0.37 * np.arange(channels, dtype=np.float32))
+    x = fn.zeros(shape) + fn.tensor(columns.reshape(-1, *[1] * (len(shape) - 2)))
+    mean, variance = fn.zeros(channels), fn.ones(channels)
+    y = F.batch_norm(x, mean, variance, training=True, momentum=1.0)
+    np.testing.assert_array_equal(mean.numpy(), columns)
+    assert (variance == 0).all().item()
+    assert (y == 0).all().item()
+
+
+def test_batch_norm_of_columns_that_hardly_differ():
+    rng = np.random.default_rng(0)
+    x = (1e4 + rng.choice([0.0, 0.001], (2**17, 20))).astype(np.float32)
+    mean, variance = fn.zeros(20), fn.ones(20)
+    y = F.batch_norm(fn.tensor(x), mean, variance, training=True, momentum=1.0, eps=0.0)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(variance.numpy(), wide.var(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(mean.numpy(), wide.mean(0), rtol=1e-7)
+    assert np.isfinite(y.numpy()).all()
+
+
+@pytest.mark.parametrize("value", [1e8, 3.3])
+def test_layer_norm_of_constant_rows(value):
+    assert (F.layer_norm(fn.full((3, 70_000), value), (70_000,)) == 0).all().item()
+
+
+@pytest.mark.parametrize("dim", range(-3, 3))
+def test_unbind_along_any_dimension(dim):
+    x = fn.arange(24).reshape(2, 3, 4)
+    want = [np.take(x.numpy(), i, dim).tolist() for i in range(x.shape[dim])]
+    assert [t.tolist() for t in x.unbind(dim)] == want
+    y = fn.ones(2, 3, 4, requires_grad=True)
+    y.unbind(dim)[1].sum().backward()
+    assert y.grad.sum().item() == 24 / x.shape[dim]
