@@ -64,7 +64,7 @@ sanitize-address: TESTS = ops rows conv matmul pool norm tensor indexing autogra
 sanitize-thread: SANITIZERS = thread
 sanitize-thread: RUNTIME = libtsan.so
 sanitize-thread: RUN = TSAN_OPTIONS=halt_on_error=1:suppressions=tests/tsan.supp
-sanitize-thread: TESTS = determinism process ops
+sanitize-thread: TESTS = determinism process threads ops
 sanitize-thread: SELECT = -k 'determinism or on_one_model or that_change or in_one_thread or number_of_threads or second_thread'
 sanitize-address sanitize-thread: sanitize-%: $(VENV)/installed-test
 	$(BIN)/cmake -G Ninja -S . -B build/sanitize/$* -DFASTNN_SANITIZE=$(SANITIZERS) -DFASTNN_TESTS=ON \
