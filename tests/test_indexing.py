@@ -303,3 +303,31 @@ def test_the_first_index_out_of_range_is_named():
             x[fn.from_numpy(index)]
     with pytest.raises(IndexError, match="index 0 is out of range for dimension 1 of size 0"):
         fn.zeros(3, 0)[fn.tensor([0]), fn.tensor([0])]
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_a_place_that_is_written_twice_has_the_gradient_of_what_stands_there(contiguous):
+    """Of several values for one place the last one stays, and it alone has a part in the result."""
+    rng = np.random.default_rng(5)
+    for key, shape in [
+        ((np.array([0, 0, 2, 0]),), (4, 5)),
+        ((slice(None), np.array([1, 1, 4, 1])), (3, 4)),
+        ((np.array([0, 0, 2]), np.array([3, 3, 3])), (3,)),
+        ((np.array([1, 1]), None), (2, 1, 5)),
+        ((slice(1, None), np.array([0, 2])), (2, 2)),
+        ((slice(None, None, -1), np.array([1, 1])), (3, 2)),
+        ((2, slice(None, 1, -2), None), (2, 1)),
+        ((np.array([1, 1]), slice(4, None, -3)), (2, 2)),
+    ]:
+        values = fn.tensor(rng.standard_normal(shape), requires_grad=True)
+        weights = rng.standard_normal((3, 5))
+        base = fn.zeros(3, 5, dtype=fn.float64) if contiguous else fn.zeros(5, 3, dtype=fn.float64).T * 1.0
+        base[tuple(fn.tensor(k) if isinstance(k, np.ndarray) else k for k in key)] = values
+        (base * fn.tensor(weights)).sum().backward()
+        owner = np.full((3, 5), -1)
+        owner[key] = np.arange(values.numel()).reshape(shape)
+        want = np.zeros(values.numel())
+        for place, at in np.ndenumerate(owner):
+            if at >= 0:
+                want[at] += weights[place]
+        np.testing.assert_allclose(values.grad.numpy().ravel(), want)

@@ -20,6 +20,7 @@ struct IndexParams {
   int64_t lowest, unit, places;
   Touch indexed;  // the operand that offsets reach into
 
+  bool cancellable() const { return indexed.access == Access::read; }  // gather writes a new tensor
   double flops() const { return 0; }
   double nanoseconds() const { return static_cast<double>(count * inner); }
   template <class F>
@@ -46,8 +47,9 @@ struct NonzeroParams {  // the offsets of the elements that are true, in row-maj
   }
 };
 
-// From indices to offsets, which nobody else can change: offset at i, dense over `shape`, is the sum of
-// i[d] * step[d] over the dimensions and of a term for each index tensor, read at sum of i[d] * stride[d].
+// From indices to offsets, which nobody else can change: offset at i, dense over `shape`, is `start` and the
+// sum of i[d] * step[d] over the dimensions and of a term for each index tensor, read at sum of i[d] *
+// stride[d].
 struct LocateParams {
   static constexpr bool kChecksIndices = true, kCancellable = true;
   struct Term {
@@ -58,7 +60,7 @@ struct LocateParams {
   };
 
   int64_t* offset;
-  int64_t numel;
+  int64_t start, numel;
   int64_t shape[kMaxDims], step[kMaxDims];
   Term term[kMaxDims];
   int ndim, terms;

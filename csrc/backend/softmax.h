@@ -6,6 +6,8 @@
 namespace fastnn {
 
 struct SoftmaxParams {  // over `size` elements, `inner` apart, for each of outer * inner rows; dense
+  static constexpr bool kCancellable = true;
+
   int64_t outer, size, inner;
   void* y;
   const void* x;   // forward

@@ -163,7 +163,7 @@ void set_item(const Tensor& x, PyObject* key, PyObject* value) {
     const Slice& s = k.slices.dim[i];
     plain = !s.drop && s.start == 0 && s.step == 1 && s.length == x.size(i);
   }
-  index_put_(plain ? x : view(x, k), k.arrays, v);
+  index_put_(x, plain ? View() : View([&](const Tensor& t) { return view(t, k); }), k.arrays, v);
 }
 
 }  // namespace fastnn

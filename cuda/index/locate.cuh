@@ -33,7 +33,7 @@ static __global__ void __launch_bounds__(kLocateThreads) locate_offsets(Locate o
   const LocateParams& p = of.params;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kLocateThreads + threadIdx.x;
   if (i >= p.numel) return;
-  int64_t offset = of.place(i, p.step);
+  int64_t offset = p.start + of.place(i, p.step);
   for (int k = 0; k < p.terms && offset != kNowhere; ++k) {
     const LocateParams::Term& t = p.term[k];
     const int64_t index = t.index[of.place(i, t.stride)];

@@ -181,7 +181,7 @@ Status locate(Context& ctx, const LocateParams& p) {
     const int64_t begin = task * per_task, end = begin + per_task < runs ? begin + per_task : runs;
     bool found = false;
     for_runs(p, pieces, begin, end, [&](const Run& run, int64_t* offset) {
-      const int64_t start = run.start(p, p.step);
+      const int64_t start = p.start + run.start(p, p.step);
       for (int64_t i = 0; i < run.count; ++i) offset[i] = start + i * p.step[last];
       for (int k = 0; k < p.terms; ++k) {
         const LocateParams::Term& t = p.term[k];

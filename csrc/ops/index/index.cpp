@@ -20,6 +20,7 @@ struct Selection {
   int64_t inner = 1;
   int64_t lowest = 0, unit = 1, places = 1;  // as IndexParams has them
   Dims shape;
+  bool distinct = true;  // no element twice
 
   // What offsets there can be, in memory of these sizes and strides but for the dimensions of a slice.
   void bound(const Dims& sizes, const Dims& strides) {
@@ -44,10 +45,12 @@ struct Term {
 
 // Offsets over `shape`: steps[d] from one to the next along a dimension, and the terms, whose dimensions end
 // before dimension `end`.
-Tensor locate(const Dims& shape, const Dims& steps, const std::vector<Term>& terms, int end, Device device) {
+Tensor locate(const Dims& shape, const Dims& steps, const std::vector<Term>& terms, int end, Device device,
+              int64_t start = 0) {
   Tensor offsets = empty("index", shape, DType::int64, device);
   LocateParams p;
   p.offset = offsets.data<int64_t>();
+  p.start = start;
   p.numel = offsets.numel();
   p.ndim = std::max(shape.size(), 1);
   p.terms = static_cast<int>(terms.size());
@@ -91,8 +94,13 @@ Tensor true_offsets(const Tensor& given, const Dims& strides) {
 struct Memory {  // of the tensor that is indexed
   Dims shape, strides;
   Device device;
+  int64_t start = 0;  // offsets count from here
 };
-Memory memory_of(const Tensor& x) { return {x.shape(), x.strides(), x.device()}; }
+// Of a view in terms of the tensor it shows.
+Memory memory_of(const Tensor& view, const Tensor& x) {
+  return {view.shape(), view.strides(), view.device(), view.impl()->offset - x.impl()->offset};
+}
+Memory memory_of(const Tensor& x) { return memory_of(x, x); }
 
 struct Advanced {  // what the integer and bool tensors of an index select together
   std::vector<Term> terms;
@@ -169,7 +177,10 @@ Selection select_elements(const char* op, const Memory& x, const std::vector<Ten
     if (a.covered >> i & 1) reached.push_back(x.shape[i]), reached_by.push_back(x.strides[i]);
   for (int i = 0; i < walked; ++i) reached.push_back(sizes[i]), reached_by.push_back(strides[i]);
   s.bound(reached, reached_by);
-  s.offsets = locate(shape, steps, a.terms, end, x.device);
+  s.lowest += x.start;
+  s.offsets = locate(shape, steps, a.terms, end, x.device, x.start);
+  // A mask names nothing twice.
+  for (const Term& t : a.terms) s.distinct &= !t.rule.op || s.offsets.numel() <= 1;
   return s;
 }
 // Moves between `indexed`, whose memory the offsets were made for, and `slices`, which are dense.
@@ -232,6 +243,23 @@ Tensor blank(const Tensor& x, const Selection& s) {
   return scope.returns(std::move(y));
 }
 
+// Of each slice that was written into contiguous memory of `numel` elements, whether it is what stands there
+// now: where an index names a place twice the last one is. Broadcasts against the selection's shape.
+Tensor written_last(const Selection& s, int64_t numel) {
+  GradMode off(false);
+  Selection places = s;
+  places.inner = 1;
+  places.shape = s.offsets.shape();
+  const Device device = s.offsets.device();
+  const int64_t count = s.offsets.numel();
+  const Tensor position = arange(0, static_cast<double>(count), 1, DType::int64, device),
+               last = empty("index_put", {numel}, DType::int64, device);
+  if (count > 0) launch<&IndexTable::put>("index_put", last, params(last, position, places, Access::write));
+  Dims shape = s.offsets.shape();
+  while (shape.size() < s.shape.size()) shape.push_back(1);
+  return reshape(eq(reshape(take(last, places), {count}), position), shape);
+}
+
 // The selection of gather: index replaces the coordinate along `dim`, the others are the index's own.
 Selection select_along(const char* op, const Dims& shape, int dim, const Tensor& index, Device device,
                        IndexRule rule) {
@@ -270,9 +298,14 @@ Tensor index(const Tensor& x, const std::vector<Tensor>& indices) {
   return scope.returns(take_contiguous("index", dense, select_elements("index", memory_of(dense), indices)));
 }
 
-void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& value) {
+void index_put_(const Tensor& x, const View& view, const std::vector<Tensor>& indices, const Tensor& value) {
   check_defined("index_put", "input", x);
-  OpScope scope("index_put", x, value, std::span(indices));
+  const auto seen_of = [&](const Tensor& t) {
+    GradMode off(false);
+    return view ? view(t) : t;
+  };
+  const Tensor seen = seen_of(x);
+  OpScope scope("index_put", seen, value, std::span(indices));
   // Gradients, which are contiguous, have offsets of their own then: from the same indices, whatever becomes
   // of the given ones.
   const bool apart = grad_enabled() && !x.is_contiguous();
@@ -280,24 +313,28 @@ void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tenso
   if (apart)
     for (Tensor& t : own)
       if (t.defined()) t = clone(t);
-  const Selection s = select_elements("index_put", memory_of(x), own);
+  const Selection s = select_elements("index_put", memory_of(seen, x), own);
   const Tensor src = cast(beside("index_put", fit_value(value, s.shape), x), x.dtype());
   const bool recorded = wants_grad(x, src);
   const Tensor before = before_in_place("index_put", x, recorded);
   {
     GradMode off(false);
-    const bool shared = src.impl()->storage.get() == x.impl()->storage.get();
-    const Tensor dense = contiguous(expand(shared ? clone(src) : src, s.shape));
+    const Tensor dense = contiguous(expand(may_overlap(src, x) ? clone(src) : src, s.shape));
     if (dense.numel() > 0) launch<&IndexTable::put>("index_put", x, params(x, dense, s, Access::update));
   }
   x.bump_version();
-  scope.writes(x);
+  scope.writes(seen);
   if (!recorded) return;
-  const Memory dense{x.shape(), row_major_strides(x.shape()), x.device()};
-  const Selection t = apart ? select_elements("index_put", dense, own) : s;
+  Selection t = s;
+  if (apart) {
+    const Tensor dense = empty("index_put", x.shape(), x.dtype(), x.device());
+    t = select_elements("index_put", memory_of(seen_of(dense), dense), own);
+  }
   record("index_put", x, {before, src}, [t, shape = src.shape()](Backward& g) {
     if (g.needs(0)) g.set(0, blank(g.dy(), t));
-    if (g.needs(1)) g.set(1, sum_to(take_again(g.dy(), t), shape));
+    if (!g.needs(1)) return;
+    const Tensor dy = take_again(g.dy(), t);
+    g.set(1, sum_to(t.distinct ? dy : where(written_last(t, g.dy().numel()), dy, 0.0), shape));
   });
 }
 

@@ -1,5 +1,6 @@
 // Indexing by integer and boolean tensors.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "backend/bad_index.h"
@@ -11,7 +12,9 @@ namespace fastnn {
 // takes it whole; integer tensors broadcast against each other, a bool tensor covers as many dimensions as it
 // has.
 Tensor index(const Tensor& x, const std::vector<Tensor>& indices);
-void index_put_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& value);
+// Writes what the indices select of a view of x; without a view, of x.
+using View = std::function<Tensor(const Tensor&)>;
+void index_put_(const Tensor& x, const View& view, const std::vector<Tensor>& indices, const Tensor& value);
 
 Tensor nonzero(const Tensor& x);  // (n, x.dim()): the coordinates of the elements that are not 0, in order
 

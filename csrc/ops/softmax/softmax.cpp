@@ -8,8 +8,6 @@
 
 namespace fastnn {
 
-static bool may_be_cancelled(const SoftmaxParams&) { return true; }  // writes new tensors alone
-
 namespace {
 
 SoftmaxParams params(const Tensor& x, int dim) {
