@@ -55,6 +55,14 @@ def test_a_copy_between_devices_is_ordered_on_both(asked):
     assert asked["the default stream of device 0 while 1 is current"] == ["0: wait for 1"]
 
 
+def test_tickets_are_zeros_in_the_order_of_the_stream(asked):
+    assert asked["contexts"] == ["0: zeros on 1", "1: zeros on 1"]
+
+
+def test_a_note_of_an_index_is_taken_once_and_whole(asked):
+    assert asked["an index out of range"] == ["0 0 0 1 index 5 0"]
+
+
 def test_a_question_leaves_no_error_for_the_next_launch(asked):
     assert asked["questions"] == ["0: ask 1", "0 0, error 0"]
 
@@ -64,5 +72,5 @@ def test_pinned_memory_waits_for_the_devices_that_were_used(asked):
 
 
 def test_scratch_stays_with_its_stream_and_goes_with_its_thread(asked):
-    assert asked["scratch"] == ["1 1"]
-    assert asked["a thread ends"] == ["1: free"]
+    assert asked["scratch"] == ["0: zeros on 100", "1 1"]
+    assert asked["a thread ends"] == ["1: zeros on 1", "1: free", "1: free"]

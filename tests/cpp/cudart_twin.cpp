@@ -22,7 +22,7 @@ cudaError_t log(const char* format, Parts... parts) {
   return cudaSuccess;
 }
 int number(cudaStream_t s) { return static_cast<int>(reinterpret_cast<uintptr_t>(s)); }
-cudaError_t make(void** p) { return *p = malloc(8), cudaSuccess; }
+cudaError_t make(void** p) { return *p = malloc(128), cudaSuccess; }
 }  // namespace
 
 extern "C" {
@@ -43,6 +43,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
 cudaError_t cudaMemGetInfo(size_t*, size_t*) { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** p, size_t) { return make(p); }
+cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t s) { return log("zeros on %d", number(s)); }
 cudaError_t cudaFree(void* p) { return free(p), p ? log("free") : cudaSuccess; }
 cudaError_t cudaHostAlloc(void** p, size_t, unsigned) { return make(p); }
 cudaError_t cudaFreeHost(void* p) { return free(p), log("free pinned"); }
@@ -91,6 +92,18 @@ int main() {
   const Streams& streams = *b.streams;
   char bytes[8];
 
+  puts("# contexts");
+  b.context(0), b.context(1);
+  b.context(0);
+  puts("# an index out of range");
+  BadIndex note{};
+  printf("%d", b.take_bad_index(1, &note));
+  BadIndex& place = *b.context(1).bad_index;
+  place = {.taken = 1, .rule = {"index", 3, 0}, .index = 5};
+  printf(" %d", b.take_bad_index(1, &note));  // it is being written
+  place.taken = 2;
+  printf(" %d %d", b.take_bad_index(0, &note), b.take_bad_index(1, &note));
+  printf(" %s %d %d\n", note.rule.op, static_cast<int>(note.index), b.take_bad_index(1, &note));
   puts("# a copy from device 0 to device 1, default streams");
   b.copy(bytes, 1, bytes, 0, sizeof bytes, true);
   puts("# the default stream of device 0 while 1 is current");
@@ -104,10 +117,12 @@ int main() {
   Context& ctx = b.context(0);
   b.reserve(ctx, 100);
   const char* before = ctx.scratch;
+  const unsigned* tickets = ctx.tickets;
   streams.select(0, 3);
+  const bool own_tickets = ctx.tickets && ctx.tickets != tickets;
   const bool fresh = ctx.scratch == nullptr && ctx.scratch_bytes == 0;
   streams.select(0, 0);
-  printf("%d %d\n", fresh, ctx.scratch == before);
+  printf("%d %d\n", fresh && own_tickets, ctx.scratch == before && ctx.tickets == tickets);
   puts("# a thread ends");
   std::thread([&] { b.reserve(b.context(1), 100); }).join();
 }
