@@ -331,3 +331,12 @@ def test_a_place_that_is_written_twice_has_the_gradient_of_what_stands_there(con
             if at >= 0:
                 want[at] += weights[place]
         np.testing.assert_allclose(values.grad.numpy().ravel(), want)
+
+
+def test_masks_without_dimensions():
+    x, yes, no = fn.ones(3, 4), fn.tensor(True), fn.tensor(False)
+    array = np.ones((3, 4))
+    for key in [(yes,), (no,), (yes, yes), (yes, no), (yes,) * 8]:
+        assert x[key].shape == array[tuple(bool(k.item()) for k in key)].shape
+    with pytest.raises(IndexError, match="too many indices"):
+        x[(yes,) * 9]

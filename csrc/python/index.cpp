@@ -1,4 +1,6 @@
 // x[key]: integers, slices, ... and None are views; integer and bool arrays gather.
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "ops/elementwise/copy.h"
@@ -74,13 +76,19 @@ struct Entry {
 Key parse(const Tensor& x, PyObject* key) {
   const bool tuple = PyTuple_Check(key);
   const Py_ssize_t n = tuple ? PyTuple_GET_SIZE(key) : 1;
-  std::vector<Entry> entries;
-  entries.reserve(static_cast<size_t>(n));
+  std::vector<Entry> several;
+  std::optional<Entry> one;  // spares the common case the memory of a list
+  if (tuple) {
+    several.reserve(static_cast<size_t>(n));
+    for (Py_ssize_t i = 0; i < n; ++i) several.emplace_back(PyTuple_GET_ITEM(key, i));
+  } else {
+    one.emplace(key);
+  }
+  const std::span<const Entry> entries = tuple ? std::span<const Entry>(several) : std::span(&*one, 1);
   int used = 0, ellipses = 0;
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    entries.emplace_back(tuple ? PyTuple_GET_ITEM(key, i) : key);
-    used += entries.back().consumes();
-    ellipses += entries.back().object == Py_Ellipsis;
+  for (const Entry& entry : entries) {
+    used += entry.consumes();
+    ellipses += entry.object == Py_Ellipsis;
   }
   check_index(ellipses <= 1, "an index can hold only one ellipsis");
   check_index(used <= x.dim(), "too many indices: ", used, " for a tensor of shape ", x.shape());

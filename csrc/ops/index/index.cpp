@@ -1,6 +1,7 @@
 #include "ops/index/index.h"
 
 #include <numeric>
+#include <span>
 
 #include "backend/index.h"
 
@@ -45,7 +46,7 @@ struct Term {
 
 // Offsets over `shape`: steps[d] from one to the next along a dimension, and the terms, whose dimensions end
 // before dimension `end`.
-Tensor locate(const Dims& shape, const Dims& steps, const std::vector<Term>& terms, int end, Device device,
+Tensor locate(const Dims& shape, const Dims& steps, std::span<const Term> terms, int end, Device device,
               int64_t start = 0) {
   Tensor offsets = empty("index", shape, DType::int64, device);
   LocateParams p;
@@ -103,11 +104,14 @@ Memory memory_of(const Tensor& view, const Tensor& x) {
 Memory memory_of(const Tensor& x) { return memory_of(x, x); }
 
 struct Advanced {  // what the integer and bool tensors of an index select together
-  std::vector<Term> terms;
+  Term term[kMaxDims];
+  int terms = 0;
   Dims shape;            // which the terms broadcast to
   int first = 0;         // the first dimension of x they cover
   bool together = true;  // whether those dimensions follow each other
   unsigned covered = 0;  // mask of them
+
+  std::span<const Term> all() const { return {term, static_cast<size_t>(terms)}; }
 };
 
 Advanced combine(const char* op, const Memory& x, const std::vector<Tensor>& indices) {
@@ -124,7 +128,8 @@ Advanced combine(const char* op, const Memory& x, const std::vector<Tensor>& ind
           x.device, " and ", index.device(), "; move one with .to()");
     const bool mask = index.dtype() == DType::boolean;
     const int width = mask ? index.dim() : 1;
-    check_index(dim + width <= x.shape.size(), "too many indices for a tensor of shape ", x.shape);
+    check_index(dim + width <= x.shape.size() && a.terms < kMaxDims,
+                "too many indices for a tensor of shape ", x.shape);
     if (mask) {
       Dims strides;
       for (int i = 0; i < width; ++i) {
@@ -132,16 +137,17 @@ Advanced combine(const char* op, const Memory& x, const std::vector<Tensor>& ind
                     " does not fit dimension ", dim + i, " of a tensor of shape ", x.shape);
         strides.push_back(x.strides[dim + i]);
       }
-      a.terms.push_back({true_offsets(index, strides)});
+      a.term[a.terms] = {true_offsets(index, strides)};
     } else {
-      a.terms.push_back({index, x.strides[dim], {op, x.shape[dim], dim}});
+      a.term[a.terms] = {index, x.strides[dim], {op, x.shape[dim], dim}};
     }
     if (last < 0)
       a.first = dim;
     else if (last != dim)
       a.together = false;
     for (int i = 0; i < width; ++i) a.covered |= 1u << (dim + i);
-    a.shape = broadcast_shapes("index", a.shape, a.terms.back().index.shape());
+    const Dims& shape = a.term[a.terms++].index.shape();
+    a.shape = a.terms == 1 ? shape : broadcast_shapes("index", a.shape, shape);
     dim += width;
     last = dim;
   }
@@ -178,9 +184,9 @@ Selection select_elements(const char* op, const Memory& x, const std::vector<Ten
   for (int i = 0; i < walked; ++i) reached.push_back(sizes[i]), reached_by.push_back(strides[i]);
   s.bound(reached, reached_by);
   s.lowest += x.start;
-  s.offsets = locate(shape, steps, a.terms, end, x.device, x.start);
+  s.offsets = locate(shape, steps, a.all(), end, x.device, x.start);
   // A mask names nothing twice.
-  for (const Term& t : a.terms) s.distinct &= !t.rule.op || s.offsets.numel() <= 1;
+  for (const Term& t : a.all()) s.distinct &= !t.rule.op || s.offsets.numel() <= 1;
   return s;
 }
 // Moves between `indexed`, whose memory the offsets were made for, and `slices`, which are dense.
@@ -279,12 +285,11 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
   }
   // A scalar has one element, at position 0 of the dimension it lacks.
   if (!rule.op) rule = {op, shape.empty() ? 1 : shape[dim], dim};
+  const Term term{cast(index, DType::int64), shape.empty() ? 1 : strides[dim], rule};
   Selection s;
   s.shape = index.shape();
   s.bound(shape, strides);
-  s.offsets =
-      locate(index.shape(), steps, {{cast(index, DType::int64), shape.empty() ? 1 : strides[dim], rule}},
-             index.dim(), device);
+  s.offsets = locate(index.shape(), steps, std::span(&term, 1), index.dim(), device);
   return s;
 }
 
