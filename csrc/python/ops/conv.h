@@ -1,7 +1,7 @@
 // Convolution.
 #pragma once
 #include "ops/conv/conv.h"
-#include "python/ops/activation.h"
+#include "python/activation.h"
 
 namespace fastnn {
 

@@ -1,7 +1,7 @@
 // Matrix products.
 #pragma once
 #include "ops/gemm/matmul.h"
-#include "python/ops/activation.h"
+#include "python/activation.h"
 
 namespace fastnn {
 

@@ -1,7 +1,7 @@
 // Normalisation by mean and variance.
 #pragma once
 #include "ops/norm/norm.h"
-#include "python/ops/activation.h"
+#include "python/activation.h"
 
 namespace fastnn {
 
