@@ -44,7 +44,7 @@ struct CrossEntropyParams {
   void* total;  // null, or where the sum of all goes, or the mean; then `loss` is for the kernel to use up
 
   // backward
-  const void* dloss;     // gradient of each row's loss, dloss_stride apart
+  const void* dloss;     // gradient of each row's loss, dloss_stride apart; null: 1
   int64_t dloss_stride;  // 0: one for all rows, the gradient of `total`
   void* dlogits;         // written whole
 

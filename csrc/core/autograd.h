@@ -136,6 +136,9 @@ class Node : public Pooled {
   uint64_t pass = 0;
   uint32_t users = 0;
   bool spent = false;
+  // Whether apply() can do with a number as dy, where no graph is made: the 1 that a pass begins with need
+  // not be written into memory then, which on a device is a launch.
+  bool takes_number = false;
   Tensor& pending(size_t i) { return pending_[i]; }
 
  private:

@@ -244,6 +244,12 @@ void run_pass(std::span<const Tensor> outputs, std::span<const Tensor> grads, bo
     if (!dy.defined()) {
       check(y.numel() == 1, ErrorKind::runtime, "backward: a gradient must be given for an output of shape ",
             y.shape(), "; only for a single element is it 1 by itself");
+      const Node* node = edge_of(y).node.get();
+      const bool number = node && node->takes_number && !node->watches && !create_graph && captures.empty();
+      if (number) {
+        pass.send(edge_of(y), scalar(1.0));
+        continue;
+      }
       dy = ones_like(y);
     }
     if (dy.impl()->weak && dy.dim() == y.dim()) dy = full(y.shape(), dy, y.dtype(), y.device());  // a number

@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   const int64_t label = p.labels[row];
   const bool ignored = !is_class(p, label);
   const T share = p.mean ? static_cast<T>(1 / static_cast<double>(*p.counted)) : T(1);
-  const T factor = static_cast<const T*>(p.dloss)[row * p.dloss_stride] * share;
+  const T factor = (p.dloss ? static_cast<const T*>(p.dloss)[row * p.dloss_stride] : T(1)) * share;
   const T* pair = static_cast<const T*>(p.log_sum_exp) + 2 * row;
   const T top = pair[0], log_sum = pair[1];
   const int64_t end = p.classes - begin < chunk ? p.classes : begin + chunk;

@@ -288,7 +288,7 @@ Status cross_entropy_backward(Context& ctx, const CrossEntropyParams& p) {
       memset(dx, 0, static_cast<size_t>(p.classes) * sizeof(T));
       return;
     }
-    const T scale = static_cast<const T*>(p.dloss)[row * p.dloss_stride] * share;
+    const T scale = (p.dloss ? static_cast<const T*>(p.dloss)[row * p.dloss_stride] : T(1)) * share;
     const T* pair = static_cast<const T*>(p.log_sum_exp) + 2 * row;
     const V top(pair[0]), log_sum(pair[1]), factor(scale);
     for_vectors<T>(p.classes, [&](int64_t i, int lanes) {

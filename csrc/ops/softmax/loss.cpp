@@ -114,6 +114,7 @@ Tensor fused_cross_entropy(const Rows& r, Reduction reduction) {
                           composed_gradient(x_, labels_, rule, whole ? expand(reshape(dy, {1}), {n}) : dy));
            }
            const Tensor logits = contiguous(x_), dloss = whole ? g.dy() : contiguous(g.dy());
+           const bool one = dloss.impl()->weak;
            Tensor dx = empty(op, {n, classes}, x_.dtype(), x_.device());
            CrossEntropyParams p{.rows = n,
                                 .classes = classes,
@@ -125,12 +126,13 @@ Tensor fused_cross_entropy(const Rows& r, Reduction reduction) {
                                 .counted = whole ? counted.data<int64_t>() : nullptr,
                                 .loss = nullptr,
                                 .total = nullptr,
-                                .dloss = dloss.data(),
+                                .dloss = one ? nullptr : dloss.data(),
                                 .dloss_stride = whole ? 0 : 1,
                                 .dlogits = dx.data()};
            if (n > 0) launch<&SoftmaxTable::cross_entropy_backward>(op, logits, p);
            g.set(0, dx);
          });
+  y.impl()->grad_fn->takes_number = whole;
   return y;
 }
 
