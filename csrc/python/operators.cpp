@@ -38,6 +38,7 @@ Tensor binary_of(const Operand& a, const Operand& b) {
 template <class R>
 constexpr auto binary_row = binary_slot<binary_of<R>>;
 Tensor matrix_product(const Operand& a, const Operand& b) {
+  if (!a.is_number() && !b.is_number()) return matmul(a.tensor(), b.tensor());
   return matmul(a.is_number() ? scalar(a.number()) : a.tensor(),
                 b.is_number() ? scalar(b.number()) : b.tensor());
 }
