@@ -16,16 +16,12 @@
 #include <type_traits>
 
 #include "backend/backend.h"
+#include "backend/integers.h"
 
 namespace fastnn::cuda {
 
 constexpr int kWarpSize = 32;
 constexpr unsigned kFullWarp = 0xffffffffu;
-
-template <class T>
-__host__ __device__ constexpr T ceil_div(T a, T b) {
-  return (a + b - 1) / b;
-}
 
 template <class T>
 concept Floating = std::same_as<T, float> || std::same_as<T, double>;
