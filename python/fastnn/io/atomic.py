@@ -1,8 +1,10 @@
 """Replacing a file so that every moment leaves either the old one or the new one, whole.
 
 The bytes go to another file of the same folder, reach the disk (fsync), and only then take the name (rename);
-the folder is synced last. On Linux that other file has no name until it is complete (O_TMPFILE), so even
-``kill -9`` leaves nothing behind; elsewhere it is a hidden file, removed on every error.
+the folder is synced last. On Linux that other file has no name until it is complete (O_TMPFILE): a ``kill -9``
+leaves nothing behind, unless it falls between the two calls that name the file and rename it. Elsewhere it is a
+hidden file, removed on every error. A living writer holds a lock on its file (flock), so the next write of the
+same target knows what a killed one left, and removes it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing tells a living writer's file from a dead one's: none is removed
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["atomic_write", "replaceable"]
 
@@ -34,6 +42,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
             os.fsync(draft.fd)
             draft.publish()
+            _remove_orphans(target)
             if folder is not None:
                 os.fsync(folder)
     except OSError as error:
@@ -69,8 +78,7 @@ class _Draft:
     def __init__(self, target: Path, folder: int | None) -> None:
         self.target = target
         self.folder = folder
-        start = os.fsencode(target.name)[:200].decode(errors="ignore")  # a name has at most 255 bytes
-        self.name = target.parent / f".{start}.{os.urandom(8).hex()}.tmp"
+        self.name = target.parent / f"{_draft_prefix(target)}{os.urandom(8).hex()}.tmp"
         self.named = False
 
     def __enter__(self) -> Self:
@@ -91,14 +99,19 @@ class _Draft:
             with contextlib.suppress(OSError):  # the file system may not know it, and /proc may be missing
                 fd = os.open(self.target.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
                 if os.path.exists(f"/proc/self/fd/{fd}"):
+                    _lock(fd)
                     return fd
                 os.close(fd)
         flags = (
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         )
-        fd = os.open(self.name, flags, 0o666)
-        self.named = True
-        return fd
+        while True:
+            fd = os.open(self.name, flags, 0o666)
+            _lock(fd)
+            if os.fstat(fd).st_nlink:
+                self.named = True
+                return fd
+            os.close(fd)  # another writer took it for an orphan before it was locked
 
     def publish(self) -> None:
         if not self.named:
@@ -118,3 +131,33 @@ class _Draft:
         if self.named:
             with contextlib.suppress(OSError):
                 os.unlink(self.name)
+
+
+def _draft_prefix(target: Path) -> str:
+    start = os.fsencode(target.name)[:200].decode(errors="ignore")  # a name has at most 255 bytes
+    return f".{start}."
+
+
+def _lock(fd: int) -> bool:
+    """Whether this descriptor now holds its file's lock, which the system takes back when the process dies."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another, or a file system without locks
+        return False
+    return True
+
+
+def _remove_orphans(target: Path) -> None:
+    """Removes the drafts of this target whose writers were killed; what cannot be removed stays."""
+    draft = re.compile(re.escape(_draft_prefix(target)) + r"[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for name in [entry.name for entry in entries if draft.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                fd = os.open(target.parent / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
+                try:
+                    if _lock(fd):
+                        os.unlink(target.parent / name)
+                finally:
+                    os.close(fd)
