@@ -176,6 +176,8 @@ def test_overlapping_assignment():
         ([3], IndexError, "out of range"),
         ([0, -4], IndexError, "out of range"),
         ([2**62], IndexError, "out of range"),
+        (([3], slice(0)), IndexError, "index 3 is out of range for dimension 0 of size 3"),  # and nothing selected
+        (([-4], np.empty((0, 1), int)), IndexError, "index -4 is out of range for dimension 0"),
         ([0.5], IndexError, "integer or bool"),
         (True, IndexError, "bool tensor"),
         ("a", TypeError, "an index must be"),
@@ -340,3 +342,16 @@ def test_masks_without_dimensions():
         assert x[key].shape == array[tuple(bool(k.item()) for k in key)].shape
     with pytest.raises(IndexError, match="too many indices"):
         x[(yes,) * 9]
+
+
+def test_steps_beyond_any_memory():
+    """A step that is never taken is no stride: 2^62 elements are more bytes than a stride can count."""
+    for key in (slice(None, None, 2**62), slice(1, None, -(2**62))):
+        y = fn.arange(3.0)[key]
+        np.testing.assert_array_equal(np.asarray(y), np.arange(3.0)[key])
+        assert abs(y.stride()[0]) <= 1
+
+
+def test_an_empty_view_begins_nowhere():
+    assert fn.ones(4, 5)[4:, 3:].storage_offset() == 0
+    assert fn.ones(0, 9)[:, 5:].T.contiguous().shape == (4, 0)

@@ -79,7 +79,8 @@ Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dty
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset) {
   int64_t numel = 1;
   for (int64_t d : shape) numel *= d;
-  Tensor y = make(x.impl()->storage, shape, strides, offset, numel, x.dtype());
+  // A view of no elements has no first one, and its memory, which may be none, no place for it.
+  Tensor y = make(x.impl()->storage, shape, strides, numel == 0 ? 0 : offset, numel, x.dtype());
   const bool inherits = x.impl()->is_view || x.impl()->history == TensorImpl::kDetached;
   y.impl()->history =
       inherits ? x.impl()->history : x.impl()->storage->history.load(std::memory_order_relaxed);

@@ -126,7 +126,7 @@ ConvShape conv_shape(const Tensor& x, const Tensor& w, const ConvOptions& o) {
   return s;
 }
 
-// ---- the three products
+// ---- the three products, without a history
 
 void announce(OpScope& scope, const ConvShape& s) {
   scope.with("stride", Pair{s.stride_h, s.stride_w});
@@ -140,11 +140,19 @@ Tensor dense(const Tensor& x) {
   return contiguous(x);
 }
 
-Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w);
-Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy);
+// A product with an operand of no elements has only sums of nothing, which no kernel is asked for.
+bool sums_nothing(const Tensor& a, const Tensor& b) { return a.numel() == 0 || b.numel() == 0; }
+
+Tensor bias_alone(const Dims& shape, const Tensor& like, const Tensor& bias, Activation activation) {
+  GradMode off(false);
+  if (!bias.defined()) return zeros(shape, like.dtype(), like.device());
+  const Tensor y = contiguous(expand(reshape(bias, {bias.size(0), 1, 1}), shape));
+  return activation == Activation::relu ? relu(y) : y;
+}
 
 Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const Tensor& bias,
                    Activation activation) {
+  if (sums_nothing(x, w)) return bias_alone({s.n, s.k, s.p, s.q}, x, bias, activation);
   const Tensor x_ = dense(x), w_ = dense(w), b_ = bias.defined() ? dense(bias) : bias;
   Tensor y = empty("conv2d", {s.n, s.k, s.p, s.q}, x.dtype(), x.device());
   launch<&ConvTable::conv2d>("conv2d", y,
@@ -158,6 +166,45 @@ Tensor run_forward(const ConvShape& s, const Tensor& x, const Tensor& w, const T
                                         .activation = activation});
   return y;
 }
+
+Tensor run_grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
+  const Dims shape{s.n, s.c, s.h, s.w};
+  if (sums_nothing(dy, w)) return zeros(shape, dy.dtype(), dy.device());
+  const Tensor dy_ = dense(dy), w_ = dense(w);
+  Tensor dx = empty("conv2d", shape, dy.dtype(), dy.device());
+  launch<&ConvTable::conv2d_grad_input>("conv2d", dx,
+                                        ConvParams{.pass = ConvPass::grad_input,
+                                                   .shape = s,
+                                                   .x = nullptr,
+                                                   .w = w_.data(),
+                                                   .dy = dy_.data(),
+                                                   .out = dx.data(),
+                                                   .bias = nullptr,
+                                                   .activation = Activation::none});
+  return dx;
+}
+
+Tensor run_grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
+  const Dims shape{s.k, s.c / s.groups, s.r, s.s};
+  if (sums_nothing(x, dy)) return zeros(shape, x.dtype(), x.device());
+  const Tensor x_ = dense(x), dy_ = dense(dy);
+  Tensor dw = empty("conv2d", shape, x.dtype(), x.device());
+  launch<&ConvTable::conv2d_grad_weight>("conv2d", dw,
+                                         ConvParams{.pass = ConvPass::grad_weight,
+                                                    .shape = s,
+                                                    .x = x_.data(),
+                                                    .w = nullptr,
+                                                    .dy = dy_.data(),
+                                                    .out = dw.data(),
+                                                    .bias = nullptr,
+                                                    .activation = Activation::none});
+  return dw;
+}
+
+// ---- as ops, each of whose gradients are the other two
+
+Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w);
+Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy);
 
 Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
   OpScope scope("conv2d", x, w);
@@ -175,17 +222,7 @@ Tensor forward(const ConvShape& s, const Tensor& x, const Tensor& w) {
 Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
   OpScope scope("conv2d_grad_input", dy, w);
   announce(scope, s);
-  const Tensor dy_ = dense(dy), w_ = dense(w);
-  Tensor dx = empty("conv2d", {s.n, s.c, s.h, s.w}, dy.dtype(), dy.device());
-  launch<&ConvTable::conv2d_grad_input>("conv2d", dx,
-                                        ConvParams{.pass = ConvPass::grad_input,
-                                                   .shape = s,
-                                                   .x = nullptr,
-                                                   .w = w_.data(),
-                                                   .dy = dy_.data(),
-                                                   .out = dx.data(),
-                                                   .bias = nullptr,
-                                                   .activation = Activation::none});
+  Tensor dx = run_grad_input(s, dy, w);
   if (wants_grad(dy, w))
     record("conv2d_grad_input", dx, {dy, w},
            [s, dy = save_if(w.requires_grad(), dy), w = save_if(dy.requires_grad(), w)](Backward& g) {
@@ -198,17 +235,7 @@ Tensor grad_input(const ConvShape& s, const Tensor& dy, const Tensor& w) {
 Tensor grad_weight(const ConvShape& s, const Tensor& x, const Tensor& dy) {
   OpScope scope("conv2d_grad_weight", x, dy);
   announce(scope, s);
-  const Tensor x_ = dense(x), dy_ = dense(dy);
-  Tensor dw = empty("conv2d", {s.k, s.c / s.groups, s.r, s.s}, x.dtype(), x.device());
-  launch<&ConvTable::conv2d_grad_weight>("conv2d", dw,
-                                         ConvParams{.pass = ConvPass::grad_weight,
-                                                    .shape = s,
-                                                    .x = x_.data(),
-                                                    .w = nullptr,
-                                                    .dy = dy_.data(),
-                                                    .out = dw.data(),
-                                                    .bias = nullptr,
-                                                    .activation = Activation::none});
+  Tensor dw = run_grad_weight(s, x, dy);
   if (wants_grad(x, dy))
     record("conv2d_grad_weight", dw, {x, dy},
            [s, x = save_if(dy.requires_grad(), x), dy = save_if(x.requires_grad(), dy)](Backward& g) {

@@ -64,7 +64,13 @@ Tensor locate(const Dims& shape, const Dims& steps, std::span<const Term> terms,
     for (int i = 0; i < index.dim(); ++i)
       t.stride[end - index.dim() + i] = index.size(i) == 1 ? 0 : index.strides()[i];
   }
-  if (p.numel > 0) launch<&IndexTable::locate>("index", DType::int64, device, p);
+  if (p.numel > 0) {
+    launch<&IndexTable::locate>("index", DType::int64, device, p);
+  } else {  // nothing is selected; what an index says is checked all the same
+    for (const Term& term : terms)
+      if (const Dims& own = term.index.shape(); term.index.numel() > 0)
+        locate(own, Dims(own.size(), 0), std::span(&term, 1), own.size(), device);
+  }
   return offsets;
 }
 

@@ -205,7 +205,8 @@ Tensor sliced(const Tensor& x, const Slices& slices) {
     if (s.length > 0) offset += s.start * x.strides()[i];
     if (s.drop) continue;
     shape.push_back(s.length);
-    strides.push_back(s.step * x.strides()[i]);
+    // With no second element a step means nothing, and may be any.
+    strides.push_back((s.length > 1 ? s.step : 1) * x.strides()[i]);
   }
   return alias(x, shape, strides, offset);
 }
