@@ -16,17 +16,20 @@ PACKAGE := pyproject.toml CMakeLists.txt cuda/emulator/CMakeLists.txt $(CXX_FILE
 # enough to see that they compile and what machine code becomes of them; where there is a GPU, so that it can run them.
 NVCC = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nvidia/cu13/bin/nvcc) $(shell command -v nvcc))
 
+CLANG := $(shell command -v clang++)
+
 CUDA_ARCHS ?= $(if $(wildcard /dev/nvidiactl),,90a-real)
 
-.PHONY: help demo test test-full cuda-all sanitize sanitize-address sanitize-thread lint format stubs bench docs nvcc gpu-check clean
+.PHONY: help demo test test-full cuda-all sanitize sanitize-address sanitize-thread fuzz lint format stubs bench docs nvcc gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       train a network on handwritten digits in front of you'
 	@echo 'make test       run the tests (PEERS= to do without PyTorch)'
 	@echo 'make test-full  the tests that take minutes: every float32 through exp, log, tanh, ..., on each instruction set; CUDA'
-	@echo '                kernels for all architectures'
+	@echo '                kernels for all architectures; a thousand kills; with clang, make fuzz'
 	@echo 'make sanitize   tests of the CPU under sanitizers: address, undefined, thread (the first time, it compiles for 15 minutes)'
+	@echo 'make fuzz       hostile inputs for files, indices and arguments, a minute each (FUZZ_SECONDS=60); needs clang'
 	@echo 'make lint       clang-format, ruff, mypy, stubs up to date'
 	@echo 'make format     apply clang-format and ruff'
 	@echo 'make stubs      write the types of the extension module'
@@ -42,7 +45,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
-test-full: $(VENV)/installed-test $(if $(NVCC),cuda-all)
+test-full: $(VENV)/installed-test $(if $(NVCC),cuda-all) $(if $(CLANG),fuzz)
 	$(BIN)/python -m pytest -m full -s
 
 # The CUDA library for every architecture that a package holds; its machine code is checked by `make test-full`.
@@ -67,15 +70,37 @@ sanitize-thread: RUN = TSAN_OPTIONS=halt_on_error=1:suppressions=tests/tsan.supp
 sanitize-thread: TESTS = determinism process threads ops
 sanitize-thread: SELECT = -k 'determinism or on_one_model or that_change or in_one_thread or number_of_threads or second_thread'
 sanitize-address sanitize-thread: sanitize-%: $(VENV)/installed-test
-	$(BIN)/cmake -G Ninja -S . -B build/sanitize/$* -DFASTNN_SANITIZE=$(SANITIZERS) -DFASTNN_TESTS=ON \
-	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
-	$(BIN)/cmake --build build/sanitize/$* --target _C training_loop
-	rm -rf build/sanitize/$*/site && mkdir build/sanitize/$*/site && cp -r python/fastnn build/sanitize/$*/site
-	cp build/sanitize/$*/_C*.so build/sanitize/$*/site/fastnn
+	$(call BUILD_SANITIZED,$*)
+	$(BIN)/cmake --build build/sanitize/$* --target training_loop
 	$(RUN) build/sanitize/$*/training_loop 2
 	$(RUN) LD_PRELOAD="$$($(CXX) -print-file-name=$(RUNTIME)) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  PYTHONPATH=build/sanitize/$*/site $(BIN)/python -m pytest --capture=sys $(TESTS:%=tests/test_%.py) $(SELECT)
+
+# The extension, and a package beside it, in build/sanitize/NAME.
+define BUILD_SANITIZED
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize/$1 -DFASTNN_SANITIZE=$(SANITIZERS) -DFASTNN_TESTS=ON $(COMPILER) \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(BIN)/cmake --build build/sanitize/$1 --target _C
+	rm -rf build/sanitize/$1/site && mkdir build/sanitize/$1/site && cp -r python/fastnn build/sanitize/$1/site
+	cp build/sanitize/$1/_C*.so build/sanitize/$1/site/fastnn
+endef
+
+# libFuzzer comes with clang, and Atheris brings it to Python. What is found stays in build/fuzz; an input that fails is named
+# there, and by its bytes in the output.
+FUZZ_SECONDS ?= 60
+fuzz: SANITIZERS = fuzzer-no-link,address,undefined
+fuzz: COMPILER = -DCMAKE_CXX_COMPILER=$(CLANG) -DFASTNN_ISAS=native
+fuzz: $(VENV)/installed-test
+	@test -n "$(CLANG)" || { echo 'make fuzz needs clang++ (on Debian and Ubuntu: apt install clang)'; exit 1; }
+	@$(INSTALL) 'atheris>=3'
+	$(call BUILD_SANITIZED,fuzz)
+	set -e; for target in files indexing ops; do \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=512 PYTHONPATH=build/sanitize/fuzz/site \
+	  LD_PRELOAD="$$(echo $(VENV)/lib/python3*/site-packages/asan_with_fuzzer.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  $(BIN)/python tests/fuzz/run.py $$target build/fuzz/$$target -artifact_prefix=build/fuzz/ -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=60 -rss_limit_mb=0 -verbosity=0 -print_final_stats=1; \
+	done
 
 lint: $(VENV)/installed-lint
 	@echo clang-format --dry-run

@@ -355,3 +355,13 @@ def test_steps_beyond_any_memory():
 def test_an_empty_view_begins_nowhere():
     assert fn.ones(4, 5)[4:, 3:].storage_offset() == 0
     assert fn.ones(0, 9)[:, 5:].T.contiguous().shape == (4, 0)
+
+
+def test_a_recorded_write_of_slices_without_elements():
+    x = fn.ones(4, 3, 0, requires_grad=True)
+    value = fn.ones(2, 3, 0, requires_grad=True)
+    y = x * 1
+    y[[3, 3]] = value
+    y.sum().backward()
+    assert x.grad.shape == (4, 3, 0)
+    assert value.grad.shape == (2, 3, 0)

@@ -232,7 +232,13 @@ def _to(
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
     """The shape, or the size of one dimension."""
-    return self.shape if dim is None else self.shape[dim]
+    if dim is None:
+        return self.shape
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"size: dim must be an integer, not {dim!r}")
+    if not -self.ndim <= dim < self.ndim:
+        raise IndexError(f"size: dimension {dim} is out of range for a tensor of {self.ndim} dimensions")
+    return self.shape[dim]
 
 
 def _requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
@@ -292,6 +298,12 @@ def _cast_to(target: dtype) -> Any:
     return method
 
 
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    if not isinstance(other, Tensor):
+        raise TypeError(f"type_as(other): other must be a Tensor, not {other!r}; x.to(dtype) takes a dtype")
+    return _C._cast(self, other.dtype)
+
+
 def _install() -> None:
     methods: dict[str, Any] = {
         "to": _to,
@@ -322,10 +334,10 @@ def _install() -> None:
         "long": _cast_to(_C.int64),
         "int": _cast_to(_C.int32),
         "bool": _cast_to(_C.bool),
-        "type_as": lambda self, other: _C._cast(self, other.dtype),
+        "type_as": _type_as,
         "is_floating_point": lambda self: self.dtype.is_floating_point,
         "unbind": lambda self, dim=0: tuple(
-            _C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.shape[dim])
+            _C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.size(dim))
         ),
     }
     for name, value in methods.items():

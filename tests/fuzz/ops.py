@@ -53,7 +53,7 @@ def run(data: bytes) -> None:
         for _ in range(choices.between(1, 6)):
             f = CALLABLES[(choices.byte() << 8 | choices.byte()) % len(CALLABLES)]
             arguments = [argument(choices, pool) for _ in range(choices.below(9))]
-            if isinstance(f, FunctionType):  # of Python, which lets `self` be anything
+            if f in OPERATORS or isinstance(f, FunctionType):  # of Python, where `self` may be anything
                 arguments[:1] = [choices.pick(pool)]
             names = {choices.pick(NAMES): argument(choices, pool) for _ in range(choices.pick((0, 0, 0, 1, 2)))}
             keep(attempt(lambda: f(*arguments, **names)), pool)  # noqa: B023 (called at once)
@@ -62,7 +62,7 @@ def run(data: bytes) -> None:
                 attempt(lambda: t.sum().backward())  # noqa: B023
     for t in pool:  # what is left is whole
         assert t.numel() == np.prod(t.shape, dtype=object)
-        t.detach().to(fn.float64).numpy().sum()
+        attempt(lambda: t.detach().to(fn.float64).numpy().sum())  # noqa: B023
 
 
 NAMES = ("dim", "dtype", "out", "keepdim", "device", "reduction", "weight", "padding", "stride", "requires_grad", "x")

@@ -1,7 +1,7 @@
-"""Runs one fuzz target under Atheris (libFuzzer): ``make fuzz``, or ``python tests/fuzz/run.py TARGET [FOLDER ...]``.
+"""Runs one fuzz target under Atheris (libFuzzer): ``make fuzz``, or ``run.py TARGET FOLDER [libFuzzer's options]``.
 
 The extension has to be built by clang with ``-fsanitize=fuzzer-no-link``, so that the fuzzer sees which branches an
-input takes; of Python's code it sees the readers of files.
+input takes; of Python's code it sees the readers of files. The folder gets the committed corpus, and what is found.
 """
 
 from __future__ import annotations
@@ -16,5 +16,10 @@ with atheris.instrument_imports(include=["fastnn.io", "fastnn.data.idx", "fastnn
     sys.path.insert(0, str(Path(__file__).parents[1]))
     target = importlib.import_module(f"fuzz.{sys.argv[1]}")
 
-atheris.Setup([sys.argv[0], *sys.argv[2:]], target.run)
+from fuzz.corpus import unpack  # noqa: E402
+
+if not any(option.startswith("-merge") for option in sys.argv):
+    unpack(sys.argv[1], Path(sys.argv[2]))
+words = Path(__file__).with_name(f"{sys.argv[1]}.dict")
+atheris.Setup([sys.argv[0], *sys.argv[2:], *([f"-dict={words}"] if words.exists() else [])], target.run)
 atheris.Fuzz()

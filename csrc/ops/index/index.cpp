@@ -345,7 +345,9 @@ void index_put_(const Tensor& x, const View& view, const std::vector<Tensor>& in
     if (g.needs(0)) g.set(0, blank(g.dy(), t));
     if (!g.needs(1)) return;
     const Tensor dy = take_again(g.dy(), t);
-    g.set(1, sum_to(t.distinct ? dy : where(written_last(t, g.dy().numel()), dy, 0.0), shape));
+    // Slices of no elements have places, but nothing stands there.
+    g.set(1, sum_to(t.distinct || dy.numel() == 0 ? dy : where(written_last(t, g.dy().numel()), dy, 0.0),
+                    shape));
   });
 }
 
