@@ -66,6 +66,15 @@ def test_shapes(make):
                 refused_or_small(lambda shape=shape: make(shape))
 
 
+def test_dimensions_of_none_excuse_no_others():
+    """As with NumPy: with sizes and strides below 2^48 elements nothing that is computed of them overflows."""
+    empty = x(0)
+    for make in (fn.zeros, empty.reshape, lambda s: x(1, 1, 0).expand(s)):
+        with pytest.raises(ValueError, match="too many elements"):
+            make((2**31, 2**31, 0))
+        assert make((2**20, 2**20, 0)).stride()[0] <= 2**20
+
+
 @pytest.mark.parametrize("size", [2**48, 2**62, 2**63 - 1])
 def test_too_many_elements(size):
     with pytest.raises(ValueError, match=r"zeros: shape .* has too many elements"):
@@ -74,7 +83,9 @@ def test_too_many_elements(size):
         fn.zeros(size, size)
     with pytest.raises(ValueError, match="too many"):
         fn.arange(size * 1.0)
-    assert fn.zeros(size, 0).shape == (size, 0)
+    with pytest.raises(ValueError, match="too many elements"):
+        fn.zeros(size, 0)
+    assert fn.zeros(2**40, 0).shape == (2**40, 0)
 
 
 def test_more_than_memory():

@@ -288,3 +288,23 @@ class TestHostileFiles:
         os.mkfifo(path)
         with pytest.raises(ValueError, match="pipe"):
             fn.load(path)
+
+
+class TestHalvesOfCharacters:
+    """JSON spells what UTF-8 cannot."""
+
+    def test_none_is_written(self, path):
+        with pytest.raises(ValueError, match=r"w\.safetensors: a name or text holds '\\ud800', half of a character"):
+            fn.save({"\ud800": fn.ones(1)}, path)
+        assert not path.exists()
+        fn.save({"note": ["\udfff"]}, path)  # JSON in JSON
+        assert fn.load(path) == {"note": ["\udfff"]}
+
+    def test_none_is_read(self, path):
+        header = b'{"\\ud800":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+        with pytest.raises(ValueError, match="half of a character"):
+            fn.load(path)
+        whole = header.replace(b"\\ud800", b"\\ud83d\\ude00")
+        path.write_bytes(len(whole).to_bytes(8, "little") + whole + b"\0")
+        assert list(fn.load(path)) == ["😀"]

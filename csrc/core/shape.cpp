@@ -2,8 +2,6 @@
 
 namespace fastnn {
 
-static constexpr int64_t kMostElements = int64_t{1} << 48;
-
 void print(std::string& out, const Dims& dims) {
   out += '(';
   for (int i = 0; i < dims.size(); ++i) {
@@ -20,18 +18,16 @@ int64_t checked_numel(const char* op, const Dims& shape) {
   for (int64_t d : shape) {
     check_value(d >= 0, op, ": negative dimension in shape ", shape);
     empty |= d == 0;
-    fits = fits && checked_mul(n, d, &n) && n < kMostElements;
+    fits = fits && checked_mul(n, std::max<int64_t>(d, 1), &n) && n < (int64_t{1} << 48);
   }
-  check_value(fits || empty, op, ": shape ", shape, " has too many elements");
+  check_value(fits, op, ": shape ", shape, " has too many elements");
   return empty ? 0 : n;
 }
 
 Dims row_major_strides(const Dims& shape) {
   Dims strides(shape.size(), 1);
   for (int i = shape.size() - 2; i >= 0; --i)
-    if (!checked_mul(strides[i + 1], std::max<int64_t>(shape[i + 1], 1), &strides[i]) ||
-        strides[i] > kMostElements)
-      strides[i] = strides[i + 1];  // of no elements, in a shape that otherwise had too many
+    strides[i] = strides[i + 1] * std::max<int64_t>(shape[i + 1], 1);
   return strides;
 }
 

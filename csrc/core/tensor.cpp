@@ -53,7 +53,8 @@ static Tensor allocate(const Dims& shape, const Dims& strides, int64_t numel, DT
 }
 
 Tensor empty(const char* op, const Dims& shape, DType dtype, Device device) {
-  return allocate(shape, row_major_strides(shape), checked_numel(op, shape), dtype, device);
+  const int64_t numel = checked_numel(op, shape);  // before strides are multiplied
+  return allocate(shape, row_major_strides(shape), numel, dtype, device);
 }
 
 Tensor empty_strided(const char* op, const Dims& shape, const Dims& strides, DType dtype, Device device) {

@@ -42,6 +42,7 @@ Tensor from_cuda_array(const Object& source, const std::optional<Device>& given)
   Dims shape;
   const Items sizes(entry(d, "shape"));
   for (Py_ssize_t i = 0; i < sizes.size(); ++i) shape.push_back(integer_of(sizes[i]));
+  checked_numel("from_cuda_array", shape);
   Dims strides = row_major_strides(shape);
   const auto size = static_cast<int64_t>(size_of(*dtype));
   if (const Object given_strides = optional_entry(d, "strides"); !given_strides.is_none()) {

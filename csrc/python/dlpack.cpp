@@ -163,6 +163,7 @@ Tensor from_dlpack(const Object& source) {
   const DType dtype = from_dl(t.dtype);
   Dims shape;
   for (int i = 0; i < t.ndim; ++i) shape.push_back(t.shape[i]);
+  checked_numel("from_dlpack", shape);
   Dims strides = row_major_strides(shape);
   for (int i = 0; t.strides && i < t.ndim; ++i) strides[i] = t.strides[i];
   char* memory = static_cast<char*>(t.data) + t.byte_offset;

@@ -68,6 +68,7 @@ Dims infer_shape(const Tensor& x, Dims shape) {
   }
   check_value(known == x.numel(), "reshape: a tensor of shape ", x.shape(), " (", x.numel(),
               " elements) cannot become ", shape);
+  if (known == 0) checked_numel("reshape", shape);
   return shape;
 }
 

@@ -69,7 +69,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     for name, (code, data) in arrays.items():
         offsets = [ends[name] - data.nbytes, ends[name]]
         header[name] = {"dtype": code, "shape": list(data.shape), "data_offsets": offsets}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = _utf8(path, json.dumps(header, separators=(",", ":"), ensure_ascii=False))
     text += b" " * (-len(text) % 8)
     if len(text) > _MAX_HEADER:
         raise ValueError(
@@ -137,6 +137,16 @@ def _read(file: BufferedReader) -> tuple[dict[str, Array], dict[str, str]]:
     )
 
 
+def _utf8(path: str | os.PathLike[str], text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{os.fspath(path)}: a name or text holds {text[error.start]!r}, half of a character, "
+            "which no file can hold"
+        ) from None
+
+
 def _bytes(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
@@ -171,6 +181,11 @@ def _parse(text: bytes, room: int) -> tuple[list[_Entry], dict[str, str]]:
         raise ValueError(f"damaged, or not a safetensors file: the header is not JSON ({error})") from None
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
+    if rb"\ud" in text.lower():  # JSON can spell halves of characters, which no other file could hold
+        try:
+            json.dumps(header, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a name or text in the header holds half of a character") from None
     metadata = header.pop("__metadata__", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
         raise ValueError("__metadata__ must map strings to strings")
