@@ -1,4 +1,4 @@
-"""What cuda/host/backend.cu asks of the CUDA runtime, on a twin of the runtime that has no device."""
+"""What cuda/host asks of the CUDA runtime, on a twin of the runtime that has no device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def asked(tmp_path_factory) -> dict[str, list[str]]:
     folders = [f"-I{ROOT}", f"-I{ROOT / 'csrc'}", f"-I{include}"]
     sources = [
         "-xc++",
-        str(ROOT / "cuda" / "host" / "backend.cu"),
+        *(str(ROOT / "cuda" / "host" / name) for name in ("backend.cu", "pinned.cu")),
         str(ROOT / "tests" / "cpp" / "cudart_twin.cpp"),
     ]
     flags = ["-std=c++20", "-DFASTNN_DEVICE=CUDA", "-DFASTNN_ABI=0", "-pthread"]
@@ -67,8 +67,15 @@ def test_a_question_leaves_no_error_for_the_next_launch(asked):
     assert asked["questions"] == ["0: ask 1", "0 0, error 0"]
 
 
-def test_pinned_memory_waits_for_the_devices_that_were_used(asked):
-    assert asked["pinned memory"] == ["0: wait for all", "1: wait for all", "1: free pinned"]
+def test_pinned_memory_rests_behind_what_was_queued(asked):
+    """On every device that was used; nobody waits."""
+    assert asked["pinned memory"] == ["0: event after 1", "1: event after 1", "another: 1, the same: 1"]
+    assert asked["pinned memory to the system"] == ["1: wait for an event"] * 2 + ["1: free pinned"]
+
+
+def test_pinned_memory_after_an_error_is_waited_for(asked):
+    steps = asked["pinned memory without events"]
+    assert steps == ["0: wait for all", "1: wait for all", "2: wait for all", "1: free pinned"]
 
 
 def test_scratch_stays_with_its_stream_and_goes_with_its_thread(asked):

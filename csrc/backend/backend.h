@@ -37,7 +37,8 @@ struct Streams {
   // The device that memory is on; kHost if on none, `asked` for memory that wanders between devices.
   int (*owner)(const void* memory, int asked);
   void* (*allocate_pinned)(size_t bytes);  // host memory that the device reads and writes by itself
-  void (*release_pinned)(void* memory);
+  void (*release_pinned)(void* memory);    // which is kept for the next that asks
+  void (*release_cached_pinned)();         // gives it back to the system
   Status (*properties)(int device, DeviceProperties* out);
 };
 

@@ -28,6 +28,7 @@ struct Context {
   int stream_number = 0;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
+  unsigned queued = 0;          // calls of kernels since the stream was last seen idle
   unsigned* tickets = nullptr;  // kTickets zeros, which a kernel leaves as zeros: its blocks count themselves
 
   // Scratch memory. A kernel asks once, before it writes anything; see workspace().

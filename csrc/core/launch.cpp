@@ -61,6 +61,13 @@ void Watched::end(Context& ctx, const Backend& backend, KernelCall call) {
   listener->kernel(call, std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
 }
 
+bool queue_may_be_full(Context& ctx, const Backend& backend) {
+  // Asked now and then, for it costs as much as a launch.
+  if (ctx.queued % kSurelyQueued != 1 || !backend.streams->idle(ctx.device, ctx.stream_number)) return true;
+  ctx.queued = 0;
+  return false;
+}
+
 void raise_bad_index(const Backend& backend, Device device) {
   BadIndex bad;
   if (!backend.take_bad_index(device.index, &bad)) [[likely]]

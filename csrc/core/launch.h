@@ -27,6 +27,11 @@ class InterruptWatch {
   const std::atomic<bool>* previous_ = nullptr;
 };
 
+// Whether queueing the next kernel may have to wait: a stream takes about a thousand launches, and an op is
+// at most some fifteen.
+constexpr int kSurelyQueued = 64;
+bool queue_may_be_full(Context& ctx, const Backend& backend);
+
 [[noreturn]] void fail_launch(const char* op, Status status, Device device);
 [[noreturn]] void fail_no_kernel(const char* op, DType dtype, Device device);
 // The calling thread's; kernels of matrix products and convolutions read it.
@@ -72,8 +77,11 @@ void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& r
     fail_no_kernel(op, dtype, device);
   Context& ctx = backend.context(device.index);
   ctx.precision = precision();
-  // A device only queues the work: there is nothing to wait for or to stop.
-  const double nanoseconds = device.type == DeviceType::cpu ? params.nanoseconds() : 0;
+  // A device only queues the work: there is nothing to stop, and rarely something to wait for.
+  const bool cpu = device.type == DeviceType::cpu;
+  const double nanoseconds = cpu ? params.nanoseconds() : 0;
+  const bool waits =
+      cpu ? nanoseconds > kUnlockAbove : ++ctx.queued > kSurelyQueued && queue_may_be_full(ctx, backend);
   std::optional<Watched> watched;
   if (tracer() || backend.expect) [[unlikely]] {
     watched.emplace();
@@ -84,25 +92,25 @@ void launch_kernel(const char* op, const Backend& backend, const KernelRow<P>& r
       nanoseconds > kWatchSignalsAbove && may_be_cancelled(params) && host_hooks.main_thread();
   if (watched_for_signals) host_hooks.raise_interrupt();  // one that came while nobody watched
   if constexpr (requires { P::kChecksIndices; })
-    if (device.type == DeviceType::cpu) ctx.bad_index->taken = 0;  // what a call that was stopped has left
+    if (cpu) ctx.bad_index->taken = 0;  // what a call that was stopped has left
   for (;;) {
     Status status;
     {
-      Unlocked scope(nanoseconds > kUnlockAbove);
+      Unlocked scope(waits);
       InterruptWatch watch(ctx, watched_for_signals);
       status = kernel(ctx, params);
       if (watched) [[unlikely]]
         watched->finished();  // without waiting for the interpreter's lock
     }
-    if (status == Status::ok && device.type != DeviceType::cpu && (waits_for_kernels() || tracer()))
+    if (status == Status::ok && !cpu && (waits_for_kernels() || tracer()))
       status = backend.synchronize(device.index);
-    if (watched && device.type != DeviceType::cpu) [[unlikely]]
+    if (watched && !cpu) [[unlikely]]
       watched->finished();
     if (status == Status::ok) {
       if (watched) [[unlikely]]
         watched->end(ctx, backend, {dtype, device, params.flops(), {}});
       if constexpr (requires { P::kChecksIndices; })
-        if (device.type == DeviceType::cpu ? ctx.bad_index->taken != 0 : waits_for_kernels() || tracer())
+        if (cpu ? ctx.bad_index->taken != 0 : waits_for_kernels() || tracer())
           raise_bad_index(backend, device);
       return;
     }

@@ -93,6 +93,13 @@ struct TensorPool {
     }
     return bins[stream];
   }
+  void* take_cached(int stream, int bin) {
+    std::lock_guard guard(lock);
+    if (!bins[stream] || bins[stream][bin].count == 0) return nullptr;
+    cached -= static_cast<int64_t>(bin_bytes(bin));
+    Bin& from = bins[stream][bin];
+    return from.blocks[--from.count];
+  }
 };
 TensorPool& tensor_pool(Device d) {
   static TensorPool(&pools)[kDeviceTypes][kMaxDevices] = *new TensorPool[1][kDeviceTypes][kMaxDevices];
@@ -113,15 +120,11 @@ void unlock_all() {
 
 void empty_cache_of(Device d, const Backend& backend) {
   TensorPool& pool = tensor_pool(d);
-  std::lock_guard guard(pool.lock);
-  for (Bin* bins : pool.bins) {
-    if (!bins) continue;
+  for (int stream = 0; stream < kMaxStreams; ++stream)
     for (int b = 0; b < kBins; ++b)
-      while (bins[b].count > 0) {
-        backend.release(bins[b].blocks[--bins[b].count], bin_bytes(b), d.index);
-        pool.cached -= static_cast<int64_t>(bin_bytes(b));
-      }
-  }
+      while (void* block = pool.take_cached(stream, b))
+        backend.release(block, bin_bytes(b), d.index);  // a device waits for its work here: without the lock
+  if (backend.streams) backend.streams->release_cached_pinned();
 }
 
 uint8_t current_stream(const Backend& backend, Device d) {
@@ -189,14 +192,7 @@ Block tensor_alloc(size_t bytes, Device device) {
   Block block{nullptr, current_stream(backend, device)};
   if (planned_failure())
     fail(ErrorKind::memory, "out of memory: allocating ", bytes, " bytes failed (planned by a test)");
-  if (!backend.exact_memory) {
-    std::lock_guard guard(pool.lock);
-    Bin* bins = pool.bins_of(block.stream);
-    if (bins && bins[b].count > 0) {
-      block.data = bins[b].blocks[--bins[b].count];
-      pool.cached -= static_cast<int64_t>(size);
-    }
-  }
+  if (!backend.exact_memory) block.data = pool.take_cached(block.stream, b);
   if (!block.data) {
     system_calls.fetch_add(1, std::memory_order_relaxed);
     block.data = backend.allocate(size, device.index);

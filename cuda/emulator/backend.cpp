@@ -159,6 +159,7 @@ constexpr Streams stream_functions{
         },
     .allocate_pinned = [](size_t bytes) { return malloc(bytes); },
     .release_pinned = [](void* memory) { free(memory); },
+    .release_cached_pinned = [] {},
     .properties = properties};
 
 }  // namespace

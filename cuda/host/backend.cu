@@ -1,27 +1,22 @@
 // NVIDIA devices as a backend: memory, streams, copies, events, through the CUDA runtime, which is linked in
 // statically and opens the driver only when asked. So this library loads on any machine and says what is
 // missing.
-#include <cuda_runtime.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
 
-#include "backend/backend.h"
+#include "cuda/host/runtime.h"
 
 namespace fastnn::cuda {
 
 const Kernels& kernel_table();
 
-namespace {
-
-constexpr int kLeastCapability = 75;
-
 // ---- errors: the runtime's words for what failed last in this thread
+namespace {
 thread_local std::string last_error = "no reason was given";
+}
 
 Status checked(cudaError_t result) {
   if (result == cudaSuccess) return Status::ok;
@@ -31,47 +26,20 @@ Status checked(cudaError_t result) {
   cudaGetLastError();  // forgotten, where it can be: an error that the device does not survive comes again
   return Status::device_error;
 }
-// A question whose answer may be "not ready", or a release that may come too late: the runtime counts both as
-// errors, and the next launch would be blamed.
 bool answered(cudaError_t result) {
   if (result != cudaSuccess) cudaGetLastError();
   return result == cudaSuccess;
 }
+namespace {
+
+constexpr int kLeastCapability = 75;
+
 const char* error() {
   checked(cudaGetLastError());  // a launch's, which only says that there is one
   return last_error.c_str();
 }
 
-// Makes a device current for the length of a scope.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    cudaGetDevice(&before_);
-    if (before_ != device) cudaSetDevice(device);
-    device_ = device;
-  }
-  ~OnDevice() {
-    if (before_ != device_) cudaSetDevice(before_);
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
- private:
-  int before_ = 0, device_ = 0;
-};
-
 // ---- devices
-struct Device {
-  int capability = 0, multiprocessors = 0;
-  bool reads_pageable =
-      false;  // reads any host memory by itself: a copy from there may still run on its return
-  std::atomic<bool> used = false;  // a context was asked for: there may be work
-  std::mutex mutex;
-  cudaStream_t streams[kMaxStreams] = {};  // made at first use; number 0 is the legacy default stream
-};
-int devices = 0;
-Device device_list[kMaxDevices];
-
 int device_count() { return devices; }
 
 cudaStream_t stream_of(int device, int number) {
@@ -148,9 +116,11 @@ ThreadContext& thread_context(int device) {
     ctx.cancel = &never;
     ctx.bad_index = index_note(device);
   }
-  int current = -1;  // where kernels are launched; another library may have changed it
-  cudaGetDevice(&current);
-  if (current != device) cudaSetDevice(device);
+  if (devices > 1) {
+    int current = -1;  // where kernels are launched; another library may have changed it
+    cudaGetDevice(&current);
+    if (current != device) cudaSetDevice(device);
+  }
   if (!ctx.tickets) ctx.tickets = make_tickets(ctx);
   return ctx;
 }
@@ -269,17 +239,6 @@ Status elapsed(void* start, void* end, float* milliseconds) {
       cudaEventElapsedTime(milliseconds, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(end)));
 }
 
-// ---- pinned memory
-void* allocate_pinned(size_t bytes) {
-  void* p = nullptr;
-  return checked(cudaHostAlloc(&p, bytes, cudaHostAllocPortable)) == Status::ok ? p : nullptr;
-}
-void release_pinned(void* p) {
-  for (int i = 0; i < devices; ++i)  // a queued copy may still read it
-    if (device_list[i].used.load(std::memory_order_relaxed)) synchronize(i);
-  answered(cudaFreeHost(p));
-}
-
 int owner(const void* memory, int asked) {
   cudaPointerAttributes a{};
   if (!answered(cudaPointerGetAttributes(&a, memory))) return kHost;
@@ -325,6 +284,7 @@ constexpr Streams stream_functions{
     .owner = owner,
     .allocate_pinned = allocate_pinned,
     .release_pinned = release_pinned,
+    .release_cached_pinned = release_cached_pinned,
     .properties = properties};
 
 // ---- whether there is anything to work with

@@ -13,6 +13,7 @@
 namespace {
 thread_local int current = 0;
 thread_local cudaError_t last = cudaSuccess;
+bool events_are_over = false, events_can_be_had = true;
 
 template <class... Parts>
 cudaError_t log(const char* format, Parts... parts) {
@@ -68,11 +69,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t, unsigned) {
   return log("%d waits for the event", number(s));
 }
 cudaError_t cudaDeviceSynchronize() { return log("wait for all"); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return make(reinterpret_cast<void**>(e)); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  return events_can_be_had ? make(reinterpret_cast<void**>(e)) : last = cudaErrorMemoryAllocation;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t e) { return free(e), cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return log("event after %d", number(s)); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return last = cudaErrorNotReady; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return log("wait for an event"); }
+cudaError_t cudaEventQuery(cudaEvent_t) { return events_are_over ? cudaSuccess : last = cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t) { return cudaSuccess; }
 
 const fastnn::Backend* fastnn_cuda_backend(const char** why_not);
@@ -112,7 +115,19 @@ int main() {
   const bool idle = streams.idle(0, 0), done = streams.event_done(nullptr);
   printf("%d %d, error %d\n", idle, done, last);
   puts("# pinned memory");
-  streams.release_pinned(streams.allocate_pinned(8));
+  void* const pinned = streams.allocate_pinned(8);
+  streams.release_pinned(pinned);
+  void* const meanwhile = streams.allocate_pinned(8);
+  events_are_over = true;
+  printf("another: %d, the same: %d\n", meanwhile != pinned, streams.allocate_pinned(4096) == pinned);
+  puts("# more pinned memory");
+  streams.release_pinned(pinned);
+  puts("# pinned memory to the system");
+  streams.release_cached_pinned();
+  puts("# pinned memory without events");
+  events_can_be_had = false;
+  streams.release_pinned(meanwhile);
+  events_can_be_had = true, events_are_over = false;
   puts("# scratch");
   Context& ctx = b.context(0);
   b.reserve(ctx, 100);
