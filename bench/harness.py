@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
-from .process import ROOT, Process
+from .process import LONGEST, ROOT, Process
 from .rows import Row
 
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "onnxruntime": "ONNX Runtime"}  # in the order of the tables
@@ -43,11 +43,21 @@ class Harness:
         threads: Sequence[int],
         settings: Settings,
         quiet: bool = False,
-        ceilings: str = "machine",
+        ceilings: str = "machine",  # who measures them; "": nobody
+        longest: float = LONGEST,  # seconds to wait for a worker's answer
+        environment: dict[str, str] | None = None,  # what workers have besides this process's
     ) -> None:
         self.libraries, self.settings, self.quiet = libraries, settings, quiet
-        self.workers = {(name, count): Process(name, count) for count in threads for name in libraries}
-        self.machines = {count: Process(ceilings, count) for count in threads}
+        self.workers = {
+            (name, count): Process(name, count, longest=longest, more=environment)
+            for count in threads
+            for name in libraries
+        }
+        self.machines = {
+            count: Process(ceilings, count, longest=longest, more=environment)
+            for count in threads
+            if ceilings
+        }
         self.ceilings: dict[int, dict[str, list[float]]] = {
             count: {"flops": [], "bytes": []} for count in threads
         }
@@ -106,17 +116,22 @@ class Harness:
                 wanted = [count or machine.cores() for count in row.threads]
                 if threads and threads not in wanted and len(self.ceilings) > 1:
                     continue
-                measured = self.measure(row, threads)
-                record = {
-                    "subject": row.subject,
-                    "name": row.name,
-                    "threads": threads,
-                    "headline": row.headline,
-                }
-                results.append({**record, "flops": row.flops, "bytes": row.bytes, "results": measured})
+                results.append(self.record(row, threads))
                 self._say(results[-1])
         self.measure_ceilings()
         return results
+
+    def record(self, row: Row, threads: int) -> dict[str, Any]:
+        """A row of a report: what it is, and what was measured."""
+        return {
+            "subject": row.subject,
+            "name": row.name,
+            "threads": threads,
+            "headline": row.headline,
+            "flops": row.flops,
+            "bytes": row.bytes,
+            "results": self.measure(row, threads),
+        }
 
     def _say(self, record: dict[str, Any]) -> None:
         if not self.quiet:
@@ -147,6 +162,10 @@ class Harness:
         }
 
 
+def as_json(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=1, sort_keys=True) + "\n"
+
+
 def save(report: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    path.write_text(as_json(report))
