@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,12 @@ class Harness:
         environment: dict[str, str] | None = None,  # what workers have besides this process's
     ) -> None:
         self.libraries, self.settings, self.quiet = libraries, settings, quiet
-        self.workers = {
-            (name, count): Process(name, count, longest=longest, more=environment)
-            for count in threads
-            for name in libraries
-        }
-        self.machines = {
-            count: Process(ceilings, count, longest=longest, more=environment)
-            for count in threads
-            if ceilings
-        }
+        wanted = [(name, count) for count in threads for name in (*libraries, ceilings) if name]
+        with ThreadPoolExecutor() as pool:  # each waits for a process that imports its library
+            started = pool.map(lambda w: Process(w[0], w[1], longest=longest, more=environment), wanted)
+            processes = dict(zip(wanted, started, strict=True))
+        self.machines = {count: processes.pop((ceilings, count)) for count in threads if ceilings}
+        self.workers = processes
         self.ceilings: dict[int, dict[str, list[float]]] = {
             count: {"flops": [], "bytes": []} for count in threads
         }
