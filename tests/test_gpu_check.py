@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from conftest import ROOT, built, needs_cuda
 
 sys.path.insert(0, str(ROOT))
 from tools.gpu_check import calls, profiler, tree
+from tools.gpu_check.check import Check, Output
 
 NEEDED = built("libfastnn_cuda_probe_emulator.so")
 needs_emulator = pytest.mark.skipif(
@@ -172,11 +174,56 @@ def test_swept_rows_are_benchmarks():
     assert not any("^3 tf32" in key for key in calls.swept("32x32", 2, False))
 
 
-def test_what_ncu_says():
-    page = """==PROF== Connected to process 1
+PAGE = """==PROF== Connected to process 1
 "ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread","dram__throughput.avg.pct_of_peak_sustained_elapsed"
 "","","us","register/thread","%"
 "0","product_kernel","1,234.5","128","33.1"
 """
-    assert profiler.parsed(page) == {"time": 1234.5, "unit": "us", "registers": 128.0, "dram_percent": 33.1}
+
+
+def test_what_ncu_says():
+    assert profiler.parsed(PAGE) == {"time": 1234.5, "unit": "us", "registers": 128.0, "dram_percent": 33.1}
     assert profiler.parsed("==PROF== No kernels were profiled.\n") == {}
+
+
+def tool(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def asked(tmp_path: Path, **facts: str) -> Check:
+    """A check in a phase of a minute."""
+    output = Output(tmp_path / "out", "second")
+    return Check(tree.Tree(None), output, True, "phase", time.monotonic() + 60, facts=facts)
+
+
+def test_kernels_under_the_profiler(tmp_path):
+    (tmp_path / "page").write_text(PAGE)
+    check = asked(tmp_path, ncu=tool(tmp_path / "ncu", f'echo "$@" >>{tmp_path}/asked; cat {tmp_path}/page'))
+    profiler.run(check)
+    found = [row for row in rows(check.output.path) if row.get("phase") == "phase"]
+    assert [row["registers"] for row in found] == [128.0] * len(profiler.SMALL)
+    lines = (tmp_path / "asked").read_text().splitlines()
+    assert "--clock-control none" in lines[0]
+    assert lines[1].endswith("-m tools.gpu_check.once gpu-memory/add 0M")
+    check.facts["ncu"] = tool(tmp_path / "ncu", "echo ERR_NVGPUCTRPERM >&2; exit 1")
+    profiler.run(check)
+    assert check.failures == len(profiler.SMALL)
+    assert rows(check.output.path)[-1]["error"] == "exit status 1: ERR_NVGPUCTRPERM"
+
+
+@needs_emulator
+@pytest.mark.parametrize("finding", ["", "========= Invalid __global__ read of size 4 bytes"])
+def test_tests_under_a_sanitizer(tmp_path, finding):
+    """Which runs what comes after its options, and writes what it finds into a file per process."""
+    script = f"""while [ "$1" != --log-file ]; do shift; done
+echo "{finding}" >"$(echo "$2" | sed s/%p/$$/)"; shift 2; exec "$@" """
+    check = asked(tmp_path, **{"compute-sanitizer": tool(tmp_path / "compute-sanitizer", script)})
+    calls.sanitizer("memcheck").run(check)
+    *_, tests, last = rows(check.output.path)
+    assert tests["passed"] > 0
+    assert tests["not_reached"] == 0
+    assert last["row"] == "memcheck: findings"
+    assert last.get("error") == (finding[10:] or None)
+    assert sorted(p.name for p in check.output.folder.iterdir()) == ["sanitizer-memcheck.log", "second.jsonl"]
