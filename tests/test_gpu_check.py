@@ -92,7 +92,7 @@ def test_a_full_folder_is_told_and_rows_go_to_the_terminal(tmp_path):
     done = check(tmp_path, "first", "--only", "probe")
     assert done.returncode == 1, done.stderr
     assert f"{tmp_path}/first.jsonl cannot be written: No space left on device; rows go to the" in done.stdout
-    assert '{"phase":"probe","row":"tables","answered":' in done.stdout
+    assert '{"phase":"probe","row":"experiments of mma","answered":3,"of":3}' in done.stdout
     assert "passed  probe" in done.stdout
     (tmp_path / "file").write_text("")
     done = check(tmp_path / "file" / "below", "first", "--only", "import")

@@ -97,10 +97,23 @@ __device__ inline uint64_t matrix_descriptor(const void* shared, unsigned leadin
          static_cast<uint64_t>(swizzle) << 62;
 }
 
-__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ inline void end_products() {
+// Reads and writes of d stay on their side of this: the compiler does not know that products are still on
+// their way.
+template <int N>
+__device__ inline void hold(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+template <int N>
+__device__ inline void begin_products(float (&d)[N]) {
+  hold(d);
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+template <int N>
+__device__ inline void end_products(float (&d)[N]) {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  hold(d);
 }
 
 #define FASTNN_4(x, i) x(i), x(i + 1), x(i + 2), x(i + 3)

@@ -84,9 +84,9 @@ __global__ void shared_a(uint32_t* out, unsigned leading, unsigned stride, Swizz
       ptx::fence_async();
       __syncthreads();
       float d[4] = {};
-      ptx::begin_products();
+      ptx::begin_products(d);
       multiply_n8<Type, Across>(d, ptx::matrix_descriptor(a, leading, stride, swizzle), right);
-      ptx::end_products();
+      ptx::end_products(d);
       for (int i = 0; i < 4; ++i) number[i] += static_cast<uint32_t>(d[i]) << 8 * byte;
       __syncthreads();
     }
@@ -111,9 +111,9 @@ __global__ void register_a(uint32_t* out) {
       uint32_t a[4];
       for (int r = 0; r < 4; ++r) a[r] = Type::pack(code(r * Type::kPer), code(r * Type::kPer + 1));
       float d[4] = {};
-      ptx::begin_products();
+      ptx::begin_products(d);
       multiply_n8<Type>(d, a, right);
-      ptx::end_products();
+      ptx::end_products(d);
       for (int i = 0; i < 4; ++i) number[i] += static_cast<uint32_t>(d[i]) << 8 * byte;
       __syncthreads();
     }
@@ -139,9 +139,9 @@ __global__ void shared_b(uint32_t* out, unsigned leading, unsigned stride, Swizz
     ptx::fence_async();
     __syncthreads();
     float d[32] = {};
-    ptx::begin_products();
+    ptx::begin_products(d);
     multiply_n64<Type, Across>(d, a, ptx::matrix_descriptor(b, leading, stride, swizzle));
-    ptx::end_products();
+    ptx::end_products(d);
 #pragma unroll
     for (int i = 0; i < 32; ++i) number[i] += static_cast<uint32_t>(d[i]) << 8 * byte;
     __syncthreads();
@@ -184,10 +184,10 @@ __global__ void __launch_bounds__(2 * kGroup) multiply_warpgroup(float* out, int
   const uint32_t a[4] = {left[0], left[1], left[2], left[3]};
   float d[32] = {};
   for (int round = 0; round < rounds; ++round) {
-    ptx::begin_products();
+    ptx::begin_products(d);
 #pragma unroll
     for (int i = 0; i < 8; ++i) ptx::multiply_bf16_n64<0>(d, a, right);
-    ptx::end_products();
+    ptx::end_products(d);
   }
   float total = 0;
 #pragma unroll

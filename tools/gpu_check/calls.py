@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import time
 from typing import Any
@@ -59,19 +60,28 @@ def probes(check: Check) -> None:
         known = worker.ask(task="experiments", library=str(library))
         if not check.row("experiments", {**known, "number": len(known.get("experiments", []))}):
             return
-        kind = ""
-        for name in known["experiments"]:
-            if name.split()[0] != kind:  # what fails of one kind says nothing of the next
-                kind, worker.fruitless = name.split()[0], 0
-            found = worker.ask(5, task="experiment", library=str(library), which=name)
-            tables[name] = found.get("words", {"error": found.get("error", "")})
-            if "error" in found:
-                check.row(name, found)
-            if check.left() < 0:
-                break
-    answered = sum(isinstance(words, str) for words in tables.values())
+        for kind, names in itertools.groupby(known["experiments"], lambda name: str(name).split()[0]):
+            worker.fruitless = 0  # what fails of one kind says nothing of the next
+            for name in names:
+                if check.left() < 0 or worker.fruitless == FRUITLESS:
+                    tables[name] = {
+                        "error": f"not asked: {FRUITLESS} of its kind failed, or there was no time"
+                    }
+                    continue
+                found = worker.ask(4, task="experiment", library=str(library), which=name)
+                tables[name] = found.get("words", {"error": found.get("error", "")})
+                if "error" in found:
+                    check.row(name, found)
+            check.row(
+                f"experiments of {kind}", _answered({n: t for n, t in tables.items() if n.split()[0] == kind})
+            )
     check.output.file("ptx_probe.json", probe.text(check.facts.get("device", "?"), tables))
-    check.row("tables", {"answered": answered, "of": len(known["experiments"])})
+
+
+def _answered(tables: dict[str, Any]) -> dict[str, Any]:
+    answered = sum(isinstance(words, str) for words in tables.values())
+    missing = {"error": f"{len(tables) - answered} were not answered"} if answered < len(tables) else {}
+    return {"answered": answered, "of": len(tables), **missing}
 
 
 def ceilings(check: Check) -> None:
@@ -87,6 +97,7 @@ def ceilings(check: Check) -> None:
         for name in known.get("ceilings", []):
             more = {"repeats": 2000} if name == "launches" and not check.dry else {}
             worker.row(name, task="ceiling", library=str(library), which=name, **{**sizes, **more})
+    with check.worker() as worker:
         worker.row("calls of fastnn", task="calls", small=check.dry)
     if check.dry or importlib.util.find_spec("torch") is None:
         check.skip("PyTorch", "it has no device in a dry run" if check.dry else "it is not installed")
@@ -114,8 +125,8 @@ def tests(check: Check) -> None:
 
 
 def benchmarks(check: Check) -> None:
-    installed = [name for name in gpu.LIBRARIES if importlib.util.find_spec(name.removesuffix("-graph"))]
-    started, libraries, settings, ceiling = time.time(), installed, Settings(3, 0.03), "gpu"
+    peers = [name for name in gpu.LIBRARIES[1:] if importlib.util.find_spec(name.removesuffix("-graph"))]
+    started, libraries, settings, ceiling = time.time(), ["fastnn", *peers], Settings(3, 0.03), "gpu"
     if check.dry:
         libraries, settings, ceiling = ["fastnn"], Settings(1, 0.001), ""
     env = check.tree.environment(check.dry)
@@ -289,9 +300,9 @@ def _gathered(check: Check, tool: str) -> str:
 
 def first(dry: bool) -> list[Phase]:
     return [
-        Phase("import", 25, imports, vital=True),
+        Phase("import", 20, imports, vital=True),
         *([Phase("faults", 30, faults)] if dry else []),
-        Phase("probe", 15, probes),
+        Phase("probe", 20, probes),
         Phase("ceilings", 35, ceilings),
         Phase("tests", 100, tests),
         Phase("benchmarks", 180, benchmarks),
