@@ -126,29 +126,31 @@ def tests(check: Check) -> None:
 
 def benchmarks(check: Check) -> None:
     peers = [name for name in gpu.LIBRARIES[1:] if importlib.util.find_spec(name.removesuffix("-graph"))]
-    started, libraries, settings, ceiling = time.time(), ["fastnn", *peers], Settings(3, 0.03), "gpu"
+    started, libraries, settings = time.time(), ["fastnn", *peers], Settings(3, 0.03)
+    ceiling = "gpu" if "torch" in peers else ""
     if check.dry:
         libraries, settings, ceiling = ["fastnn"], Settings(1, 0.001), ""
     env = check.tree.environment(check.dry)
     harness = Harness(libraries, [0], settings, True, ceiling, longest=ROW, environment=env)
     rows, results, subject = (gpu_rows.SMALL if check.dry else gpu_rows.ROWS), [], ""
-    fruitless = 0
+    failed = 0  # in a row, of a subject: what fails of one says nothing of the next
     try:
         for row in rows:
-            if check.left() <= 0 or fruitless == FRUITLESS:
+            if check.left() <= 0:
+                check.skip(f"{row.key} and what follows", "no time was left")
                 break
             if row.subject != subject:
-                subject = row.subject
+                subject, failed = row.subject, 0
                 harness.measure_ceilings()
+            if failed == FRUITLESS:
+                check.skip(row.key, f"the {FRUITLESS} rows before it failed")
+                continue
             results.append(harness.record(row, 0))
             check.row(row.key, _medians(row, results[-1]["results"]))
-            fruitless = fruitless + 1 if "error" in results[-1]["results"]["fastnn"] else 0
+            failed = failed + 1 if "error" in results[-1]["results"]["fastnn"] else 0
         harness.measure_ceilings()
     finally:
         harness.stop()
-    if len(results) < len(rows):
-        why = f"the last {FRUITLESS} rows failed" if fruitless == FRUITLESS else "no time was left"
-        check.skip("the rest", f"{why}; {len(rows) - len(results)} rows were not measured")
     report = harness.report(results, {}, started)
     report["machine"] |= {k: v for k, v in check.facts.items() if isinstance(v, (str, int))}
     check.output.file("gpu.json", as_json(report))
@@ -157,12 +159,14 @@ def benchmarks(check: Check) -> None:
 
 def _medians(row: Row, results: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: r["median"] for name, r in results.items() if "median" in r}
-    wrong = [f"{name}: {r['error']}" for name, r in results.items() if "error" in r]
+    wrong = {name: r["error"] for name, r in results.items() if "error" in r}
     if "fastnn" in found and row.flops:
         found["flop/s"] = row.flops / found["fastnn"]
     if "fastnn" in found and row.bytes:
         found["byte/s"] = row.bytes / found["fastnn"]
-    return found | ({"error": "; ".join(wrong)[:300]} if wrong else {})
+    if "fastnn" in wrong:
+        found["error"] = wrong.pop("fastnn")
+    return found | ({"peers": wrong} if wrong else {})  # which is not for us to answer for
 
 
 # ---- second call
