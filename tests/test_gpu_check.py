@@ -72,14 +72,19 @@ def test_no_device_ends_the_call_at_once(tmp_path):
     assert "---- probe" not in done.stdout
 
 
-@needs_emulator
-def test_a_library_of_another_build_ends_the_call_at_once(tmp_path):
+def library_of_another_build(path: Path) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no compiler")
-    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    source = path.with_suffix(".c")
     source.write_text("long long other[64] = {1}; void* fastnn_cuda_backend(char** why) { return other; }")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", path, source], check=True)
+    return path
+
+
+@needs_emulator
+def test_a_library_of_another_build_ends_the_call_at_once(tmp_path):
+    library = library_of_another_build(tmp_path / "other.so")
     done = check(tmp_path / "out", "second", FASTNN_CUDA_LIBRARY=str(library))
     assert done.returncode == 1
     assert f"{library} belongs to another build of fastnn" in done.stdout
@@ -227,3 +232,28 @@ echo "{finding}" >"$(echo "$2" | sed s/%p/$$/)"; shift 2; exec "$@" """
     assert last["row"] == "memcheck: findings"
     assert last.get("error") == (finding[10:] or None)
     assert sorted(p.name for p in check.output.folder.iterdir()) == ["sanitizer-memcheck.log", "second.jsonl"]
+
+
+@needs_emulator
+def test_a_variant_of_another_build_is_told_and_the_others_measured(tmp_path):
+    check = asked(tmp_path)
+    folder = tmp_path / "tree" / "variants" / "old"
+    folder.mkdir(parents=True)
+    library = library_of_another_build(folder / tree.BACKEND)
+    check.tree = tree.Tree(tmp_path / "tree")
+    calls.variants(check)
+    usual, old = (
+        [row for row in rows(check.output.path) if row.get("variant") == name] for name in ("", "old")
+    )
+    assert len(usual) == len(old) == 2
+    assert all(row["median"] > 0 for row in usual)
+    assert all(f"{library} belongs to another build of fastnn" in row["error"] for row in old)
+
+
+@needs_emulator
+def test_a_device_that_stays_lost_is_given_up(tmp_path):
+    check = asked(tmp_path)
+    with check.worker() as worker:
+        errors = [worker.ask(task="end")["error"] for _ in range(5)]
+    assert errors[:3] == ["the process ended"] * 3
+    assert errors[3] == errors[4] == "the last 3 processes came to nothing: is there a device still?"
