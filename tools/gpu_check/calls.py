@@ -154,7 +154,7 @@ def benchmarks(check: Check) -> None:
     report = harness.report(results, {}, started)
     report["machine"] |= {k: v for k, v in check.facts.items() if isinstance(v, (str, int))}
     check.output.file("gpu.json", as_json(report))
-    print(table.on_gpu(report), flush=True)
+    check.output.file("gpu.md", table.on_gpu(report) + "\n")
 
 
 def _medians(row: Row, results: dict[str, Any]) -> dict[str, Any]:
@@ -222,16 +222,20 @@ def sweep(check: Check) -> None:
 def _measure(check: Check, name: str, keys: list[str], env: dict[str, str], more: dict[str, Any]) -> None:
     """Rows of the benchmarks, fastnn alone, in one process under this environment."""
     seconds = 0.001 if check.dry else 0.02
+    began, measured = time.monotonic(), 0
     with check.worker("bench.worker", "fastnn", "0", "rows", **env) as worker:
         for key in keys:
-            if check.left() <= 0:
+            if check.left() <= 0 or worker.fruitless == FRUITLESS:
+                why = "no time was left" if check.left() <= 0 else f"the {FRUITLESS} rows before it failed"
+                check.skip(f"{name}: {key} and what follows", why)
                 break
-            found = worker.ask(10, prepare=key)
+            found = worker.ask(6, prepare=key)
             if "error" not in found:
-                found = worker.ask(10, time=seconds)
+                found = worker.ask(6, time=seconds)
             if samples := sorted(found.pop("samples", [])):
                 found = {"median": samples[len(samples) // 2], "best": samples[0]}
-            check.row(f"{name}: {key}", {**found, **more, "of": key})
+            measured += check.row(f"{name}: {key}", {**found, **more, "of": key}, quiet=True)
+    print(f"  {name}: {measured} of {len(keys)} rows in {time.monotonic() - began:.1f} s", flush=True)
 
 
 VARIANT_ROWS = (
