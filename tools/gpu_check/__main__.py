@@ -44,7 +44,12 @@ def arguments() -> argparse.Namespace:
 
 def golden(path: Path) -> int:
     """Takes the tables of a run on hardware for those that the emulator is compared with."""
-    tables = json.loads(path.read_text())
+    try:
+        tables = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} cannot be read: {error}") from None
+    if tables["device"].startswith("emulated"):
+        raise SystemExit(f"{path} is the emulator's: it would be compared with itself")
     GOLDEN.parent.mkdir(exist_ok=True)
     shutil.copy(path, GOLDEN)
     print(f"{GOLDEN}: {len(tables['tables'])} tables from {tables['device']}")
