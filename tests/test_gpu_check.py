@@ -240,8 +240,9 @@ def test_a_variant_of_another_build_is_told_and_the_others_measured(tmp_path):
     folder = tmp_path / "tree" / "variants" / "old"
     folder.mkdir(parents=True)
     library = library_of_another_build(folder / tree.BACKEND)
-    check.tree = tree.Tree(tmp_path / "tree")
-    calls.variants(check)
+    found = tree.Tree(tmp_path / "tree").variants()
+    assert found == {"old": library}
+    calls.variants(check, found)
     usual, old = (
         [row for row in rows(check.output.path) if row.get("variant") == name] for name in ("", "old")
     )
