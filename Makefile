@@ -20,7 +20,8 @@ CLANG := $(shell command -v clang++)
 
 CUDA_ARCHS ?= $(if $(wildcard /dev/nvidiactl),,90a-real)
 
-.PHONY: help demo test test-full cuda-all sanitize sanitize-address sanitize-thread fuzz lint format stubs bench docs nvcc gpu-check clean
+.PHONY: help demo test test-full cuda-all sanitize sanitize-address sanitize-thread fuzz lint format stubs bench docs nvcc gpu-tree \
+  gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,7 +37,9 @@ help:
 	@echo 'make bench      measure everything against NumPy, PyTorch and ONNX Runtime, rewrite the tables (about 6 minutes)'
 	@echo 'make docs       build the documentation into docs/_build/html'
 	@echo 'make nvcc       install a CUDA compiler into .venv, for a machine that has none'
-	@echo 'make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA backend (at most 10 minutes)'
+	@echo 'make gpu-tree   compile everything that a machine with a Hopper GPU needs, for its Python (PYTHON=python3.12), to carry it there'
+	@echo 'make gpu-check  on a machine with a GPU: build, probe, test, measure and sanitize the CUDA backend (at most 11 minutes and the'
+	@echo '                build; CHECK=--no-build uses what `make gpu-tree` made, CHECK=--dry-run goes through it on the emulator)'
 	@echo 'make clean      remove the environment and everything built'
 
 demo: $(VENV)/installed
@@ -133,8 +136,15 @@ nvcc: | $(BIN)/python
 	@$(INSTALL) $(foreach p,nvcc crt runtime cccl,'nvidia-cuda-$p==13.0.*') 'nvidia-nvvm==13.0.*'
 	@ln -sfn lib "$$(echo $(VENV)/lib/python3*/site-packages/nvidia/cu13)/lib64"  # where nvcc looks
 
+# build/gpu-tree, by an environment of that Python's own; VARIANTS='NAME=OPTIONS ...' of nvcc are compiled beside, for comparison.
+GPU_VENV = build/gpu/venv-$(notdir $(PYTHON))
+gpu-tree:
+	@$(MAKE) --no-print-directory VENV=$(GPU_VENV) $(GPU_VENV)/tools
+	CUDACXX=$(abspath $(NVCC)) $(GPU_VENV)/bin/python -m tools.gpu_check tree $(foreach v,$(VARIANTS),--variant '$v')
+
+# tools/gpu_check has the options; "first" and "second" are its two calls.
 gpu-check:
-	$(PYTHON) tools/gpu_check.py
+	$(PYTHON) -m tools.gpu_check $(CHECK)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache

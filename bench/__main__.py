@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accuracy, gpu, kernels, machine, misc, quick, table
+from . import accuracy, gpu, gpu_rows, kernels, machine, misc, quick, table
 from .harness import PEERS, Harness, Settings, save
 from .process import ROOT
 from .rows import Row
@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_on_gpu(options: argparse.Namespace) -> int:
     started = time.time()
-    rows = _chosen(options.only, gpu.ROWS)
+    rows = _chosen(options.only, gpu_rows.ROWS)
     libraries = [name for name in gpu.LIBRARIES if importlib.util.find_spec(name.removesuffix("-graph"))]
     harness = Harness(libraries, [0], Settings(rounds=3, seconds=0.03), ceilings="gpu")
     try:

@@ -1,4 +1,4 @@
-"""What is measured on a GPU: fastnn against PyTorch, whose products are cuBLAS's and whose convolutions are cuDNN's.
+"""How rows are measured on a GPU: fastnn against PyTorch, whose products are cuBLAS's and whose convolutions are cuDNN's.
 
 `torch` launches each kernel as it comes; `torch-graph` replays a CUDA graph of the same calls; `numpy` does the same on
 the CPU, where that says something. Precision is equal on all sides and part of the row's name.
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .nets import LENET, LENET5, LR, MLP, Case
+from .nets import LR, Case
 from .rows import Call, Lib, Repeat, Row, Timed, floats
 
 LIBRARIES = ("fastnn", "torch", "torch-graph", "numpy")
@@ -97,6 +97,10 @@ def _tensor(lib: Lib, *shape: int, seed: int = 0, grad: bool = False) -> Any:
     if grad:
         x.requires_grad = True
     return x
+
+
+def _integers(lib: Lib, high: int, count: int, seed: int) -> Any:
+    return lib.tensor(np.random.default_rng(seed).integers(0, high, count)).to("cuda")
 
 
 # ---- matrix products
@@ -206,12 +210,64 @@ def over_rows(name: str, rows: int, size: int, passes: int, call: Callable[[Lib,
     return row("memory", f"{name} {rows}x{size}", build, bytes=4.0 * rows * size * passes)
 
 
+def layer_norm(rows: int, size: int, backward: bool = False) -> Row:
+    """Forward, or the gradient of all three operands: x and dy are read, dx is written."""
+
+    def build(lib: Lib) -> Call:
+        x = _tensor(lib, rows, size, grad=backward)
+        w, b = (_tensor(lib, size, seed=i, grad=backward) for i in (1, 2))
+        y = lib.F.layer_norm(x, (size,), w, b)
+        dy = _tensor(lib, rows, size, seed=3)
+        if not backward:
+            return lambda: lib.F.layer_norm(x, (size,), w, b)
+        if lib.graphed:
+            aten, ones = lib.xp.ops.aten, [True] * 3
+            x, w, b = x.detach(), w.detach(), b.detach()
+            _, mean, rstd = aten.native_layer_norm(x, [size], w, b, 1e-5)
+            return lambda: aten.native_layer_norm_backward(dy, x, [size], mean, rstd, w, b, ones)
+        return lambda: lib.grads(y, [x, w, b], dy)
+
+    name = f"layer_norm {rows}x{size}" + (" gradient" if backward else "")
+    return row("memory", name, build, bytes=4.0 * rows * size * (3 if backward else 2))
+
+
+def batch_norm(n: int, c: int, size: int) -> Row:
+    """In training: x is read twice, for its statistics and to be normalised."""
+
+    def build(lib: Lib) -> Call:
+        x, w, b = _tensor(lib, n, c, size, size), _tensor(lib, c, seed=1), _tensor(lib, c, seed=2)
+        mean, variance = _tensor(lib, c, seed=3), _tensor(lib, c, seed=4)
+        return lambda: lib.F.batch_norm(x, mean, variance, w, b, training=True)
+
+    return row("memory", f"batch_norm {n}x{c}x{size}x{size}", build, bytes=12.0 * n * c * size * size)
+
+
+def embedding(rows: int, size: int, count: int, backward: bool = False) -> Row:
+    """`count` rows of a table, or the gradient of the table: their sums, over zeros."""
+
+    def build(lib: Lib) -> Call:
+        table = _tensor(lib, rows, size, grad=backward)
+        index = _integers(lib, rows, count, seed=2)
+        if not backward:
+            return lambda: table[index]
+        dy = _tensor(lib, count, size, seed=1)
+        if lib.graphed:
+            gradient = lib.xp.ops.aten.embedding_dense_backward
+            return lambda: gradient(dy, index, rows, -1, False)
+        y = lib.xp.nn.functional.embedding(index, table) if lib.name == "torch" else table[index]
+        return lambda: lib.grad(y, table, dy)
+
+    memory = 4.0 * size * (count + rows if backward else 2 * count)
+    name = f"embedding {count} of {rows}x{size}" + (" gradient" if backward else "")
+    return row("memory", name, build, bytes=memory)
+
+
 def cross_entropy(rows: int, classes: int) -> Row:
     """Loss and gradient: the logits are read twice and their gradient written."""
 
     def build(lib: Lib) -> Call:
         x = _tensor(lib, rows, classes, grad=True)
-        labels = lib.tensor(np.random.default_rng(1).integers(0, classes, rows)).to("cuda")
+        labels = _integers(lib, classes, rows, seed=1)
         one = lib.tensor(np.ones((), np.float32)).to("cuda")
         return lambda: lib.grad(lib.F.cross_entropy(x, labels), x, one)
 
@@ -263,41 +319,6 @@ def step(case: Case, batch: int, headline: str = "") -> Row:
         numpy=numpy,
         headline=headline,
     )
-
-
-ROWS = [
-    *[product("NN", n, n, n, headline=f"matrix product {n}³") for n in (1024, 2048, 4096, 8192)],
-    *[product(kind, 2048, 2048, 2048) for kind in ("NT", "TN")],
-    *[product("NN", *shape) for shape in ((5632, 3072, 512), (1024, 1024, 8192), (32768, 768, 768))],
-    *[product("NN", *shape) for shape in ((357, 789, 333), (4095, 4095, 4095))],
-    *[product("NT", 128, 10, 256), product("NT", 128, 256, 784), product("NN", 1, 4096, 4096)],
-    *[product("NN", 4096, 4096, 4096, precision) for precision in ("tf32", "bf16", "fp16")],
-    *convolutions(32, 64, 64, 56, 3),
-    *convolutions(32, 128, 128, 28, 3),
-    *convolutions(32, 256, 256, 14, 3),
-    *convolutions(32, 512, 512, 7, 3),
-    *convolutions(32, 128, 256, 28, 3, stride=2),
-    *convolutions(32, 256, 64, 56, 1),
-    *convolutions(32, 3, 64, 224, 7, stride=2),
-    *convolutions(32, 144, 144, 56, 3, groups=144),
-    *convolutions(32, 128, 128, 28, 3, precision="tf32"),
-    elementwise("add", 2),
-    elementwise("relu", 1),
-    elementwise("exp", 1),
-    over_rows("sum of all", 8192, 8192, 1, lambda lib, x: x.sum()),
-    over_rows("sum of rows", 8192, 8192, 1, lambda lib, x: x.sum(1)),
-    over_rows("sum of columns", 8192, 8192, 1, lambda lib, x: x.sum(0)),
-    over_rows("argmax of rows", 8192, 8192, 1, lambda lib, x: x.argmax(1)),
-    over_rows("transposed copy", 8192, 8192, 2, lambda lib, x: x.T.contiguous()),
-    over_rows("dropout", 8192, 8192, 2, lambda lib, x: lib.F.dropout(x, 0.5, True)),
-    *[over_rows("softmax", 64 * MILLION // n, n, 2, lambda lib, x: x.softmax(1)) for n in (256, 4096, 32768)],
-    cross_entropy(65536, 1024),
-    optimiser("SGD", 25 * MILLION, 1, momentum=0.9),
-    optimiser("Adam", 25 * MILLION, 2),
-    *[step(MLP, batch, headline=f"MLP 784-256-10 step, batch {batch}") for batch in (32, 128, 1024)],
-    step(LENET, 128, headline="LeNet 20-50-500 step, batch 128"),
-    step(LENET5, 64, headline="LeNet-5 step, batch 64"),
-]
 
 
 class Ceilings:

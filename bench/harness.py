@@ -12,12 +12,13 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import machine
-from .process import ROOT, Process
+from .process import LONGEST, ROOT, Process
 from .rows import Row
 
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "onnxruntime": "ONNX Runtime"}  # in the order of the tables
@@ -43,11 +44,17 @@ class Harness:
         threads: Sequence[int],
         settings: Settings,
         quiet: bool = False,
-        ceilings: str = "machine",
+        ceilings: str = "machine",  # who measures them; "": nobody
+        longest: float = LONGEST,  # seconds to wait for a worker's answer
+        environment: dict[str, str] | None = None,  # what workers have besides this process's
     ) -> None:
         self.libraries, self.settings, self.quiet = libraries, settings, quiet
-        self.workers = {(name, count): Process(name, count) for count in threads for name in libraries}
-        self.machines = {count: Process(ceilings, count) for count in threads}
+        wanted = [(name, count) for count in threads for name in (*libraries, ceilings) if name]
+        with ThreadPoolExecutor() as pool:  # each waits for a process that imports its library
+            started = pool.map(lambda w: Process(w[0], w[1], longest=longest, more=environment), wanted)
+            processes = dict(zip(wanted, started, strict=True))
+        self.machines = {count: processes.pop((ceilings, count)) for count in threads if ceilings}
+        self.workers = processes
         self.ceilings: dict[int, dict[str, list[float]]] = {
             count: {"flops": [], "bytes": []} for count in threads
         }
@@ -106,17 +113,22 @@ class Harness:
                 wanted = [count or machine.cores() for count in row.threads]
                 if threads and threads not in wanted and len(self.ceilings) > 1:
                     continue
-                measured = self.measure(row, threads)
-                record = {
-                    "subject": row.subject,
-                    "name": row.name,
-                    "threads": threads,
-                    "headline": row.headline,
-                }
-                results.append({**record, "flops": row.flops, "bytes": row.bytes, "results": measured})
+                results.append(self.record(row, threads))
                 self._say(results[-1])
         self.measure_ceilings()
         return results
+
+    def record(self, row: Row, threads: int) -> dict[str, Any]:
+        """A row of a report: what it is, and what was measured."""
+        return {
+            "subject": row.subject,
+            "name": row.name,
+            "threads": threads,
+            "headline": row.headline,
+            "flops": row.flops,
+            "bytes": row.bytes,
+            "results": self.measure(row, threads),
+        }
 
     def _say(self, record: dict[str, Any]) -> None:
         if not self.quiet:
@@ -147,6 +159,10 @@ class Harness:
         }
 
 
+def as_json(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=1, sort_keys=True) + "\n"
+
+
 def save(report: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    path.write_text(as_json(report))

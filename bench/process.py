@@ -16,30 +16,31 @@ ROOT = Path(__file__).parents[PACKAGE.count(".") + 1]  # the folder that holds t
 STARTUP, LONGEST = 120.0, 180.0  # seconds to wait for the first reply and for any other
 
 
-class Process:
-    """`python -m bench.worker LIBRARY THREADS`, started again if it dies: one row cannot end the run.
-
-    `fastnn@FOLDER` is the fastnn in that folder, so that two builds can be compared.
+class Worker:
+    """A process that answers requests, a JSON object a line either way. It is started again if it dies: one row cannot
+    end the run. {"ends": true} in an answer says that the process can do no more: its device is lost.
     """
 
-    def __init__(self, label: str, threads: int, task: str = "rows") -> None:
-        self.name, _, self.folder = label.partition("@")
-        self.threads, self.task = threads, task
-        self.version = ""
+    version = ""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        env: dict[str, str],
+        startup: float = STARTUP,
+        longest: float = LONGEST,
+    ) -> None:
+        self.name, self.command, self.env = name, command, env
+        self.startup, self.longest = startup, longest
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        count = str(self.threads)
-        env = dict(os.environ)
-        if self.threads:  # 0: as the library likes
-            env |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), count)
-        env["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [self.folder, str(ROOT), os.environ.get("PYTHONPATH")])
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.env
         )
-        command = [sys.executable, "-m", f"{PACKAGE}.worker", self.name, count, self.task]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
-        self.version = self._reply(STARTUP).get("version", "")
+        self.version = self._reply(self.startup).get("version", "")
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """The worker's reply; {"error": ...} if the row failed, crashed the process or took too long."""
@@ -51,7 +52,7 @@ class Process:
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
-            return self._reply(LONGEST)
+            return self._reply(self.longest)
         except OSError as error:
             self.stop()
             return {"error": str(error)}
@@ -63,6 +64,8 @@ class Process:
         line = self.process.stdout.readline() if ready else b""
         if line:
             reply: dict[str, Any] = json.loads(line)
+            if reply.get("ends"):
+                self.stop()
             return reply
         self.stop()
         return {"error": "the process ended" if ready else f"no reply within {seconds:.0f} s"}
@@ -71,6 +74,33 @@ class Process:
         if self.process is None:
             return
         self.process.kill()
-        with contextlib.suppress(OSError), self.process:  # closes the pipes and waits
-            pass
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver is left to it
+            self.process.wait(timeout=10)
         self.process = None
+
+
+class Process(Worker):
+    """`python -m bench.worker LIBRARY THREADS`. `fastnn@FOLDER` is the fastnn in that folder, so that two builds can be
+    compared.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        threads: int,
+        task: str = "rows",
+        longest: float = LONGEST,
+        more: dict[str, str] | None = None,  # environment
+    ) -> None:
+        name, _, folder = label.partition("@")
+        count = str(threads)
+        env = {**os.environ, **(more or {})}
+        if threads:  # 0: as the library likes
+            env |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), count)
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, str(ROOT), env.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", f"{PACKAGE}.worker", name, count, task]
+        super().__init__(name, command, env, longest=longest)

@@ -54,8 +54,11 @@ class Lib:
 
     def grad(self, y: Any, x: Any, dy: Any) -> Any:
         """The gradient of sum(y dy) with respect to x alone; the graph stays, so it can be timed again."""
+        return self.grads(y, [x], dy)[0]
+
+    def grads(self, y: Any, xs: list[Any], dy: Any) -> Any:
         grad = self.xp.autograd.grad if self.name == "torch" else self.xp.grad
-        return grad(y, [x], dy, retain_graph=True)[0]
+        return grad(y, xs, dy, retain_graph=True)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import conv, elementwise, gemm, gpu, kernels, nets, norm, overhead, reduce
+from . import conv, elementwise, gemm, gpu_rows, kernels, nets, norm, overhead, reduce
 from .rows import Row
 
 ROWS: list[Row] = [
@@ -10,8 +10,9 @@ ROWS: list[Row] = [
     for subject in (gemm, conv, elementwise, reduce, norm, nets, overhead, kernels)
     for row in subject.ROWS
 ]
-_BY_KEY = {row.key: row for row in [*ROWS, *gpu.ROWS]}
-assert len(_BY_KEY) == len(ROWS) + len(gpu.ROWS), "two rows of one name"
+_ALL = [*ROWS, *gpu_rows.ROWS, *gpu_rows.SMALL]
+_BY_KEY = {row.key: row for row in _ALL}
+assert len(_BY_KEY) == len(_ALL), "two rows of one name"
 
 
 def by_key(key: str) -> Row:

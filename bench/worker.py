@@ -38,6 +38,7 @@ class Session:
     def __init__(self, name: str, threads: int) -> None:
         self.name, self.lib = name, load(name, threads)
         self.timer: Timer | None = None
+        self.on_device = False
         self.version = str(self.lib.xp.__version__)
         if name == "fastnn":
             self.version += f" ({self.lib.xp.info()['isa']})"
@@ -45,11 +46,22 @@ class Session:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "prepare" in request:
             self.timer = None  # frees the row before
+            self.on_device = request["prepare"].startswith("gpu-")
             prepared = by_key(request["prepare"]).sides[self.name](self.lib)
             way, self.timer = fastest(prepared) if isinstance(prepared, dict) else ("", Timer(prepared))
             return {"way": way, "seconds": self.timer.seconds}
         assert self.timer is not None
         return {"samples": self.timer.samples(request["time"])}
+
+
+def device_lost(xp: Any) -> bool:
+    """Whether CUDA has met an error in this process that it does not recover from."""
+    try:
+        if xp.cuda.is_available():
+            xp.cuda.synchronize()
+    except Exception:
+        return True
+    return False
 
 
 class Machine:
@@ -83,7 +95,11 @@ def main() -> None:
             reply = session.answer(json.loads(line))
         except Exception as error:  # the run goes on without this row
             reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+            if isinstance(session, Session) and session.on_device and device_lost(session.lib.xp):
+                reply["ends"] = True
         print(json.dumps(reply), file=replies)
+        if "ends" in reply:
+            break
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #
 # FASTNN_CUDA           auto: where both nvcc and a GPU are, for that GPU; on: for the architectures below; off: not at all
 # FASTNN_CUDA_ARCHS     as CMAKE_CUDA_ARCHITECTURES; "native" is this machine's
+# FASTNN_CUDA_FLAGS     more options for nvcc
 set(FASTNN_CUDA auto CACHE STRING "Build the CUDA backend: auto, on or off")
 set_property(CACHE FASTNN_CUDA PROPERTY STRINGS auto on off)
 if(NOT FASTNN_CUDA MATCHES "^(auto|on|off)$")
@@ -59,19 +60,49 @@ foreach(kind STANDARD EXTENSION)
   endif()
 endforeach()
 file(GLOB_RECURSE FASTNN_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu)
-add_library(fastnn_cuda SHARED ${FASTNN_CUDA_SOURCES})
-target_include_directories(fastnn_cuda PRIVATE . csrc)
-target_compile_definitions(fastnn_cuda PRIVATE FASTNN_DEVICE=CUDA)
-# 445 is about the pickers of FASTNN_FILL: a lambda whose template parameter only its body uses.
-# As on the CPU, a * b + c is rounded twice unless a kernel asks for fma: results do not hang on the compiler's mood.
-target_compile_options(fastnn_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --fmad=false --compress-mode=size --diag-suppress=445 --expt-relaxed-constexpr
-                                           -Xcompiler=-fvisibility=hidden>)
-set_target_properties(
-  fastnn_cuda
-  PROPERTIES CUDA_STANDARD 20
-             CUDA_RUNTIME_LIBRARY Static
-             CUDA_VISIBILITY_PRESET hidden
-             POSITION_INDEPENDENT_CODE ON)
-target_link_options(fastnn_cuda PRIVATE LINKER:--exclude-libs,ALL LINKER:--no-undefined)
+file(GLOB FASTNN_CUDA_PROBE CONFIGURE_DEPENDS cuda/probe/*.cu)
+list(REMOVE_ITEM FASTNN_CUDA_SOURCES ${FASTNN_CUDA_PROBE})
 set_property(SOURCE cuda/host/backend.cu APPEND PROPERTY COMPILE_DEFINITIONS ${FASTNN_ABI})
+set(FASTNN_CUDA_FLAGS "" CACHE STRING "More options for nvcc, to try them: as FASTNN_CUDA_LIBRARY such a library stands beside the usual one")
+separate_arguments(more_flags NATIVE_COMMAND "${FASTNN_CUDA_FLAGS}")
+
+# cuda_target(NAME KIND ARCHITECTURES SOURCES...): objects or a library of what nvcc makes for these architectures.
+function(cuda_target target kind archs)
+  add_library(${target} ${kind} ${ARGN})
+  target_include_directories(${target} PRIVATE . csrc)
+  target_compile_definitions(${target} PRIVATE FASTNN_DEVICE=CUDA)
+  # 445 is about the pickers of FASTNN_FILL: a lambda whose template parameter only its body uses.
+  # As on the CPU, a * b + c is rounded twice unless a kernel asks for fma: results do not hang on the compiler's mood.
+  target_compile_options(
+    ${target}
+    PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3 --fmad=false --compress-mode=size --diag-suppress=445 --expt-relaxed-constexpr
+            -Xcompiler=-fvisibility=hidden ${more_flags}>)
+  set_target_properties(
+    ${target}
+    PROPERTIES CUDA_ARCHITECTURES "${archs}"
+               CUDA_STANDARD 20
+               CUDA_RUNTIME_LIBRARY Static
+               CUDA_VISIBILITY_PRESET hidden
+               POSITION_INDEPENDENT_CODE ON)
+  if(kind STREQUAL SHARED)
+    target_link_options(${target} PRIVATE LINKER:--exclude-libs,ALL LINKER:--no-undefined)
+  endif()
+endfunction()
+
+# Hopper's code is a part of its own: the target fastnn_cuda_sm90a makes a library of it alone, hopper/libfastnn_cuda.so, in
+# place of which FASTNN_CUDA_LIBRARY may name it, whatever else this build folder is for.
+cuda_target(fastnn_cuda_sm90a_objects OBJECT 90a-real ${FASTNN_CUDA_SOURCES})
+cuda_target(fastnn_cuda_sm90a SHARED 90a-real $<TARGET_OBJECTS:fastnn_cuda_sm90a_objects>)
+set_target_properties(fastnn_cuda_sm90a PROPERTIES OUTPUT_NAME fastnn_cuda LINKER_LANGUAGE CUDA LIBRARY_OUTPUT_DIRECTORY hopper
+                                                   EXCLUDE_FROM_ALL ON)
+# What tools/gpu_check asks of the hardware itself.
+cuda_target(fastnn_cuda_probe SHARED 90a-real ${FASTNN_CUDA_PROBE})
+set_target_properties(fastnn_cuda_sm90a_objects fastnn_cuda_probe PROPERTIES EXCLUDE_FROM_ALL ON)
+
+if(CMAKE_CUDA_ARCHITECTURES STREQUAL 90a-real)
+  cuda_target(fastnn_cuda SHARED 90a-real $<TARGET_OBJECTS:fastnn_cuda_sm90a_objects>)
+  set_target_properties(fastnn_cuda PROPERTIES LINKER_LANGUAGE CUDA)
+else()
+  cuda_target(fastnn_cuda SHARED "${CMAKE_CUDA_ARCHITECTURES}" ${FASTNN_CUDA_SOURCES})
+endif()
 install(TARGETS fastnn_cuda DESTINATION fastnn)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import built
+from conftest import EMULATOR, built
 
 
 def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
@@ -67,6 +67,50 @@ def test_a_library_that_lacks_another_is_not_called_missing(tmp_path):
 
 def test_a_library_of_something_else():
     assert why_not("libc.so.6") == "libc.so.6 is not a CUDA backend of fastnn"
+
+
+needs_emulator = pytest.mark.skipif(
+    EMULATOR is None, reason="the build folder with the emulator of CUDA is not here"
+)
+
+
+@needs_emulator
+def test_a_forced_plan_that_there_is_not():
+    """The variables are read once, when the library is opened: not by a product somewhere later."""
+    assert why_not(str(EMULATOR), FASTNN_CUDA_TILE="12x3") == (
+        "FASTNN_CUDA_TILE must be one of 128x256, 128x128, 64x256, 64x64, 32x128, 128x32, 32x32, 64x128, got "
+        '"12x3"'
+    )
+    for splits in ("0", "-1", "2x", "65536", "many"):
+        assert why_not(str(EMULATOR), FASTNN_CUDA_SPLITS=splits) == (
+            f'FASTNN_CUDA_SPLITS must be a number from 1 to 65535, got "{splits}"'
+        )
+
+
+PRODUCTS = """
+import ctypes, os, numpy as np, fastnn as fn
+library = ctypes.CDLL(os.environ["FASTNN_CUDA_LIBRARY"])
+library.fastnn_emulator_launches.restype = ctypes.c_uint64
+a, b = (np.random.default_rng(i).standard_normal(s).astype("f") for i, s in enumerate([(600, 33, 32), (600, 32, 2)]))
+x, y = fn.tensor(a).to("cuda"), fn.tensor(b).to("cuda")
+before = library.fastnn_emulator_launches()
+z = x @ y
+print(library.fastnn_emulator_launches() - before, np.abs(z.cpu().numpy() - a @ b).max() < 1e-4)
+"""
+
+
+@needs_emulator
+def test_a_forced_plan_is_taken():
+    """Of 600 products of 33 rows. Parts of k are added up by the last block of a tile while 1,024 counters last for all
+    tiles, else by a launch more: so launches tell that k was split, and tiles of which height there were."""
+    for tile, splits, launches in [("", "", 1), ("128x32", "2", 1), ("32x32", "2", 2), ("32x32", "1", 1)]:
+        found = python(
+            PRODUCTS,
+            FASTNN_CUDA_LIBRARY=str(EMULATOR),
+            FASTNN_CUDA_TILE=tile,
+            FASTNN_CUDA_SPLITS=splits,
+        )
+        assert found.stdout == f"{launches} True\n", (tile, splits, found.stderr)
 
 
 REAL = built("libfastnn_cuda.so")

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, built
 
 TOOL = ROOT / "tools" / "cuda_gates.py"
-LIBRARY = built("libfastnn_cuda.so")
+LIBRARY, PROBE = built("libfastnn_cuda.so"), built("libfastnn_cuda_probe.so")
 ALL_ARCHITECTURES = ROOT / "build" / "cuda" / "all" / "libfastnn_cuda.so"
 
 
@@ -53,6 +53,15 @@ def test_machine_code_is_within_budget():
 @needs_disassembler
 def test_machine_code_of_all_architectures_is_within_budget():
     check(ALL_ARCHITECTURES, "--all")
+
+
+@pytest.mark.skipif(PROBE is None, reason="the probe was not built: no nvcc")
+@needs_disassembler
+def test_the_probe_asks_what_it_is_there_to_ask(gates):
+    """Products of a warpgroup, boxes of tensors, stmatrix: the compiler has left none of them out."""
+    lines = gates.cuobjdump("-sass", str(PROBE))
+    for instruction in ("HGMMA", "UTMALDG", "UTMASTG", "STSM", "LDSM", "HMMA", "FFMA"):
+        assert any(instruction in line for line in lines), instruction
 
 
 def test_an_architecture_that_is_missing_fails(gates, monkeypatch, tmp_path, capsys):

@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "csrc/cpu": ("csrc/backend",),  # the table of kernels
     "cuda/emulator": ("csrc/backend",),
     "cuda/common": ("csrc/backend", "cuda/emulator"),
+    "cuda/probe": ("csrc/backend", "cuda/common"),
     "cuda/softmax": ("csrc/backend", "cuda/common"),
     "cuda/gemm": ("csrc/backend", "cuda/common"),
     "cuda/conv": ("csrc/backend", "cuda/common", "cuda/gemm"),
@@ -115,7 +116,7 @@ def subfolders(folder: str) -> set[str]:
     [
         ("csrc/ops", WITHOUT_KERNELS),
         ("csrc/cpu", {"simd", "host"}),
-        ("cuda", {"common", "host", "emulator"}),
+        ("cuda", {"common", "host", "emulator", "probe"}),
     ],
 )
 def test_a_folder_per_family(folder, others):
@@ -201,11 +202,14 @@ def test_instruction_sets_are_wrapped_in_simd():
     assert found == set(INTRINSICS)
 
 
+PTX = ("cuda/common/ptx.cuh", "cuda/common/ptx_hopper.cuh")
+
+
 def test_inline_assembly_is_in_ptx_cuh():
     kernels = [
         (path, text)
         for path, text in sources("cuda")
-        if path != "cuda/common/ptx.cuh" and not path.startswith("cuda/emulator/")
+        if path not in PTX and not path.startswith("cuda/emulator/")
     ]
     assert [line for path, text in kernels for line in lines_with(r"\basm\b|__asm", path, text)] == []
 

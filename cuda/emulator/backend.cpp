@@ -13,7 +13,8 @@
 
 namespace fastnn::cuda {
 const Kernels& kernel_table();
-}
+const std::string& forced_plan_mistake();  // cuda/common/forced_plan.h
+}  // namespace fastnn::cuda
 
 namespace fastnn::emulator {
 namespace {
@@ -168,6 +169,10 @@ constexpr Streams stream_functions{
 extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_cuda_backend(
     const char** why_not) {
   using namespace fastnn;
+  if (!cuda::forced_plan_mistake().empty()) {
+    *why_not = cuda::forced_plan_mistake().c_str();
+    return nullptr;
+  }
   if (emulator::device_count() == 0) {
     *why_not = "FASTNN_EMULATOR_DEVICES asks for no device";
     return nullptr;

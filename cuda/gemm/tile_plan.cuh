@@ -5,6 +5,7 @@
 #include <array>
 #include <type_traits>
 
+#include "cuda/common/forced_plan.h"
 #include "cuda/gemm/tile_mma.cuh"
 #include "cuda/gemm/tile_product.cuh"
 #include "cuda/gemm/tile_simt.cuh"
@@ -140,20 +141,32 @@ inline int64_t split_depth(int64_t k, int64_t splits) {
   return ceil_div(ceil_div(k, splits), static_cast<int64_t>(BLOCK_K)) * BLOCK_K;
 }
 
+// Whether the environment forces a tile that the list has and the device can run.
+template <class List>
+bool forces_tile(const ForcedPlan& forced, size_t shared) {
+  for (const auto& tile : List::list)
+    if (tile.block_m == forced.block_m && tile.block_n == forced.block_n) return tile.shared_bytes <= shared;
+  return false;
+}
+
 // The best tile of a list, and split of k.
 template <class List, class T, class Operand>
 ProductPlan plan_product(const Context& ctx, const Product<T, Operand>& p) {
   ProductPlan best{};
   double least = 0;
   const double outputs = static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.batch);
+  const ForcedPlan& forced = forced_plan();
+  const bool one_tile = forces_tile<List>(forced, shared_limit(ctx.capability));
   for (int t = 0; t < static_cast<int>(List::list.size()); ++t) {
     const TileEntry<T, Operand>& tile = List::list[t];
     if (tile.shared_bytes > shared_limit(ctx.capability)) continue;
+    if (one_tile && (tile.block_m != forced.block_m || tile.block_n != forced.block_n)) continue;
     const int64_t tiles =
         ceil_div<int64_t>(p.m, tile.block_m) * ceil_div<int64_t>(p.n, tile.block_n) * p.batch;
     const int64_t room = static_cast<int64_t>(ctx.multiprocessors) * tile.blocks;
     for (const int64_t wanted : {int64_t{1}, ctx.multiprocessors / tiles, room / tiles}) {
-      const int64_t most = p.k / kLeastSplit, parts = wanted < most ? wanted : most;
+      const int64_t most = p.k / kLeastSplit;
+      const int64_t parts = forced.splits > 0 ? forced.splits : wanted < most ? wanted : most;
       if (parts <= 1 && wanted != 1) continue;
       const int64_t depth = split_depth(p.k, parts > 1 ? parts : 1);
       const int64_t splits = depth > 0 ? ceil_div(p.k, depth) : 1;

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/common/forced_plan.h"
 #include "cuda/host/runtime.h"
 
 namespace fastnn::cuda {
@@ -333,7 +334,8 @@ std::string find_devices() {
 extern "C" __attribute__((visibility("default"))) const fastnn::Backend* fastnn_cuda_backend(
     const char** why_not) {
   using namespace fastnn;
-  static const std::string reason = cuda::find_devices();
+  static const std::string reason =
+      cuda::forced_plan_mistake().empty() ? cuda::find_devices() : cuda::forced_plan_mistake();
   if (!reason.empty()) {
     *why_not = reason.c_str();
     return nullptr;
