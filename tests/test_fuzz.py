@@ -11,9 +11,7 @@ from fuzz import corpus
 from fuzz.choices import Choices
 
 
-@pytest.mark.filterwarnings("ignore")  # of NumPy, about the numbers in the inputs
-@pytest.mark.parametrize("target", corpus.TARGETS)
-def test_what_was_found_once(target):
+def run_all(target):
     run = importlib.import_module(f"fuzz.{target}").run
     inputs = corpus.read(target)
     assert len(inputs) > 100
@@ -25,22 +23,26 @@ def test_what_was_found_once(target):
             raise
 
 
-def test_a_fault_would_be_noticed(monkeypatch):
-    """Each target, given an extension that is wrong."""
-    from fuzz import files, indexing, ops
+@pytest.mark.filterwarnings("ignore")  # of NumPy, about the numbers in the inputs
+@pytest.mark.parametrize("target", corpus.TARGETS)
+def test_what_was_found_once(target):
+    run_all(target)
 
-    monkeypatch.setattr(indexing, "take", lambda x, key: np.asarray(x[key]) + 1)
-    with pytest.raises(AssertionError):
-        for data in corpus.read("indexing"):
-            indexing.run(data)
-    monkeypatch.setattr(files.fn, "load", lambda path: {}["no"])
-    with pytest.raises(KeyError):
-        for data in corpus.read("files"):
-            files.run(data)
-    monkeypatch.setattr(ops, "CALLABLES", [lambda *_, **__: {}["no"]])
-    with pytest.raises(KeyError):
-        for data in corpus.read("ops"):
-            ops.run(data)
+
+WRONG = {
+    "indexing": ("indexing.take", lambda x, key: np.asarray(x[key]) + 1, AssertionError),
+    "files": ("files.fn.load", lambda path: {}["no"], KeyError),
+    "ops": ("ops.CALLABLES", [lambda *_, **__: {}["no"]], KeyError),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("target", WRONG)
+def test_a_fault_would_be_noticed(target, monkeypatch):
+    place, wrong, error = WRONG[target]
+    monkeypatch.setattr(f"fuzz.{place}", wrong)
+    with pytest.raises(error):
+        run_all(target)
 
 
 def test_choices():

@@ -176,7 +176,11 @@ def test_overlapping_assignment():
         ([3], IndexError, "out of range"),
         ([0, -4], IndexError, "out of range"),
         ([2**62], IndexError, "out of range"),
-        (([3], slice(0)), IndexError, "index 3 is out of range for dimension 0 of size 3"),  # and nothing selected
+        (
+            ([3], slice(0)),
+            IndexError,
+            "index 3 is out of range for dimension 0 of size 3",
+        ),  # and nothing selected
         (([-4], np.empty((0, 1), int)), IndexError, "index -4 is out of range for dimension 0"),
         ([0.5], IndexError, "integer or bool"),
         (True, IndexError, "bool tensor"),

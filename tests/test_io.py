@@ -294,7 +294,9 @@ class TestHalvesOfCharacters:
     """JSON spells what UTF-8 cannot."""
 
     def test_none_is_written(self, path):
-        with pytest.raises(ValueError, match=r"w\.safetensors: a name or text holds '\\ud800', half of a character"):
+        with pytest.raises(
+            ValueError, match=r"w\.safetensors: a name or text holds '\\ud800', half of a character"
+        ):
             fn.save({"\ud800": fn.ones(1)}, path)
         assert not path.exists()
         fn.save({"note": ["\udfff"]}, path)  # JSON in JSON

@@ -26,7 +26,9 @@ def unpack(target: str, folder: Path) -> None:
 
 
 def pack(target: str, folder: Path) -> None:
-    lines = sorted({b64encode(path.read_bytes()).decode() for path in folder.iterdir()}, key=lambda s: (len(s), s))
+    lines = sorted(
+        {b64encode(path.read_bytes()).decode() for path in folder.iterdir()}, key=lambda s: (len(s), s)
+    )
     (HERE / "corpus" / f"{target}.txt").write_text("".join(line + "\n" for line in lines))
 
 

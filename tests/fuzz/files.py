@@ -15,12 +15,11 @@ from pathlib import Path
 import fastnn as fn
 import numpy as np
 from fastnn.data.idx import read_idx
-
 from fuzz.choices import Choices
 
 SEPARATOR = b"\xff"  # which UTF-8 does not know
 ZEROS = "0" * 64
-FOLDER = Path("/dev/shm" if os.path.isdir("/dev/shm") else os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+FOLDER = Path("/dev/shm" if os.path.isdir("/dev/shm") else os.environ.get("TMPDIR", "/tmp"))
 PATH, AGAIN = (FOLDER / f"fastnn-fuzz-{os.getpid()}-{name}.safetensors" for name in ("given", "again"))
 
 

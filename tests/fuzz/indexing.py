@@ -10,9 +10,9 @@ from typing import Any
 
 import fastnn as fn
 import numpy as np
-
 from fuzz.choices import Choices
 
+NUMBERS = (0, 1, -1, 2, -2, 3, 4, -5, 2**31, -(2**63), 2**64)
 DTYPES = ("float32", "float64", "int64", "bool")
 
 
@@ -34,7 +34,10 @@ def make(choices: Choices) -> np.ndarray:
     x = np.arange(1.0, 1 + np.prod(shape, dtype=int)).reshape(shape).astype(choices.pick(DTYPES))
     for _ in range(choices.below(3)):
         if x.ndim and choices.below(2):
-            x = x[(slice(None),) * choices.below(x.ndim) + (slice(choices.below(3), None, choices.between(1, 3)),)]
+            x = x[
+                (slice(None),) * choices.below(x.ndim)
+                + (slice(choices.below(3), None, choices.between(1, 3)),)
+            ]
         else:
             order = list(range(x.ndim))
             for i in order:
@@ -46,11 +49,10 @@ def make(choices: Choices) -> np.ndarray:
 
 def entry(choices: Choices, x: np.ndarray) -> Any:
     kind = choices.below(9)
-    number = lambda: choices.pick((0, 1, -1, 2, -2, 3, 4, -5, 2**31, -(2**63), 2**64))
     if kind == 0:
-        return number()
+        return choices.pick(NUMBERS)
     if kind <= 2:
-        bounds = [choices.pick((None, number())) for _ in range(2)]
+        bounds = [choices.pick((None, choices.pick(NUMBERS))) for _ in range(2)]
         return slice(*bounds, choices.pick((None, 1, 2, -1, 3, -2, 2**62, 0)))
     if kind == 3:
         return None
@@ -63,7 +65,9 @@ def entry(choices: Choices, x: np.ndarray) -> Any:
     if kind == 6:  # a mask that fits
         shape = x.shape[choices.below(3) :][: choices.between(1, 2)] or (2,)
         return np.array([choices.below(2) for _ in range(np.prod(shape, dtype=int))], bool).reshape(shape)
-    values = np.array([choices.between(-3, 3) for _ in range(np.prod(shape, dtype=int))], np.int64).reshape(shape)
+    values = np.array([choices.between(-3, 3) for _ in range(np.prod(shape, dtype=int))], np.int64).reshape(
+        shape
+    )
     return values.tolist() if kind == 7 else values.astype(choices.pick(("int64", "int32", "uint8")))
 
 
@@ -139,7 +143,9 @@ def agree(theirs: Exception | None, ours: Exception | None, selected: Any) -> bo
     """Whether there are two results, and no two errors. One of each is a fault."""
     if theirs:
         assert ours, f"NumPy refuses it: {theirs!r}"
-    elif ours and not (np.size(selected) == 0 and "is out of range" in str(ours)):  # NumPy checks some of them
+    elif ours and not (
+        np.size(selected) == 0 and "is out of range" in str(ours)
+    ):  # NumPy checks some of them
         raise AssertionError(f"NumPy takes it: {ours!r}")
     return not ours
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import fastnn as fn
 import numpy as np
-
 from fuzz.choices import Choices
 
 CLEAR = (ValueError, IndexError, TypeError, RuntimeError, MemoryError, OverflowError)
@@ -26,7 +25,23 @@ LEFT_OUT = {
 DTYPES = (fn.float32, fn.float64, fn.bfloat16, fn.float16, fn.int64, fn.int32, fn.uint8, fn.bool)
 NUMBERS = (0, 1, -1, 2, 3, -2, 5, 7, 64, -(2**31), 2**48, 2**62, 2**63 - 1, -(2**63), 2**64)
 FLOATS = (0.0, 1.0, -0.5, 2.5, -0.0, 1e-40, 3e38, 1e308, float("inf"), float("-inf"), float("nan"))
-WORDS = ("mean", "sum", "none", "same", "valid", "cpu", "cuda", "cuda:7", "relu", "tanh", "zeros", "x", "", "\0", "é" * 300)
+WORDS = (
+    "mean",
+    "sum",
+    "none",
+    "same",
+    "valid",
+    "cpu",
+    "cuda",
+    "cuda:7",
+    "relu",
+    "tanh",
+    "zeros",
+    "x",
+    "",
+    "\0",
+    "é" * 300,
+)
 OPERATORS = (
     operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul, operator.and_,
     operator.or_, operator.eq, operator.lt, operator.iadd, operator.imul, operator.isub, operator.itruediv,
@@ -36,7 +51,9 @@ OPERATORS = (
 
 
 def callables() -> list[Any]:
-    names = [name for name in dir(fn._C) if name not in LEFT_OUT and not name.startswith(("__", "_cuda", "_Trace"))]
+    names = [
+        name for name in dir(fn._C) if name not in LEFT_OUT and not name.startswith(("__", "_cuda", "_Trace"))
+    ]
     found: list[Any] = [getattr(fn._C, name) for name in names]
     # Methods, with the tensor as any other argument: it may be no tensor at all.
     found += [getattr(fn.Tensor, name) for name in dir(fn.Tensor) if name not in LEFT_OUT and name[0] != "_"]
@@ -55,7 +72,9 @@ def run(data: bytes) -> None:
             arguments = [argument(choices, pool) for _ in range(choices.below(9))]
             if f in OPERATORS or isinstance(f, FunctionType):  # of Python, where `self` may be anything
                 arguments[:1] = [choices.pick(pool)]
-            names = {choices.pick(NAMES): argument(choices, pool) for _ in range(choices.pick((0, 0, 0, 1, 2)))}
+            names = {
+                choices.pick(NAMES): argument(choices, pool) for _ in range(choices.pick((0, 0, 0, 1, 2)))
+            }
             keep(attempt(lambda: f(*arguments, **names)), pool)  # noqa: B023 (called at once)
         if choices.below(2):
             for t in pool[-2:]:
@@ -65,17 +84,30 @@ def run(data: bytes) -> None:
         attempt(lambda: t.detach().to(fn.float64).numpy().sum())  # noqa: B023
 
 
-NAMES = ("dim", "dtype", "out", "keepdim", "device", "reduction", "weight", "padding", "stride", "requires_grad", "x")
+NAMES = (
+    "dim",
+    "dtype",
+    "out",
+    "keepdim",
+    "device",
+    "reduction",
+    "weight",
+    "padding",
+    "stride",
+    "requires_grad",
+    "x",
+)
 
 
 def attempt(call: Any) -> Any:
     try:
         return call()
     except CLEAR as error:
-        text = str(error).strip()
-        assert text, f"an error without words: {error!r}"
-        assert not text.startswith("std::"), text
-        return None
+        refusal = error
+    text = str(refusal).strip()
+    assert text, f"an error without words: {refusal!r}"
+    assert not text.startswith("std::"), text
+    return None
 
 
 def keep(result: Any, pool: list[fn.Tensor]) -> None:
@@ -124,5 +156,15 @@ def argument(choices: Choices, pool: list[fn.Tensor], depth: int = 0) -> Any:
         items = [argument(choices, pool, depth + 1) for _ in range(choices.below(5))]
         return items if kind == 13 else tuple(items)
     return choices.pick(
-        (np.float32(2.5), np.int64(-1), np.array([0, 1, 1]), np.ones((2, 3)), np.array(["a"]), 1j, b"raw", object, len)
+        (
+            np.float32(2.5),
+            np.int64(-1),
+            np.array([0, 1, 1]),
+            np.ones((2, 3)),
+            np.array(["a"]),
+            1j,
+            b"raw",
+            object,
+            len,
+        )
     )

@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["fastnn.io", "fastnn.data.idx", "fastnn
     sys.path.insert(0, str(Path(__file__).parents[1]))
     target = importlib.import_module(f"fuzz.{sys.argv[1]}")
 
-from fuzz.corpus import unpack  # noqa: E402
+from fuzz.corpus import unpack
 
 if not any(option.startswith("-merge") for option in sys.argv):
     unpack(sys.argv[1], Path(sys.argv[2]))
