@@ -195,3 +195,49 @@ def test_unbind_along_any_dimension(dim):
     y = fn.ones(2, 3, 4, requires_grad=True)
     y.unbind(dim)[1].sum().backward()
     assert y.grad.sum().item() == 24 / x.shape[dim]
+
+
+@pytest.mark.parametrize("dtype", [fn.uint8, fn.int32, fn.int64])
+def test_numbers_that_an_integer_dtype_does_not_hold(dtype):
+    """PyTorch and NumPy refuse them, too; another number would take their place."""
+    low, high = (int(f(np.iinfo(str(dtype).rpartition(".")[2]))) for f in (lambda i: i.min, lambda i: i.max))
+    x = fn.tensor([1, 2], dtype=dtype)
+    writes = {
+        "full": lambda v: fn.full((1,), v, dtype=dtype),
+        "fill_": x.fill_,
+        "setitem": lambda v: x.__setitem__(0, v),
+        "index_put": lambda v: x.__setitem__([1], v),
+    }
+    if dtype is not fn.int64:
+        writes |= {
+            "tensor": lambda v: fn.tensor([v], dtype=dtype),
+            "maximum": lambda v: fn.maximum(x, v),
+            "where": lambda v: fn.where(fn.tensor([True, True]), v, x),
+            "add_": x.add_,
+        }
+    for value in (high + 1, low - 1, float(high) * 4, float("nan"), float("inf")):
+        for name, write in writes.items():
+            if isinstance(value, float) and name not in ("full", "fill_", "setitem", "index_put"):
+                continue
+            with pytest.raises((ValueError, OverflowError), match="fit|too large"):
+                write(value)
+    assert x.tolist() == [1, 2]
+    assert fn.full((1,), high, dtype=dtype).tolist() == [high]
+    x[0] = low
+    assert x.tolist() == [low, 2]
+
+
+@pytest.mark.parametrize("bytes_", [[1, 2, 3, 255, 0], [2] * 1000, [255] * 70])
+def test_bools_that_others_stored_as_other_bytes(bytes_):
+    array = np.array(bytes_, np.uint8).view(bool)
+    with pytest.raises(ValueError, match="stored as 0 or 1"):
+        fn.from_numpy(array)
+    assert fn.tensor(array).sum().item() == np.count_nonzero(bytes_)
+    shared = np.zeros(len(bytes_), np.uint8)
+    mask = fn.from_numpy(shared.view(bool))
+    shared[:] = bytes_  # what NumPy shares it may write
+    x = fn.arange(len(bytes_))
+    assert x[mask].tolist() == np.flatnonzero(bytes_).tolist()
+    assert fn.nonzero(mask).flatten().tolist() == np.flatnonzero(bytes_).tolist()
+    x[mask] = -1
+    assert (x == -1).sum().item() == np.count_nonzero(bytes_)

@@ -26,7 +26,10 @@ struct PoolParams {  // planes = N * C images of H x W to P x Q
   double flops() const {
     return static_cast<double>(planes * p * q) * static_cast<double>(kernel_h * kernel_w);
   }
-  double nanoseconds() const { return static_cast<double>(planes * h * w); }
+  double nanoseconds() const {
+    const double pixels = static_cast<double>(planes * h * w), seen = 0.1 * flops();
+    return pixels > seen ? pixels : seen;
+  }
   template <class F>
   void touches(int64_t size, F&& f) const {
     const int64_t images = planes * h * w * size, windows = planes * p * q;

@@ -1,5 +1,6 @@
 #include "core/operand.h"
 
+#include <stdint.h>
 #include <string.h>
 
 namespace fastnn {
@@ -20,7 +21,22 @@ Number number_of(const Tensor& t) {
   }
 }
 
+void check_fits(Number n, DType dtype) {
+  if (is_floating(dtype) || dtype == DType::boolean) return;
+  const int64_t low = dtype == DType::uint8 ? 0 : dtype == DType::int32 ? INT32_MIN : INT64_MIN;
+  const int64_t high = dtype == DType::uint8 ? UINT8_MAX : dtype == DType::int32 ? INT32_MAX : INT64_MAX;
+  if (n.kind != Number::real) {
+    check_value(low <= n.whole && n.whole <= high, "the number ", n.whole, " does not fit ", dtype, " (", low,
+                " to ", high, ")");
+    return;
+  }
+  // Above -2^63 - 1 is the same double as from -2^63 on.
+  const bool fits = n.value >= static_cast<double>(low) && n.value < static_cast<double>(high) + 1;
+  check_value(fits, "the number ", n.value, " does not fit ", dtype, " (", low, " to ", high, ")");
+}
+
 uint64_t Number::bits(DType dtype) const {
+  check_fits(*this, dtype);
   uint64_t word = 0;
   auto put = [&](auto value) { memcpy(&word, &value, sizeof value); };
   switch (dtype) {

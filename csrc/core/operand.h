@@ -24,8 +24,10 @@ struct Number {
   DType dtype() const {
     return kind == real ? DType::float32 : kind == integer ? DType::int64 : DType::boolean;
   }
-  uint64_t bits(DType dtype) const;  // one element, as it stands in memory
+  uint64_t bits(DType dtype) const;  // one element, as it stands in memory; an error where it cannot
 };
+// Refuses a number that an integer dtype cannot hold: it would become another one.
+void check_fits(Number n, DType dtype);
 
 // What an operand says in promotion: its dtype, and 2 with dimensions, 1 of a 0-d tensor, 0 of a number.
 struct Spoken {

@@ -88,6 +88,12 @@ Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t of
   return y;
 }
 
+Tensor bytes_of(const Tensor& x) {
+  Tensor y = detach(x);
+  y.impl()->dtype = DType::uint8;
+  return y;
+}
+
 bool may_overlap(const Tensor& a, const Tensor& b) {
   const Storage &x = *a.impl()->storage, &y = *b.impl()->storage;
   if (&x == &y) return true;

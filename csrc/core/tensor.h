@@ -141,6 +141,7 @@ Tensor from_memory(void* data, const Dims& shape, const Dims& strides, DType dty
 bool may_overlap(const Tensor& a, const Tensor& b);
 // Another view of x's storage; no history.
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, int64_t offset);
+Tensor bytes_of(const Tensor& x);  // the memory of a bool tensor as uint8
 inline Tensor detach(const Tensor& x) { return alias(x, x.shape(), x.strides(), x.impl()->offset); }
 
 // A Python number as a 0-d tensor that gives way in promotion, for ops that take tensors only.

@@ -176,6 +176,7 @@ Tensor from_dlpack(const Object& source) {
       },
       m);
   PyCapsule_SetName(capsule.get(), "used_dltensor");
+  if (dtype == DType::boolean && !cuda) check_bools("from_dlpack", y);
   return y;
 }
 

@@ -20,6 +20,9 @@ bool owns(const Object& owner, const Tensor& t);
 Dict array_interface(const Tensor& t, const void* address);
 void* address_of(const Object& number);
 
+// Bytes that are to be bools must be 0 or 1, as those of files must.
+void check_bools(const char* op, const Tensor& t);
+
 Device cuda_device(const char* op, int64_t index);
 
 // Memory of somebody else's must be where it is said to be: a kernel that meets the wrong memory ends the

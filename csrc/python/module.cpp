@@ -124,13 +124,37 @@ PyObject* make_through_call(PyTypeObject* type, PyObject* args, PyObject* keywor
   return type->tp_base->tp_new(type, args, keywords);
 }
 
+// The base of all these classes itself: pybind11 ends the process where somebody calls it, as pickling by the
+// first protocols does.
+newfunc new_of_derived;
+void refuse_bare_base(const py::module_& m) {
+  PyTypeObject* const base = reinterpret_cast<PyTypeObject*>(m.attr("device").ptr())->tp_base;
+  new_of_derived = base->tp_new;
+  base->tp_new = [](PyTypeObject* type, PyObject* args, PyObject* keywords) -> PyObject* {
+    if (type->tp_base != &PyBaseObject_Type) return new_of_derived(type, args, keywords);
+    return PyErr_Format(PyExc_TypeError, "%s cannot be made", type->tp_name);
+  };
+}
+
+// What is part of this process alone says so, in every protocol.
+void refuse_pickle(py::handle type) {
+  if (type.attr("__dict__").contains("__reduce__")) return;
+  const auto refuse = [](const py::object& self) -> py::object {
+    throw py::type_error(std::string("cannot pickle a ") + Py_TYPE(self.ptr())->tp_name);
+  };
+  py::setattr(type, "__reduce__", py::cpp_function(refuse, py::name("__reduce__"), py::is_method(type)));
+}
+
 // Nor is there another way to such an object: an assignment of __class__ between two of these would pass
 // CPython's test, for their layouts are the same. It refuses that for immutable types.
 void make_immutable(const py::module_& m) {
   for (const auto& [name, value] : m.attr("__dict__").cast<py::dict>())
     if (PyType_Check(value.ptr()) &&
-        reinterpret_cast<PyTypeObject*>(value.ptr())->tp_new == make_through_call)
+        reinterpret_cast<PyTypeObject*>(value.ptr())->tp_new == make_through_call) {
+      refuse_pickle(value);
       reinterpret_cast<PyTypeObject*>(value.ptr())->tp_flags |= Py_TPFLAGS_IMMUTABLETYPE;
+    }
+  refuse_bare_base(m);
 }
 
 template <class T>
@@ -155,6 +179,8 @@ void define_types(const py::module_& m) {
           "__eq__",  // its name, too
           [](Device d, const py::object& other) { return read_device(other.ptr()) == d; }, py::arg("other"))
       .def("__hash__", [](Device d) { return static_cast<int>(d.type) * 64 + d.index; })
+      .def("__reduce__",
+           [](Device d) { return py::make_tuple(py::type::of<Device>(), py::make_tuple(print_device(d))); })
       .def("__str__", print_device)
       .def("__repr__", [](Device d) { return "device('" + print_device(d) + "')"; });
 }

@@ -56,6 +56,14 @@ void* address_of(const Object& number) {
   return address;
 }
 
+void check_bools(const char* op, const Tensor& t) {
+  const Tensor bytes = contiguous(bytes_of(t));
+  const uint8_t* const byte = bytes.data<uint8_t>();
+  uint8_t all = 0;
+  for (int64_t i = 0; i < t.numel(); ++i) all |= byte[i];
+  check_value(all <= 1, op, ": a bool is stored as 0 or 1, and there are other bytes here; take `array != 0`");
+}
+
 Tensor tensor_from_numpy(const Object& source, bool copy) {
   const Object numpy = import("numpy"), array = numpy.attr("asarray")(source), element = array.attr("dtype");
   const auto dtype = dtype_from_numpy(element);
@@ -81,6 +89,10 @@ Tensor tensor_from_numpy(const Object& source, bool copy) {
     return tensor_from_numpy(numpy.attr("array")(array), false);
   Tensor t = from_memory(address, shape, strides, *dtype, {}, drop_python_object, Object(array).release());
   t.impl()->storage->read_only = truth_of(data.item(1));
+  if (*dtype == DType::boolean) {
+    if (copy) return cast(bytes_of(t), DType::boolean);
+    check_bools("from_numpy", t);
+  }
   return copy ? clone(t) : t;
 }
 

@@ -26,6 +26,8 @@ __all__ = [
 
 Shape = int | Sequence[int]
 
+_INTEGERS = {_C.uint8: (0, 2**8 - 1), _C.int32: (-(2**31), 2**31 - 1)}
+
 _default_device = device("cpu")
 
 
@@ -74,6 +76,10 @@ def tensor(
                 f"tensor: cannot make a tensor from {type(data).__name__} with elements of different shapes or kinds"
             )
         out = _C._tensor_from_array(array)
+        if not typed and dtype in _INTEGERS and array.dtype.kind in "iu":
+            low, high = _INTEGERS[dtype]
+            if array.size and not (low <= array.min() and array.max() <= high):
+                raise ValueError(f"tensor: numbers from {array.min()} to {array.max()} do not fit {dtype!r}")
     if dtype is not None:
         out = _C._cast(out, dtype)
     if isinstance(data, Tensor):

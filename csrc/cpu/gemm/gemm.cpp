@@ -34,7 +34,7 @@ void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, 
     const bool last = p + t.k == block.p1 && plan.splits == 1;
     if (plan.pack_a)
       pack_a(work, g.a + block.i0 * g.rs_a + p * g.cs_a, g.rs_a, g.cs_a, block.i1 - block.i0, t.k, plan.mr);
-    for (int64_t j = block.j0; j < block.j1; j += plan.nr) {
+    for (int64_t j = block.j0; j < block.j1 && !ctx.cancelled(); j += plan.nr) {
       const int n = static_cast<int>(min_of(plan.nr, g.n - j));
       const T* b = g.b + p * g.rs_b + j * g.cs_b;
       if (plan.pack_b) pack_b_panel(panel, b, g.rs_b, g.cs_b, t.k, n, plan.nr);

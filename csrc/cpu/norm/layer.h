@@ -114,7 +114,7 @@ void gradient_of_rows(const LayerNormParams& p, int64_t first, T* sums) {
   const T* const weight = static_cast<const T*>(p.weight);
   const bool weighted = all || weight, summed = all || sums;
   T* const dweight = sums;
-  T* const dbias = sums + p.size;
+  T* const dbias = summed ? sums + p.size : nullptr;
   for_vectors<T>(p.size, [&](int64_t i, int lanes, int) {
     V w, dw, db;
     if (weighted) w = load_some(weight + i, lanes);

@@ -18,6 +18,8 @@ void copy_into(const Tensor& dst, const Tensor& source) { copy(dst, source, fals
 
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
+  if (x.impl()->weak && !is_floating(dtype) && x.device().type == DeviceType::cpu)
+    check_fits(number_of(x), dtype);
   OpScope scope("to", x);
   scope.with("dtype", dtype);
   Tensor y = empty_like(x, dtype);
@@ -64,6 +66,7 @@ static void fill(const Tensor& x, double value, int64_t integer, bool fresh) {
 
 static void fill(const Tensor& x, const Tensor& value, bool fresh) {
   const Tensor host = to_device(value, Device{});
+  if (host.impl()->weak) check_fits(number_of(host), x.dtype());
   fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>(), fresh);
 }
 

@@ -93,8 +93,10 @@ Tensor true_offsets(const Tensor& mask, const Dims& strides, int64_t count) {
   return y;
 }
 int64_t count_true(const Tensor& mask) { return *to_device(sum(mask), Device{}).data<int64_t>(); }
+// Memory of its own that holds 0 and 1: what others share may hold any byte, and change between two readings.
+Tensor own_mask(const Tensor& given) { return cast(bytes_of(given), DType::boolean); }
 Tensor true_offsets(const Tensor& given, const Dims& strides) {
-  const Tensor mask = clone(given);
+  const Tensor mask = own_mask(given);
   return true_offsets(mask, strides, count_true(mask));
 }
 
@@ -355,7 +357,7 @@ Tensor nonzero(const Tensor& x) {
   check_defined("nonzero", "input", x);
   OpScope scope("nonzero", x);
   GradMode off(false);
-  const Tensor mask = x.dtype() == DType::boolean ? clone(detach(x)) : cast(detach(x), DType::boolean);
+  const Tensor mask = x.dtype() == DType::boolean ? own_mask(x) : cast(detach(x), DType::boolean);
   const int64_t count = count_true(mask);
   Tensor y = empty("nonzero", {count, mask.dim()}, DType::int64, x.device());
   for (int i = 0; i < mask.dim(); ++i) {

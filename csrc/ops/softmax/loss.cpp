@@ -51,6 +51,7 @@ void check_input(const char* op, const Tensor& x, const Tensor& target) {
 }
 
 Rows rows_of(const char* op, const Tensor& x, const Tensor& target, int64_t ignore_index) {
+  const bool keeps = wants_grad(x);
   check_type(
       target.dtype() == DType::int64 || target.dtype() == DType::int32 || target.dtype() == DType::uint8, op,
       ": target must hold classes as integers, got ", target.dtype());
@@ -60,7 +61,10 @@ Rows rows_of(const char* op, const Tensor& x, const Tensor& target, int64_t igno
   rows.x = classes_last(x);
   rows.rule = {op, rows.x.size(1), IndexRule::kLabels, ignore_index};
   GradMode off(false);
-  rows.labels = contiguous(reshape(cast(target, DType::int64), {rows.x.size(0)}));
+  // Memory of its own where the tape keeps it: on the CPU NumPy may share the target's, and write it unseen.
+  const Tensor labels = reshape(cast(target, DType::int64), {rows.x.size(0)});
+  const bool unseen = target.dtype() == DType::int64 && target.device().type == DeviceType::cpu;
+  rows.labels = !keeps || !unseen ? contiguous(labels) : clone(labels);
   return rows;
 }
 

@@ -81,7 +81,7 @@ def _check_path(op: str, path: Any, arguments: str) -> None:
 def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
     """The value as JSON, its tensors moved to ``arrays`` under their dotted path."""
     if isinstance(value, fastnn.Tensor):
-        name = ".".join(path) or "tensor"
+        name = ".".join(path).encode(errors="replace").decode() or "tensor"  # the tree holds the key itself
         while name in arrays or name == "__metadata__":  # {"a.b": x, "a": {"b": y}}
             name += "_"
         arrays[name] = to_array(value)

@@ -69,7 +69,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     for name, (code, data) in arrays.items():
         offsets = [ends[name] - data.nbytes, ends[name]]
         header[name] = {"dtype": code, "shape": list(data.shape), "data_offsets": offsets}
-    text = _utf8(path, json.dumps(header, separators=(",", ":"), ensure_ascii=False))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > _MAX_HEADER:
         raise ValueError(
@@ -135,16 +135,6 @@ def _read(file: BufferedReader) -> tuple[dict[str, Array], dict[str, str]]:
         {entry.name: arrays[entry.name] for entry in entries},
         {key: value for key, value in metadata.items() if key not in own},
     )
-
-
-def _utf8(path: str | os.PathLike[str], text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{os.fspath(path)}: a name or text holds {text[error.start]!r}, half of a character, "
-            "which no file can hold"
-        ) from None
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
