@@ -21,5 +21,6 @@ from fuzz.corpus import unpack
 if not any(option.startswith("-merge") for option in sys.argv):
     unpack(sys.argv[1], Path(sys.argv[2]))
 words = Path(__file__).with_name(f"{sys.argv[1]}.dict")
-atheris.Setup([sys.argv[0], *sys.argv[2:], *([f"-dict={words}"] if words.exists() else [])], target.run)
+again = f"{sys.executable} {__file__} {sys.argv[1]}"  # what -merge calls through a shell
+atheris.Setup([again, *sys.argv[2:], *([f"-dict={words}"] if words.exists() else [])], target.run)
 atheris.Fuzz()
