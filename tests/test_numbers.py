@@ -219,7 +219,7 @@ def test_numbers_that_an_integer_dtype_does_not_hold(dtype):
         for name, write in writes.items():
             if isinstance(value, float) and name not in ("full", "fill_", "setitem", "index_put"):
                 continue
-            with pytest.raises((ValueError, OverflowError), match="fit|too large"):
+            with pytest.raises((ValueError, OverflowError), match=r"fit|too large"):
                 write(value)
     assert x.tolist() == [1, 2]
     assert fn.full((1,), high, dtype=dtype).tolist() == [high]

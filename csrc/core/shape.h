@@ -65,8 +65,9 @@ int sort_dims(const Dims& shape, int (&order)[kMaxDims], Before before) {
 inline bool checked_mul(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 inline bool checked_add(int64_t a, int64_t b, int64_t* out) { return !__builtin_add_overflow(a, b, out); }
 
-// Number of elements; refuses negative dimensions and products over 2^48, before anything is allocated. As with
-// NumPy dimensions of 0 do not count for that: no product of sizes, strides or offsets overflows anywhere.
+// Number of elements; refuses negative dimensions and products over 2^48, before anything is allocated. As
+// with NumPy dimensions of 0 do not count for that: no product of sizes, strides or offsets overflows
+// anywhere.
 int64_t checked_numel(const char* op, const Dims& shape);
 Dims row_major_strides(const Dims& shape);
 

@@ -61,7 +61,8 @@ void check_bools(const char* op, const Tensor& t) {
   const uint8_t* const byte = bytes.data<uint8_t>();
   uint8_t all = 0;
   for (int64_t i = 0; i < t.numel(); ++i) all |= byte[i];
-  check_value(all <= 1, op, ": a bool is stored as 0 or 1, and there are other bytes here; take `array != 0`");
+  check_value(all <= 1, op,
+              ": a bool is stored as 0 or 1, and there are other bytes here; take `array != 0`");
 }
 
 Tensor tensor_from_numpy(const Object& source, bool copy) {
