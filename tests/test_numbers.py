@@ -34,11 +34,16 @@ def test_arange_of_integers_is_exact(device, bounds):
     assert y.dtype == fn.int64
     assert y.tolist() == list(range(*bounds))
     assert fn.arange(*map(np.int64, bounds), device=device).tolist() == list(range(*bounds))
+    assert fn.arange(*bounds, dtype=fn.float64, device=device).shape == y.shape
 
 
 def test_arange_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="step must not be 0"):
         fn.arange(0, 3, 0)
+    for bounds in ((2**31 - 1, 2**31 + 1), (-(2**31), -(2**31) - 2, -1), (2**40, 2**40 + 2)):
+        with pytest.raises(ValueError, match="does not fit"):
+            fn.arange(*bounds, dtype=fn.int32)
+    assert fn.arange(2**31 - 2, 2**31, dtype=fn.int32).tolist() == [2**31 - 2, 2**31 - 1]
     with pytest.raises(ValueError, match="do not fit int64"):
         fn.arange(1e30, 1e30, 1.0, dtype=fn.int64)
 
@@ -241,3 +246,10 @@ def test_bools_that_others_stored_as_other_bytes(bytes_):
     assert fn.nonzero(mask).flatten().tolist() == np.flatnonzero(bytes_).tolist()
     x[mask] = -1
     assert (x == -1).sum().item() == np.count_nonzero(bytes_)
+
+
+def test_normal_refuses_what_is_not_finite():
+    for mean, deviation in ((0, 1e39), (1e39, 1), (float("nan"), 1), (0, float("inf")), (0, float("nan"))):
+        with pytest.raises(ValueError, match="normal_"):
+            fn.empty(3).normal_(mean, deviation)
+    assert np.isfinite(fn.empty(3, dtype=fn.float64).normal_(1e39, 1e300).numpy()).all()

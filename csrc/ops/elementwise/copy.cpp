@@ -179,12 +179,16 @@ Tensor arange(const Operand& start, const Operand& end, const Operand& step, DTy
   for (const Operand* o : {&start, &end, &step})
     check_type(o->is_number(), "arange: start, end and step must be numbers");
   const Number a = start.number(), b = end.number(), c = step.number();
-  if (is_floating(dtype) || a.kind == Number::real || b.kind == Number::real || c.kind == Number::real)
+  if (a.kind == Number::real || b.kind == Number::real || c.kind == Number::real)
     return arange(a.as_double(), b.as_double(), c.as_double(), dtype, device);
   // Integers count exactly; their distance takes 65 bits.
   check_value(c.whole != 0, "arange: step must not be 0");
   const __int128 apart = static_cast<__int128>(b.whole) - a.whole, by = c.whole;
   const __int128 count = apart / by + (apart % by != 0 && (apart < 0) == (by < 0));
+  if (count > 0) {
+    check_fits(a, dtype);
+    check_fits(static_cast<int64_t>(a.whole + (count - 1) * by), dtype);
+  }
   const ArangeParams p{.y = nullptr,
                        .numel = 0,
                        .start = a.as_double(),

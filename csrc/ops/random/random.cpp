@@ -109,11 +109,15 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   return scope.returns(training && p > 0 ? dropout_with(x, p, next_draw()) : x);
 }
 
+static double largest(DType dtype) {
+  return dtype == DType::float32 ? double{std::numeric_limits<float>::max()}
+                                 : std::numeric_limits<double>::max();
+}
+
 Tensor uniform_(const Tensor& x, double low, double high, bool fresh) {
   check_defined("uniform_", "input", x);
   check_floating("uniform_", "input", x);
-  const double most = x.dtype() == DType::float32 ? double{std::numeric_limits<float>::max()}
-                                                  : std::numeric_limits<double>::max();
+  const double most = largest(x.dtype());
   check_value(std::abs(low) <= most && std::abs(high) <= most && low <= high, "uniform_: [", low, ", ", high,
               ") is not a finite interval of ", x.dtype());
   OpScope scope("uniform_", x);
@@ -132,6 +136,9 @@ Tensor normal_(const Tensor& x, double mean, double deviation, bool fresh) {
   check_defined("normal_", "input", x);
   check_floating("normal_", "input", x);
   check_value(deviation >= 0, "normal_: std must not be negative, got ", deviation);
+  const double most = largest(x.dtype());
+  check_value(std::abs(mean) <= most && deviation <= most, "normal_: mean ", mean, " and std ", deviation,
+              " are no finite numbers of ", x.dtype());
   OpScope scope("normal_", x);
   scope.with("mean", mean);
   scope.with("std", deviation);
