@@ -244,3 +244,16 @@ def test_digits():
     assert not {image.tobytes() for image in x} & {image.tobytes() for image in x_test}
     everything = np.concatenate([x, x_test])
     assert (everything * 16).sum() == 561_718  # of scikit-learn's copy
+
+
+def test_a_subset_by_a_mask():
+    data = ArrayDataset(X, Y)
+    mask = np.zeros(len(data), bool)
+    mask[[2, 5]] = True
+    for given in (mask, mask.tolist(), fn.tensor(mask)):
+        assert Subset(data, given).indices.tolist() == [2, 5]
+    assert len(Subset(data, [])) == 0
+    with pytest.raises(IndexError, match="a mask of 3 for a data set of 10"):
+        Subset(data, mask[:3])
+    with pytest.raises(TypeError, match="integers or a mask, not float64"):
+        Subset(data, [0.5, 1.9])

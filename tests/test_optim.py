@@ -210,3 +210,20 @@ def test_wrong_types():
 def test_repr():
     opt = optim.SGD([fn.ones(2, requires_grad=True)], lr=0.5)
     assert "group 0: 1 parameters, lr=0.5, momentum=0.0" in repr(opt)
+
+
+def test_the_state_of_another_kind_is_refused():
+    def stepped(kind, **options):
+        weight = fn.ones(2, requires_grad=True)
+        optimizer = kind([weight], lr=0.1, **options)
+        weight.sum().backward()
+        optimizer.step()
+        return optimizer
+
+    sgd, adam = stepped(optim.SGD, momentum=0.9), stepped(optim.Adam)
+    before = str(adam.state_dict()), str(sgd.state_dict())
+    with pytest.raises(ValueError, match=r"momentum.*which Adam does not"):
+        adam.load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match=r"betas.*which SGD does not"):
+        sgd.load_state_dict(adam.state_dict())
+    assert before == (str(adam.state_dict()), str(sgd.state_dict()))

@@ -339,3 +339,14 @@ def test_predict_takes_lists():
     assert trainer.predict([(rows[0], 0), (rows[1], 1)]).tolist() == expected, "targets are left out"
     with pytest.raises(TypeError, match=r"np\.stack"):
         trainer.predict([np.array(row) for row in rows])
+
+
+def test_a_frozen_part_is_frozen_with_all_that_is_in_it():
+    """As of a model that was loaded, which is in evaluation mode: its backbone frozen, its head trained."""
+    backbone = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, affine=False), nn.Dropout(0.5))
+    model = nn.Sequential(backbone, nn.Linear(8, 3), nn.BatchNorm1d(3, affine=False)).eval()
+    backbone.requires_grad_(False)
+    x, y = np.random.default_rng(0).random((16, 4), np.float32), np.arange(16) % 3
+    fn.Trainer(model, optim.SGD(model[1].parameters(), lr=0.1)).fit((x, y), verbose=0)
+    assert backbone[1].num_batches_tracked.item() == 0
+    assert model[2].num_batches_tracked.item() > 0

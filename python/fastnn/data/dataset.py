@@ -103,11 +103,21 @@ class ArrayDataset(Dataset):
 
 
 class Subset(Dataset):
-    """The samples of a data set at given indices, in that order. Errors: IndexError for one out of range."""
+    """The samples of a data set at given indices, in that order, or where a mask of all samples holds.
+
+    Errors: IndexError for an index out of range or a mask of another length, TypeError for numbers that are no integers.
+    """
 
     def __init__(self, dataset: Any, indices: ArrayLike) -> None:
         self.dataset = dataset = as_dataset(dataset)
-        self.indices = np.array(indices, dtype=np.int64).reshape(-1)
+        given = np.asarray(indices).reshape(-1)
+        if given.dtype == bool:
+            if len(given) != len(dataset):
+                raise IndexError(f"Subset: a mask of {len(given)} for a data set of {len(dataset)} samples")
+            given = np.flatnonzero(given)
+        elif given.size and given.dtype.kind not in "iu":
+            raise TypeError(f"Subset: indices must be integers or a mask, not {given.dtype}")
+        self.indices = given.astype(np.int64)  # a copy
         self.classes = dataset.classes
         if ((self.indices < 0) | (self.indices >= len(dataset))).any():
             raise IndexError(f"Subset: indices must lie in 0..{len(dataset) - 1}")

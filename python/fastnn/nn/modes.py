@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import fastnn as fn
+from fastnn import Tensor
 
 from .module import Module
 
@@ -34,11 +35,18 @@ def evaluating(model: Module) -> Iterator[None]:
 def frozen(model: Module) -> list[Module]:
     """The modules that shall stay in evaluation mode while the model is trained.
 
-    They were put into it one by one; where the whole model was, those whose parameters are all frozen.
+    They were put into it one by one; where the whole model was, those whose parameters are all frozen, with all that
+    is in them.
     """
     if model.training:
         return [module for module in model.modules() if not module.training]
-    return [module for module in model.modules() if _has_only_frozen(module)]
+    found: dict[int, Module] = {}
+    for module in model.modules():
+        if _all_frozen(module.parameters(recurse=False)):
+            found[id(module)] = module
+        if _all_frozen(module.parameters()):
+            found |= {id(part): part for part in module.modules()}
+    return list(found.values())
 
 
 def training(model: Module, but: list[Module]) -> None:
@@ -48,6 +56,6 @@ def training(model: Module, but: list[Module]) -> None:
         module.training = False
 
 
-def _has_only_frozen(module: Module) -> bool:
-    own = list(module.parameters(recurse=False))
-    return bool(own) and not any(parameter.requires_grad for parameter in own)
+def _all_frozen(parameters: Iterable[Tensor]) -> bool:
+    flags = [parameter.requires_grad for parameter in parameters]
+    return bool(flags) and not any(flags)

@@ -126,6 +126,12 @@ class Optimizer:
             )
         state: dict[Tensor, dict[str, Any]] = {}
         for saved, group in zip(groups, self.param_groups, strict=True):
+            unknown = sorted(saved.keys() - group.keys())
+            if unknown:
+                raise ValueError(
+                    f"optimizer: the state has {', '.join(unknown)}, which {type(self).__name__} does not: "
+                    "it is the state of another kind of optimiser"
+                )
             self._check({**group, **{key: value for key, value in saved.items() if key != "params"}})
             for number, parameter in zip(saved["params"], group["params"], strict=True):
                 # A file of names has text for keys.
