@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fastnn import nn, optim
 from fastnn.train import Callback, EarlyStopping, ModelCheckpoint, Trainer, accuracy, metric
+from fastnn.train.metrics import direction
 
 CLASS_WEIGHTS = (1.0, 10.0, 100.0)
 
@@ -175,3 +176,47 @@ def test_an_unknown_direction_is_asked_for_before_training(name):
     with pytest.raises(ValueError, match="mode='max'"):
         trainer.fit(data(), val=data(), verbose=0)
     assert trainer.model.weight.tolist() == before
+
+
+class Heavier(nn.CrossEntropyLoss):
+    def forward(self, output, target):
+        return 2 * super().forward(output, target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs"),
+    [
+        (Heavier(fn.tensor([1.0, 10.0, 100.0])), 3),
+        (nn.CrossEntropyLoss(fn.tensor([1.0, 10.0, 100.0])).forward, 3),
+        (nn.CrossEntropyLoss(reduction="sum").forward, 3),
+        (lambda output, target: F.mse_loss(output.reshape(-1), target.to(fn.float32)), 1),
+    ],
+    ids=[
+        "a loss derived from ours",
+        "a bound method",
+        "a bound method that adds up",
+        "numbers that look like labels",
+    ],
+)
+def test_the_loss_is_the_same_for_any_batch_size_however_it_is_given(loss, outputs):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((65, 4), np.float32), rng.integers(0, 3, 65)
+    y[30:] = -100
+    trainer = trainer_of(loss, outputs=outputs)
+    losses = [trainer.evaluate((x, y), batch)["loss"] for batch in (65, 16, 1)]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+
+
+def test_a_partial_of_a_metric():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((65, 4), np.float32), rng.integers(0, 3, 65)
+    model = nn.Linear(4, 3)
+    partial = functools.partial(accuracy, ignore_index=0)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), metrics=[partial])
+    hits = model(fn.tensor(x)).argmax(1).numpy()[y != 0] == y[y != 0]
+    for batch in (65, 16, 1):
+        assert trainer.evaluate((x, y), batch)["accuracy"] == pytest.approx(hits.mean())
+    assert direction("val_accuracy", trainer.metrics) == "max"
+    assert (
+        direction("accuracy", {"accuracy": lambda output, target: 0.0}) is None
+    )  # somebody else's of that name

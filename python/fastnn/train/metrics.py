@@ -6,6 +6,7 @@ or some do not count.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -98,7 +99,23 @@ def direction(name: str, metrics: Mapping[str, Metric]) -> str | None:
     name = name.removeprefix("val_")
     if name == "loss":
         return "min"
-    return getattr(metrics.get(name), "mode", None) or getattr(_named.get(name), "mode", None)
+    own = getattr(unwrapped(metrics.get(name)), "mode", None)
+    return own or getattr(_named.get(name), "mode", None)
+
+
+def unwrapped(metric: Any) -> Any:
+    """The function behind ``functools.partial``, which has its name and direction."""
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    return metric
+
+
+def ignored_by(metric: Any) -> int | None:
+    """The label that an accuracy with settings of its own ignores."""
+    if isinstance(metric, functools.partial):
+        own = metric.keywords.get("ignore_index")
+        return ignored_by(metric.func) if own is None else int(own)
+    return None
 
 
 def metric_functions(metrics: Metric | Iterable[str | Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
@@ -139,5 +156,5 @@ def _pair(metric: Any) -> tuple[str, Metric]:
             )
         return metric, _named[metric]
     if callable(metric):
-        return getattr(metric, "__name__", type(metric).__name__), metric
+        return getattr(unwrapped(metric), "__name__", type(metric).__name__), metric
     raise TypeError(f"Trainer: a metric is a name or a function, not a {type(metric).__name__}")

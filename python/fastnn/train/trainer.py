@@ -24,7 +24,7 @@ from .callbacks import Callback
 from .checks import check_classes, check_finite, check_labels, check_optimizer
 from .divergence import Guard
 from .history import History
-from .metrics import Metric, accuracy, metric_functions
+from .metrics import Metric, accuracy, ignored_by, metric_functions, unwrapped
 from .progress import batches_with_bar, print_epoch
 from .weights import LossWeight, Means, counted, split
 
@@ -284,10 +284,12 @@ class Trainer:
         if self.metrics:
             with fn.no_grad():
                 for name, metric in self.metrics.items():
-                    if metric is accuracy:
-                        known = weigh.counts_labels and not target.dtype.is_floating_point
-                        weight = loss_weight if known else float(counted(target, weigh.ignored))
-                        value: Any = accuracy(output, target, weigh.ignored, weight)
+                    if unwrapped(metric) is accuracy:
+                        own = ignored_by(metric)
+                        ignored = weigh.ignored if own is None else own
+                        known = own is None and weigh.counts_labels and not target.dtype.is_floating_point
+                        weight = loss_weight if known else float(counted(target, ignored))
+                        value: Any = accuracy(output, target, ignored, weight)
                     else:
                         value, weight = split(metric(output, target), len(target))
                     means.add(name, float(value), weight)

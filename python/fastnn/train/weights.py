@@ -22,17 +22,25 @@ def counted(labels: Tensor, ignore_index: int) -> int:
 
 def entropy_settings(loss: Any) -> dict[str, Any] | None:
     """The settings of a loss of labels, as a function, module or partial of one; None of any other loss."""
+    loss = _module_of(loss)
     if isinstance(loss, functools.partial):
         known = entropy_settings(loss.func)
         return None if known is None else {**known, **loss.keywords}
-    if isinstance(loss, _MODULES) and type(loss).forward in [module.forward for module in _MODULES]:
+    if isinstance(loss, _MODULES):
         names = ("weight", "ignore_index", "reduction")
         return {name: getattr(loss, name) for name in names}
     return {} if loss in _FUNCTIONS else None
 
 
+def _module_of(loss: Any) -> Any:
+    """The module whose ``forward`` or call was given, bound."""
+    owner = getattr(loss, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else loss
+
+
 def is_sum(loss: Any) -> bool:
     """Whether a loss of ours adds up the batch in place of its mean."""
+    loss = _module_of(loss)
     if isinstance(loss, functools.partial):
         return loss.keywords.get("reduction") == "sum" or is_sum(loss.func)
     return isinstance(loss, (*_MODULES, nn.MSELoss)) and loss.reduction == "sum"
@@ -46,15 +54,19 @@ class LossWeight:
 
     def __init__(self, loss: Any) -> None:
         settings = entropy_settings(loss)
-        self.ignored = int(getattr(loss, "ignore_index", (settings or {}).get("ignore_index", -100)))
+        self.ignored = int(
+            getattr(_module_of(loss), "ignore_index", (settings or {}).get("ignore_index", -100))
+        )
         self.of_classes = (settings or {}).get("weight")
         self.counts_labels = settings is not None and self.of_classes is None
         self.is_sum = is_sum(loss)
 
     def __call__(self, output: Any, target: Tensor) -> float:
         labels = not target.dtype.is_floating_point
-        if not (labels and isinstance(output, Tensor) and output.ndim == target.ndim + 1):
-            return len(target)
+        if not (
+            labels and isinstance(output, Tensor) and output.ndim == target.ndim + 1 and output.shape[1] > 1
+        ):
+            return len(target)  # numbers, whole as they may be: one output has no classes
         if self.of_classes is None:
             return counted(target, self.ignored)
         values = target.cpu().numpy()
