@@ -319,6 +319,12 @@ HOSTILE = {
     "a tie of one": lambda d: d.update(tied=[["weight"]]),
     "ties that are no lists": lambda d: d.update(tied=["weight"]),
     "ties of numbers": lambda d: d.update(tied=[[1, 2]]),
+    "modules reused that are not there": lambda d: d.update(reused=[["a", "b"]]),
+    "a model that is part of itself": lambda d: d.update(
+        architecture={"class": "Sequential", "arguments": {"modules": {"tuple": [d["architecture"]]}}},
+        reused=[["", "0"]],
+    ),
+    "reused that are no lists": lambda d: d.update(reused=1),
     "frozen that is no list": lambda d: d.update(frozen=1),
     "more fields": lambda d: d.update(code="print()"),
     "no JSON": lambda d: "{",

@@ -1,5 +1,6 @@
 """Transforms of batches."""
 
+import fastnn as fn
 import numpy as np
 import pytest
 from fastnn.data import (
@@ -54,6 +55,35 @@ class TestTransforms:
         assert Standardize.fit(last_bit).std.tolist() in ([1], [pytest.approx(last_bit.std())])
         assert value == 0 or Standardize.fit(last_bit).std.tolist() == [1]
 
+    @pytest.mark.parametrize("value", [1e20 / 3, 1.7e18 / 7, 1e300, -1e300, 2**62 + 1])
+    def test_a_constant_column_is_0_however_large(self, value):
+        x = np.full((1000, 1), value)
+        assert (Standardize.fit(x)(x) == 0).all()
+
+    def test_standardize_of_numbers_whose_squares_overflow(self):
+        x = np.array([[1e300, 1.0], [-1e300, 3.0]])
+        np.testing.assert_allclose(Standardize.fit(x)(x), [[1, -1], [-1, 1]], rtol=1e-6)
+
+    @pytest.mark.parametrize("start", [1_700_000_000_000_000_000, 2**62, np.uint64(2**63)])
+    def test_integers_that_float64_cannot_tell_apart_are_refused(self, start):
+        x = (start + np.arange(20, dtype=np.asarray(start).dtype))[:, None]
+        with pytest.raises(ValueError, match=r"channel 0 holds integers too large .* subtract the least"):
+            Standardize.fit(x)
+        days = start + np.arange(20, dtype=x.dtype)[:, None] * x.dtype.type(86_400_000_000_000)
+        np.testing.assert_allclose(Standardize.fit(days)(days).std(), 1, rtol=1e-4)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_standardize_has_no_mean_of_nan(self, value):
+        with pytest.raises(ValueError, match="channel 1 holds NaN or infinity"):
+            Standardize.fit([[0.0, 1.0], [1.0, value]])
+
+    @pytest.mark.parametrize("transform", [ToFloat(), ToFloat(2.0), Log1p(), Resize(1, 1), Standardize(1, 2)])
+    def test_tensors(self, transform):
+        x = np.random.default_rng(0).random((4, 3, 2, 2)).astype(np.float32)
+        t = fn.tensor(x, requires_grad=True)
+        np.testing.assert_array_equal(transform(t), transform(x))
+        np.testing.assert_array_equal(Standardize.fit(t).mean, Standardize.fit(x).mean)
+
     def test_standardize_in_pieces(self):
         x = np.random.default_rng(0).normal(5, 3, (3000, 3, 7, 5)).astype(np.float32)
         mean, std = np.arange(3.0), np.arange(1.0, 4.0)
@@ -61,7 +91,7 @@ class TestTransforms:
         np.testing.assert_array_equal(Standardize(mean, std)(x), expected.astype(np.float32))
         assert Standardize(mean, std)(x[:0]).shape == (0, 3, 7, 5)
 
-    @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32])
+    @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32, np.int16, ">i4"])
     def test_integers_of_lists_are_bytes(self, kind):
         x = np.array([[0, 51, 255]])
         np.testing.assert_array_equal(ToFloat()(x.astype(kind)), ToFloat()(x.astype(np.uint8)))
@@ -161,6 +191,12 @@ class TestToImages:
 
     def test_no_images(self):
         assert ToImages((1, 8, 8), ink=True)(np.zeros((0, 1, 20, 20))).shape == (0, 1, 8, 8)
+
+    @pytest.mark.parametrize("kind", ["u1", "i1", "<u2", ">u2", "<i2", ">i2", "i4", ">i4", "u4", "i8", ">u8"])
+    def test_every_transform_takes_integers_alike(self, kind):
+        pixels = np.full((1, 8, 8), 100).astype(kind)
+        expected = np.float32(100) * np.float32(1 / 65535 if kind[1:] == "u2" else 1 / 255)
+        assert ToImages((1, 8, 8))(pixels).max() == ToFloat()(pixels).max() == expected
 
     @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint64, np.int16, np.uint8])
     def test_integers_are_bytes(self, kind):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_images", "check_bytes", "fit_ink", "in_unit_range", "light_on_dark", "resize", "to_channels"]
+__all__ = ["as_images", "fit_ink", "in_unit_range", "light_on_dark", "resize", "to_channels"]
 
 Images = NDArray[np.float32]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
@@ -78,25 +78,23 @@ def resize(images: Images, height: int, width: int) -> Images:
 
 
 def in_unit_range(x: NDArray[Any]) -> Images:
-    """Pixels as float32: bytes and 16 bits divided by the largest value of their type, floats as they are.
+    """Numbers as float32: uint8 and uint16 divided by the largest value of their type, floats as they are.
 
     Other integers, as lists and CSV files give them, are bytes too. Errors: ValueError if they cannot be.
     """
-    if x.dtype.kind not in "iu":
-        return x.astype(np.float32)
-    if x.dtype in (np.uint8, np.uint16):
-        return x.astype(np.float32) * np.float32(1 / np.iinfo(x.dtype).max)
-    return check_bytes(x).astype(np.float32) * np.float32(1 / 255)
-
-
-def check_bytes(x: NDArray[Any]) -> NDArray[Any]:
-    """ValueError if integers whose type says nothing of their range are not 0..255."""
-    if x.size and not (x.min() >= 0 and x.max() <= 255):
-        raise ValueError(
-            f"integers of type {x.dtype} must lie in 0..255, as bytes do; these reach from {x.min()} to {x.max()}. "
-            "Give uint16, or floats in 0..1"
-        )
-    return x
+    largest = 1
+    if x.dtype.kind == "u" and x.dtype.itemsize <= 2:
+        largest = np.iinfo(x.dtype).max
+    elif x.dtype.kind in "iu":
+        largest = 255
+        if x.size and not (x.min() >= 0 and x.max() <= 255):
+            raise ValueError(
+                f"integers of type {x.dtype} must lie in 0..255, as bytes do; these reach from {x.min()} to {x.max()}. "
+                "Give uint16, floats in 0..1, or ToFloat(scale=...)"
+            )
+    y = x.astype(np.float32)
+    y *= np.float32(1 / largest)
+    return y
 
 
 def _weights(size: int, new: int, first: int = 0, count: int | None = None) -> Images:

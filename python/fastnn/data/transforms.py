@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..registry import Describable, arguments_of
-from .images import as_images, check_bytes, fit_ink, in_unit_range, light_on_dark, resize, to_channels
+from .dataset import as_array
+from .images import as_images, fit_ink, in_unit_range, light_on_dark, resize, to_channels
 
 __all__ = ["Compose", "Log1p", "Reshape", "Resize", "Standardize", "ToFloat", "ToImages", "Transform"]
 
 _CHUNK = 1 << 16  # elements that are float64 at a time
+_EPS = float(np.finfo(np.float64).eps)
 
 
 class Transform(Describable):
@@ -52,12 +54,12 @@ class Compose(Transform):
 
 
 class ToFloat(Transform):
-    """float32 in place of integers: multiplied by ``scale``, or divided by the largest value of their type.
+    """float32 in place of integers: multiplied by ``scale``, or without it brought into 0..1.
 
-    Without ``scale``, uint8 0..255 becomes 0..1, and floats keep their values. The types of 32 and 64 bits, which lists
-    and CSV files come as, say nothing of a range: they are divided by 255.
+    Without ``scale``, uint8 and uint16 are divided by the largest value of their type, and floats keep their values. The
+    other types of integers, which lists and CSV files come as, say nothing of a range: they are divided by 255.
 
-    Errors: ValueError if integers of these types do not lie in 0..255 and there is no ``scale``.
+    Errors: ValueError if integers of these other types do not lie in 0..255 and there is no ``scale``.
 
     Example:
         >>> import numpy as np
@@ -70,15 +72,11 @@ class ToFloat(Transform):
         self.scale = scale
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        scale = self.scale
-        if scale is None:
-            scale = 1.0
-            if x.dtype.kind in "iu":
-                scale = 1 / np.iinfo(x.dtype).max if x.dtype.itemsize <= 2 else 1 / 255
-                if x.dtype.itemsize > 2:
-                    check_bytes(x)
+        x = as_array(x)
+        if self.scale is None:
+            return in_unit_range(x)
         y = x.astype(np.float32)
-        y *= np.float32(scale)
+        y *= np.float32(self.scale)
         return y
 
 
@@ -89,7 +87,8 @@ class Standardize(Transform):
     channel of a (batch, channels, ...) array. A std of 0 (a constant column) counts as 1. Computed in float64, as the
     differences of large numbers are small; the result is float32.
 
-    Errors: ValueError if there are other than one value or one per channel.
+    Errors: ValueError if there are other than one value or one per channel, or if data to ``fit`` hold NaN, infinity, or
+    integers that differ by less than float64 can tell apart.
 
     Example:
         >>> import numpy as np
@@ -108,14 +107,29 @@ class Standardize(Transform):
     @classmethod
     def fit(cls, x: ArrayLike) -> Standardize:
         """Mean and standard deviation of every column or channel of training data, computed in float64."""
-        data = np.asarray(x)
+        data = as_array(x)
         axes = (0, *range(2, data.ndim))
-        mean, std = data.mean(axes, dtype=np.float64), data.std(axes, dtype=np.float64)
+        low, high = data.min(axes), data.max(axes)
+        largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
+        _refuse(~np.isfinite(largest), "holds NaN or infinity, which have no mean")
+        if (largest > 1e100).any():  # whose squares float64 may not hold
+            unit = np.where(largest > 1e100, largest, 1.0)
+            scaled = data / unit.reshape(-1, *[1] * (data.ndim - 2))
+            mean, std = scaled.mean(axes) * unit, scaled.std(axes) * unit
+        else:
+            mean, std = data.mean(axes, dtype=np.float64), data.std(axes, dtype=np.float64)
+        constant = low == high
+        if data.dtype.kind in "iu":
+            _refuse(
+                ~constant & (largest > 2**53) & (std < 4096 * _EPS * largest),
+                "holds integers too large for their differences to be seen in float64: subtract the least one first",
+            )
         # The deviation of a constant column is the rounding of its mean, and of one that differs in its last bit no more.
-        constant = (data.min(axes) == data.max(axes)) | (std <= 4 * np.finfo(np.float64).eps * np.abs(mean))
-        return cls(mean.tolist(), np.where(constant, 0.0, std).tolist())
+        std = np.where(constant | (std <= 4 * _EPS * np.abs(mean)), 0.0, std)
+        return cls(np.where(constant, low, mean).tolist(), std.tolist())
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        x = as_array(x)
         for values in (self.mean, self.std):
             if values.size != 1 and (x.ndim < 2 or x.shape[1] != values.size):
                 raise ValueError(f"Standardize has {values.size} channels, the input has the shape {x.shape}")
@@ -131,11 +145,16 @@ class Standardize(Transform):
         return (self.mean.tolist(), self.std.tolist()), {}
 
 
+def _refuse(columns: NDArray[Any], why: str) -> None:
+    if columns.any():
+        raise ValueError(f"Standardize.fit: column or channel {int(np.argmax(columns))} {why}")
+
+
 class Log1p(Transform):
     """log(1 + x) for values >= 0 that span orders of magnitude; -log(1 - x) below 0, so that it is odd."""
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        y = x.astype(np.float32)
+        y = as_array(x).astype(np.float32)
         return np.copysign(np.log1p(np.abs(y)), y)
 
 
@@ -157,15 +176,16 @@ class Resize(Transform):
         self.width = width
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        return resize(x.astype(np.float32), self.height, self.width)
+        return resize(as_array(x).astype(np.float32), self.height, self.width)
 
 
 class ToImages(Transform):
     """Any images, one or many, as float32 in 0..1 of the shape (batch, channels, height, width).
 
     Accepts (H, W), (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels, of any size, and
-    flattened images (N, channels * height * width). Bytes and 16 bits are divided by the largest value of their
-    type; other integers, as lists and CSV files give them, are bytes too. Colours become grey by their luminance, or grey three equal channels.
+    flattened images (N, channels * height * width). uint8 and uint16 are divided by the largest value of their
+    type; other integers, as lists and CSV files give them, are bytes too. Colours become grey by their luminance, or
+    grey three equal channels.
 
     Parameters: ``shape``, (channels, height, width). ``ink``: for drawings, such as digits or letters: the
     darker of paper and ink becomes 0, and images of another size are cropped to the ink, centred and scaled
@@ -192,7 +212,7 @@ class ToImages(Transform):
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         channels, height, width = self.shape
-        images = to_channels(in_unit_range(as_images(np.asarray(x), self.shape)), channels)
+        images = to_channels(in_unit_range(as_images(as_array(x), self.shape)), channels)
         if images.size and not (images.min() >= 0 and images.max() <= 1):
             raise ValueError(
                 f"ToImages: floats must lie in 0..1; these reach from {images.min():g} to {images.max():g}"

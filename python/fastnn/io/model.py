@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..registry import build, describe
+from .bonds import reuse, reused, shared_memory, tied
 from .format import PREFIX, read, write
 from .tensors import to_array, to_tensor
 
@@ -32,7 +34,8 @@ def save_model(
     The architecture is written as class names and constructor arguments (JSON in the file's metadata). Layers
     of ``fastnn.nn`` and models of ``fastnn.models`` are known; put ``@fn.register_model`` above classes of
     your own. The weights are those of ``state_dict()``, in safetensors, so other programs can read them too;
-    their dtypes, which of them are one parameter and which are frozen come back with them. The file is
+    their dtypes, which of them (and which modules) are one, and which are frozen come back with them; modes do not, as
+    ``load_model`` gives a model in evaluation mode. The file is
     replaced atomically and carries a checksum, as with ``fastnn.save``.
 
     Parameters: ``preprocessing``, a transform of ``fastnn.data`` that turns raw inputs into what the model
@@ -41,7 +44,7 @@ def save_model(
 
     Errors: TypeError naming a class that is not registered or an argument that JSON cannot hold, ValueError
     if the model or the preprocessing was changed after construction so that its description would build
-    another one, OSError if the file cannot be written.
+    another one (attributes, private ones too, buffers that are not persistent, forward hooks), OSError if the file cannot be written.
 
     Example:
         >>> import fastnn as fn
@@ -63,13 +66,13 @@ def save_model(
     if classes is None and _are_names(came_with[1]):
         classes = came_with[1]
     architecture = describe(model)
-    built = _unfilled(architecture)
+    built = _alike(model, architecture)
     _check(architecture, model, built)
     description = {
         "architecture": architecture,
         "preprocessing": None if preprocessing is None else _described(preprocessing),
         "classes": None if classes is None else [str(name) for name in classes],
-        **_bonds(model, built),
+        **_bonds(model, built, architecture),
     }
     arrays = {name: to_array(tensor) for name, tensor in model.state_dict().items()}
     write(path, arrays, {_MODEL: json.dumps(description, separators=(",", ":"))})
@@ -138,6 +141,15 @@ def _unfilled(architecture: Any, draws: int = 0) -> Any:
         set_rng_state(state)  # for classes that draw numbers by themselves
 
 
+def _alike(model: Module, architecture: Any, draws: int = 0) -> Any:
+    """What loading would make of the architecture, before it has the weights."""
+    built = _unfilled(architecture, draws)
+    with suppress(AttributeError, ValueError):  # of other layers, as _check will say
+        reuse(built, reused(model))
+    _take_dtypes(built, model.state_dict())
+    return built
+
+
 def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
     """Refuses a model that was changed after construction: its description would build another one."""
     from .changes import changed_attributes
@@ -152,7 +164,7 @@ def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
             raise _changed(model, what, path, ours.get(path, "not there"), theirs.get(path, "not there"))
     changed = list(changed_attributes(model, built))
     if changed:  # what the constructor makes anew each time, such as a random number, was not changed
-        again = _unfilled(architecture, draws=1)
+        again = _alike(model, architecture, draws=1)
         drawn = {path for path, _, _ in changed_attributes(built, again)}
         for path, mine, other in changed:
             if path not in drawn:
@@ -181,10 +193,12 @@ def _described(preprocessing: Transform) -> dict[str, Any]:
     return description
 
 
-def _bonds(model: Module, built: Module) -> dict[str, Any]:
-    """Which parameters are one, and which are frozen, where the constructor does not make them so."""
-    from .changes import tied
-
+def _bonds(model: Module, built: Module, architecture: Any) -> dict[str, Any]:
+    """Which modules and parameters are one, and which are frozen, where the constructor does not make them so."""
+    built_shared = shared_memory(built)
+    for name, owner in shared_memory(model).items():
+        if name not in built_shared:
+            raise _changed(model, "weights", name, f"in the memory of {owner!r}", "in its own")
     ours, theirs = tied(model), tied(built)
     for group in theirs:
         if not any(set(group) <= set(other) for other in ours):
@@ -192,10 +206,13 @@ def _bonds(model: Module, built: Module) -> dict[str, Any]:
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     built_frozen = [name for name, parameter in built.named_parameters() if not parameter.requires_grad]
     bonds: dict[str, Any] = {} if ours == theirs else {"tied": ours}
+    if (groups := reused(model)) and groups != reused(_unfilled(architecture)):
+        bonds["reused"] = groups
     return bonds if frozen == built_frozen else {**bonds, "frozen": frozen}
 
 
 def _bind(model: Module, description: dict[str, Any]) -> None:
+    reuse(model, description.get("reused", []))
     places = dict(model._state())
     for first, *others in description.get("tied", []):
         for name in others:
@@ -209,7 +226,14 @@ def _bind(model: Module, description: dict[str, Any]) -> None:
 
 
 def _take_dtypes(model: Module, weights: dict[str, Tensor]) -> None:
-    """Floating weights get the dtype they were saved with: the model was converted after construction."""
+    """Floating weights get the dtype they were saved with: the model was converted after construction.
+
+    Where all of them were, so were the buffers that no file holds.
+    """
+    places = dict(model._state())
+    floating = {value.dtype for value in weights.values() if value.is_floating_point()}
+    if len(floating) == 1 and not floating & {place.dtype for place in places.values()}:
+        model.to(*floating)
     for name, place in model._state():
         value = weights.get(name)
         if (
@@ -226,12 +250,10 @@ def _parse(text: str) -> dict[str, Any]:
     description = json.loads(text)
     match description:
         case {"architecture": dict(), "preprocessing": dict() | None, "classes": list() | None, **rest}:
-            tied, frozen = rest.pop("tied", []), rest.pop("frozen", [])
-            groups: Any = [
-                description["classes"] or [],
-                frozen,
-                *(tied if isinstance(tied, list) else [None]),
-            ]
+            tied, frozen, reused = (rest.pop(key, []) for key in ("tied", "frozen", "reused"))
+            groups: Any = [description["classes"] or [], frozen]
+            for bonds in (tied, reused):
+                groups += bonds if isinstance(bonds, list) else [None]
             right = (
                 not rest
                 and all(isinstance(group, list) for group in groups)
