@@ -83,8 +83,7 @@ class TestTrain:
     def test_ctrl_c(self, folder):
         command = [sys.executable, "-m", "fastnn", "train", "--epochs", "100000"]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not child.stdout.readline().startswith("epoch"):
-            pass
+        assert any(line.startswith("epoch") for line in child.stdout)
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
         assert child.returncode == 130
