@@ -14,7 +14,15 @@ import fastnn as fn
 import numpy as np
 from fuzz.choices import Choices
 
-CLEAR = (ValueError, IndexError, TypeError, RuntimeError, MemoryError, OverflowError)
+CLEAR = (
+    ValueError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    BufferError,
+)  # the last: NumPy's
 LARGEST = 1 << 16  # elements of a tensor that is used further
 
 # What would end the process or every later input's sense, belongs to a device, or hands out addresses.
