@@ -89,7 +89,8 @@ def test_a_batch_without_a_label_that_counts_is_no_divergence():
     assert history.stopped is None
     assert math.isfinite(history["loss"][0])
     before = trainer.model.weight.tolist()
-    history = trainer.fit(data(65), batch_size=10, verbose=0)
+    with pytest.raises(ValueError, match=r"nothing can be learned in epoch 1: .*ignores \(-100\)"):
+        trainer.fit(data(65), batch_size=10, verbose=0)
     assert trainer.model.weight.tolist() == before
 
 
@@ -183,6 +184,11 @@ class Heavier(nn.CrossEntropyLoss):
         return 2 * super().forward(output, target)
 
 
+def masked(output, target):
+    counts = (target >= 0).to(fn.float32)
+    return ((output[:, 0] - target.to(fn.float32)) ** 2 * counts).sum() / counts.sum()
+
+
 @pytest.mark.parametrize(
     ("loss", "outputs"),
     [
@@ -190,12 +196,16 @@ class Heavier(nn.CrossEntropyLoss):
         (nn.CrossEntropyLoss(fn.tensor([1.0, 10.0, 100.0])).forward, 3),
         (nn.CrossEntropyLoss(reduction="sum").forward, 3),
         (lambda output, target: F.mse_loss(output.reshape(-1), target.to(fn.float32)), 1),
+        (lambda output, target: F.mse_loss(output.sum(1), target.to(fn.float32)), 3),
+        (lambda output, target: masked(output, target), 3),
     ],
     ids=[
         "a loss derived from ours",
         "a bound method",
         "a bound method that adds up",
         "numbers that look like labels",
+        "numbers of several outputs",
+        "a mask of its own",
     ],
 )
 def test_the_loss_is_the_same_for_any_batch_size_however_it_is_given(loss, outputs):
@@ -203,8 +213,34 @@ def test_the_loss_is_the_same_for_any_batch_size_however_it_is_given(loss, outpu
     x, y = rng.random((65, 4), np.float32), rng.integers(0, 3, 65)
     y[30:] = -100
     trainer = trainer_of(loss, outputs=outputs)
+    n = 30 if "sum" in str(getattr(loss, "__self__", "")) else 1
     losses = [trainer.evaluate((x, y), batch)["loss"] for batch in (65, 16, 1)]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+    assert losses[0] == pytest.approx(trainer.loss(trainer.model(fn.tensor(x)), fn.tensor(y)).item() / n)
+
+
+def test_whether_a_loss_ignores_labels_is_found_out_without_a_trace():
+    """Labels of a sequence, classes last; the loss draws random numbers."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((16, 5, 4), np.float32), rng.integers(0, 3, (16, 5))
+    y[3, 2:] = y[9] = -100
+
+    def loss(output, target):
+        return F.cross_entropy(output.reshape(-1, 3), target.reshape(-1)) + 0 * fn.rand(1).sum()
+
+    trainer = trainer_of(loss)
+    _, before = fn.get_rng_state()
+    losses = [trainer.evaluate((x, y), batch)["loss"] for batch in (16, 1)]
+    assert fn.get_rng_state()[1] - before == 16 + 1, "a draw per batch"
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_whole_numbers_are_a_target_of_ones_own_loss():
+    loss = lambda output, target: F.mse_loss(output.reshape(-1), target.to(fn.float32))  # noqa: E731
+    trainer = trainer_of(loss, outputs=1)
+    x, y = data()
+    assert math.isfinite(trainer.fit((x, y + 5), verbose=0)["loss"][0])
+    assert math.isfinite(trainer.fit((x, y * 0 - 100), verbose=0)["loss"][0])
 
 
 def test_a_partial_of_a_metric():

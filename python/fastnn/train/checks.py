@@ -37,6 +37,8 @@ def check_labels(what: str, labels: NDArray[Any], output_shape: tuple[int, ...],
     if labels.dtype.kind not in "iu" or labels.ndim + 1 != len(output_shape) or labels.size == 0:
         return
     classes = output_shape[1]
+    if classes == 1:  # numbers, whole as they may be, for a loss of one's own
+        return
     wrong = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
     if wrong.any():
         position = np.argwhere(wrong)[0]

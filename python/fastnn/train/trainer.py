@@ -214,6 +214,11 @@ class Trainer:
                 call(self, number, {"loss": value})
         if number < 0:
             raise ValueError(f"fit: the training data gave no batches in epoch {epoch + 1}")
+        if not means.sums:
+            raise ValueError(
+                f"fit: nothing can be learned in epoch {epoch + 1}: every label is one that the loss ignores "
+                f"({weigh.ignored}), or weighs 0"
+            )
         if guard.spoilt_state():
             self._diverged(
                 f"weights or running statistics became infinite in epoch {epoch + 1}", guard, means, start
@@ -270,7 +275,7 @@ class Trainer:
         output = self.model(*inputs)
         if check and isinstance(output, Tensor):
             self._check_output(what, output, target.cpu().numpy())
-        loss, weight = split(self.loss(output, target), weigh(output, target))
+        loss, weight = weigh(self.loss(output, target), output, target)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shape = (
                 f"the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"

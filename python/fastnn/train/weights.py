@@ -6,6 +6,9 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
+
+import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import Tensor, nn
 
@@ -49,28 +52,43 @@ def is_sum(loss: Any) -> bool:
 class LossWeight:
     """Says how much of a batch the mean of a loss is over.
 
-    Labels that are ignored count nothing, others the weight of their class; samples of other targets count 1 each.
+    Labels that are ignored count nothing, others the weight of their class; samples of other targets count 1 each. Whether
+    somebody else's loss ignores labels is found out in the first batch that has some.
     """
 
     def __init__(self, loss: Any) -> None:
         settings = entropy_settings(loss)
-        self.ignored = int(
-            getattr(_module_of(loss), "ignore_index", (settings or {}).get("ignore_index", -100))
-        )
+        declared = getattr(_module_of(loss), "ignore_index", (settings or {}).get("ignore_index"))
+        self.loss = loss
+        self.ignored = -100 if declared is None else int(declared)
         self.of_classes = (settings or {}).get("weight")
         self.counts_labels = settings is not None and self.of_classes is None
         self.is_sum = is_sum(loss)
+        self._ignores = True if settings is not None or declared is not None else None
 
-    def __call__(self, output: Any, target: Tensor) -> float:
+    def __call__(self, loss: Any, output: Any, target: Tensor) -> tuple[Any, float]:
+        """The loss of a batch, and what it is the mean of."""
+        if isinstance(loss, tuple):
+            return split(loss, len(target))
         labels = not target.dtype.is_floating_point
-        if not (
-            labels and isinstance(output, Tensor) and output.ndim == target.ndim + 1 and output.shape[1] > 1
-        ):
-            return len(target)  # numbers, whole as they may be: one output has no classes
-        if self.of_classes is None:
-            return counted(target, self.ignored)
-        values = target.cpu().numpy()
-        return float(self.of_classes.cpu().double().numpy()[values[values != self.ignored]].sum())
+        if not (labels and isinstance(output, Tensor) and output.ndim == target.ndim + 1):
+            return loss, len(target)
+        if self.of_classes is not None:
+            values = target.cpu().numpy()
+            return loss, float(self.of_classes.cpu().double().numpy()[values[values != self.ignored]].sum())
+        count = counted(target, self.ignored)
+        if count < target.numel() and not self._ignores_labels(loss, output, target):
+            return loss, target.numel()
+        return loss, count
+
+    def _ignores_labels(self, loss: Any, output: Tensor, target: Tensor) -> bool:
+        if self._ignores is None:
+            if not (isinstance(loss, Tensor) and loss.numel() == 1 and math.isfinite(output.sum().item())):
+                return False  # nothing can be found out, and training ends
+            state = fn.get_rng_state()
+            self._ignores = _is_blind(self.loss, loss.item(), output, target, target == self.ignored)
+            fn.set_rng_state(state)
+        return self._ignores
 
     def mean(self, loss: float, weight: float) -> float:
         """The mean, also of a loss that adds up."""
@@ -83,6 +101,20 @@ def split(value: Any, weight: float) -> tuple[Any, float]:
         mean, weight = value
         return mean, float(weight)
     return value, weight
+
+
+def _is_blind(function: Any, loss: float, output: Tensor, target: Tensor, ignored: Tensor) -> bool:
+    """Whether the loss of a batch stays what it is when the outputs change whose labels are ignored."""
+    # Constant along no dimension, for softmax does not see what is added to all classes; nowhere 0.
+    change = np.cos(np.arange(output.numel())).reshape(output.shape)
+    changed = output + fn.tensor(change, dtype=output.dtype, device=output.device)
+    with fn.no_grad():
+        for dim in (1, output.ndim - 1):  # that of the classes
+            if output.shape[:dim] + output.shape[dim + 1 :] == target.shape:
+                other = function(fn.where(ignored.unsqueeze(dim), changed, output), target).item()
+                if other == loss or (math.isnan(other) and math.isnan(loss)):  # 0 / 0: all are ignored
+                    return True
+    return False
 
 
 class Means:
