@@ -109,6 +109,27 @@ def test_a_step_that_overflows_is_undone():
     assert model.weight.tolist() == before
 
 
+def test_a_state_of_the_optimizer_that_overflows_is_undone():
+    """Squares of a gradient: infinite, though the gradient and all weights are finite, and stay as they are for ever."""
+    model = nn.Linear(2, 1)
+    before = model.weight.tolist()
+    x = np.ones((8, 2), np.float32)
+    y = np.ones((8, 1), np.float32)
+    trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.1), lambda output, target: output.mean())
+    x[3] = 1e25
+    fit(
+        trainer,
+        (x, y),
+        "the optimizer's state became infinite in epoch 1; .* before that epoch",
+        batch_size=1,
+    )
+    assert model.weight.tolist() == before
+    x[3] = 1
+    history = trainer.fit((x, y), verbose=0)
+    assert not history.diverged
+    assert model.weight.tolist() != before
+
+
 def test_sound_training_is_no_divergence():
     model = MLP([2, 4, 2])
     model.register_buffer("mask", fn.tensor([-math.inf, 0.0]))  # meant to be infinite

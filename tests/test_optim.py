@@ -181,6 +181,8 @@ def test_load_refuses_what_does_not_fit_and_changes_nothing():
         (lambda w: optim.SGD([w], momentum=-0.1), "momentum"),
         (lambda w: optim.SGD([w], weight_decay=-0.1), "weight_decay"),
         (lambda w: optim.SGD([w], lr=float("nan")), "lr=nan"),
+        (lambda w: optim.SGD([w], lr=float("inf")), "lr=inf must be finite and at least 0"),
+        (lambda w: optim.SGD([w], momentum=0.9, dampening=float("inf")), "dampening=inf"),
         (lambda w: optim.SGD([w], nesterov=True), "nesterov needs momentum"),
         (lambda w: optim.SGD([w], momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs momentum"),
         (lambda w: optim.Adam([w], betas=(1.0, 0.9)), r"betas\[0\]=1\.0"),
@@ -205,6 +207,8 @@ def test_wrong_types():
         optim.SGD([fn.ones(2, requires_grad=True)], lr="0.1")
     with pytest.raises(TypeError, match="not a float"):
         optim.SGD([1.0])
+    with pytest.raises(TypeError, match=r"floating numbers, not .*int64"):
+        optim.SGD([fn.tensor([1, 2])])
 
 
 def test_repr():
@@ -226,4 +230,34 @@ def test_the_state_of_another_kind_is_refused():
         adam.load_state_dict(sgd.state_dict())
     with pytest.raises(ValueError, match=r"betas.*which SGD does not"):
         sgd.load_state_dict(adam.state_dict())
+    # The settings alone fit.
+    mixed = {"state": sgd.state_dict()["state"], "param_groups": adam.state_dict()["param_groups"]}
+    with pytest.raises(ValueError, match=r"keeps momentum_buffer .*not exp_avg, exp_avg_sq, step as Adam"):
+        adam.load_state_dict(mixed)
+    mixed = {"state": adam.state_dict()["state"], "param_groups": sgd.state_dict()["param_groups"]}
+    with pytest.raises(ValueError, match=r"not momentum_buffer as SGD does"):
+        sgd.load_state_dict(mixed)
     assert before == (str(adam.state_dict()), str(sgd.state_dict()))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {})])
+def test_a_state_of_torchs_is_taken(name, settings):
+    """It has settings more than ours, and None where there is no momentum."""
+    torch = pytest.importorskip("torch")
+    v, w = torch.ones(2, requires_grad=True), fn.ones(2, requires_grad=True)
+    theirs, ours = getattr(torch.optim, name)([v], lr=0.1, **settings), getattr(optim, name)([w])
+    for _ in range(2):
+        v.grad = torch.ones(2)
+        theirs.step()
+    state = theirs.state_dict()
+    state["state"] = {
+        number: {key: None if value is None else fn.tensor(value.numpy()) for key, value in own.items()}
+        for number, own in state["state"].items()
+    }
+    with fn.no_grad():
+        w.copy_(fn.tensor(v.detach().numpy()))
+    ours.load_state_dict(state)
+    v.grad, w.grad = torch.ones(2), fn.ones(2)
+    theirs.step()
+    ours.step()
+    np.testing.assert_allclose(w.tolist(), v.tolist(), rtol=1e-6)

@@ -330,6 +330,24 @@ def test_an_optimizer_of_another_model_is_refused():
         trainer.fit(xor(), verbose=0)
 
 
+def test_a_layer_that_was_replaced_is_told():
+    model = MLP([2, 8, 2])
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    model[2] = nn.Linear(8, 2)
+    match = (
+        r"fit: the optimizer holds 2 parameters that are not the model's, and lacks '2\.weight', '2\.bias'"
+    )
+    with pytest.warns(RuntimeWarning, match=match):
+        trainer.fit(xor(8), verbose=0)
+    model[2].requires_grad_(False)
+    trainer.fit(xor(8), verbose=0)  # not meant to be trained
+    head, scale = optim.SGD(model[0].parameters(), lr=0.1), fn.ones(1, requires_grad=True)
+    model[2].requires_grad_(True)
+    Trainer(model, head).fit(xor(8), verbose=0)  # a part of it will do
+    every = optim.SGD([*model.parameters(), scale], lr=0.1)
+    Trainer(model, every, lambda output, y: F.cross_entropy(output * scale, y)).fit(xor(8), verbose=0)
+
+
 def test_predict_takes_lists():
     model = nn.Linear(2, 3)
     trainer = Trainer(model, optim.SGD(model.parameters()))

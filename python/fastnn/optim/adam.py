@@ -37,6 +37,7 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _kept = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(
         self,

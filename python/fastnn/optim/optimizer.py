@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,11 +23,14 @@ class Optimizer:
     What a group does not say it takes from the optimiser's arguments. ``param_groups`` may be changed between
     steps, the learning rate above all: ``opt.param_groups[0]["lr"] /= 2``.
 
-    A rule derives from it and defines ``_update(group)``.
+    A rule derives from it and defines ``_update(group)``, and may name in ``_kept`` what it needs of each parameter's
+    state.
 
-    Errors: TypeError if something is no tensor; ValueError for an empty list, a tensor that is no leaf or
-    appears twice, and settings out of range.
+    Errors: TypeError if something is no tensor of floating numbers; ValueError for an empty list, a tensor that is no
+    leaf or appears twice, and settings out of range.
     """
+
+    _kept: frozenset[str] = frozenset()
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor):
@@ -62,6 +66,8 @@ class Optimizer:
                 raise TypeError(
                     f"optimizer: can only optimise tensors, not a {type(parameter).__name__}{hint}"
                 )
+            if not parameter.dtype.is_floating_point:
+                raise TypeError(f"optimizer: can only optimise floating numbers, not {parameter.dtype}")
             if not parameter.is_leaf:
                 raise ValueError("optimizer: can only optimise leaf tensors, not results of an operation")
             if id(parameter) in known:
@@ -115,8 +121,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over settings and (copied) state of ``state_dict()``.
 
-        Errors: ValueError if groups, their sizes or the shapes of the state do not fit; nothing is changed
-        then.
+        Errors: ValueError if groups, their sizes or the shapes of the state do not fit, or if it is the state of another
+        kind of optimiser; nothing is changed then.
         """
         groups = state_dict["param_groups"]
         sizes, expected = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
@@ -126,17 +132,26 @@ class Optimizer:
             )
         state: dict[Tensor, dict[str, Any]] = {}
         for saved, group in zip(groups, self.param_groups, strict=True):
-            unknown = sorted(saved.keys() - group.keys())
-            if unknown:
+            unknown, missing = (
+                sorted(saved.keys() - group.keys()),
+                sorted(self.defaults.keys() - saved.keys()),
+            )
+            if unknown and missing:  # one alone is another version of this kind, or PyTorch's
                 raise ValueError(
-                    f"optimizer: the state has {', '.join(unknown)}, which {type(self).__name__} does not: "
-                    "it is the state of another kind of optimiser"
+                    f"optimizer: the state has {', '.join(unknown)}, which {type(self).__name__} does not, and lacks "
+                    f"{', '.join(missing)}: it is the state of another kind of optimiser"
                 )
             self._check({**group, **{key: value for key, value in saved.items() if key != "params"}})
             for number, parameter in zip(saved["params"], group["params"], strict=True):
                 # A file of names has text for keys.
                 values = state_dict["state"].get(number, state_dict["state"].get(str(number)))
-                if values is not None:
+                if values and any(value is not None for value in values.values()):
+                    if not self._kept <= values.keys():
+                        raise ValueError(
+                            f"optimizer: the state keeps {', '.join(values)} of a parameter, not "
+                            f"{', '.join(sorted(self._kept))} as {type(self).__name__} does: "
+                            "it is the state of another kind of optimiser"
+                        )
                     state[parameter] = {
                         key: _for_parameter(key, value, parameter) for key, value in values.items()
                     }
@@ -153,11 +168,11 @@ class Optimizer:
 
 
 def check_range(owner: str, name: str, value: Any, low: float, below: float | None = None) -> None:
-    """TypeError unless value is a number, ValueError unless low <= value (< below)."""
+    """TypeError unless value is a number, ValueError unless it is finite and low <= value (< below)."""
     if not isinstance(value, int | float | np.number):
         raise TypeError(f"{owner}: {name} must be a number, not {value!r}")
-    if not low <= value or (below is not None and not value < below):
-        limits = f"at least {low:g}" if below is None else f"in [{low:g}, {below:g})"
+    if not low <= value < (math.inf if below is None else below):
+        limits = f"finite and at least {low:g}" if below is None else f"in [{low:g}, {below:g})"
         raise ValueError(f"{owner}: {name}={value} must be {limits}")
 
 

@@ -38,6 +38,8 @@ class SGD(Optimizer):
         0.125
     """
 
+    _kept = frozenset({"momentum_buffer"})
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -53,7 +55,7 @@ class SGD(Optimizer):
         super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
 
     def _check(self, group: Group) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
+        for name in ("lr", "momentum", "dampening", "weight_decay"):
             check_range("SGD", name, group[name], 0.0)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum and no dampening")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,25 @@ def check_classes(what: str, loss: Any, output_shape: tuple[int, ...]) -> None:
 
 
 def check_optimizer(what: str, model: nn.Module, loss: Any, opt: Optimizer) -> None:
-    """ValueError if the optimiser has no parameter of the model (or of a loss that learns)."""
+    """ValueError if the optimiser has no parameter of the model (or of a loss that learns).
+
+    A warning if it has strange ones and lacks some that would learn: layers that were replaced after it was made.
+    """
     modules = [model, loss] if isinstance(loss, nn.Module) else [model]
     known = {id(parameter) for module in modules for parameter in module.parameters()}
-    if not any(id(parameter) in known for group in opt.param_groups for parameter in group["params"]):
+    held = {id(parameter) for group in opt.param_groups for parameter in group["params"]}
+    if not held & known:
         raise ValueError(
             f"{what}: the optimizer holds no parameter of this {type(model).__name__}: make it of model.parameters()"
+        )
+    if held <= known:
+        return
+    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if left:
+        warnings.warn(
+            f"{what}: the optimizer holds {len(held - known)} parameters that are not the model's, and lacks "
+            f"{', '.join(map(repr, left[:4]))}{', ...' * (len(left) > 4)}, which will not be trained: make it of "
+            "model.parameters() after a layer was replaced",
+            RuntimeWarning,
+            stacklevel=3,
         )

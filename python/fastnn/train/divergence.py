@@ -16,7 +16,8 @@ class Guard:
     """Sees that numbers stopped to be finite, and keeps what was there before.
 
     Buffers change in the forward pass, before anything is known of the loss: they are copied before every step. A step of
-    finite gradients may itself overflow, which shows one step later: the state is copied before every epoch.
+    finite gradients may itself overflow, which shows one step later, or in the optimizer's state alone: the model is copied
+    before every epoch, and all of it looked at after.
     """
 
     def __init__(self, model: nn.Module, opt: Optimizer) -> None:
@@ -47,9 +48,15 @@ class Guard:
                 return repr(self.names.get(id(parameter), f"parameter {number}"))
         return None
 
-    def spoilt_state(self) -> bool:
-        """Whether a parameter that is learned, or a buffer that was finite, is so no more."""
-        return not all(_finite(tensor.detach()) for tensor in self._learned + self._sound)
+    def spoilt_state(self) -> str | None:
+        """What is finite no more of parameters that are learned, of buffers that were, and of the optimizer's state."""
+        if not all(_finite(tensor.detach()) for tensor in self._learned + self._sound):
+            return "weights or running statistics"
+        states = [
+            value for own in self.opt.state.values() for value in own.values() if isinstance(value, Tensor)
+        ]
+        # Of squares that overflowed Adam takes steps of 0, for ever, and the weights look sound.
+        return None if all(map(_finite, states)) else "the optimizer's state"
 
     def restore(self) -> str:
         """Undoes the step that was begun, or the whole epoch if what was before it is not finite; says which."""

@@ -219,10 +219,9 @@ class Trainer:
                 f"fit: nothing can be learned in epoch {epoch + 1}: every label is one that the loss ignores "
                 f"({weigh.ignored}), or weighs 0"
             )
-        if guard.spoilt_state():
-            self._diverged(
-                f"weights or running statistics became infinite in epoch {epoch + 1}", guard, means, start
-            )
+        overflown = guard.spoilt_state()
+        if overflown:
+            self._diverged(f"{overflown} became infinite in epoch {epoch + 1}", guard, means, start)
             return
         logs = means.result()
         if val_loader is not None:
