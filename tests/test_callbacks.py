@@ -134,6 +134,68 @@ def test_a_second_fit_keeps_the_best_file(tmp_path):
     assert fn.load(best)["0.bias"].tolist() == [0, 0], "the first of another model is its best"
 
 
+def test_a_checkpoint_remembers_the_best_of_every_model(tmp_path):
+    checkpoint = ModelCheckpoint(tmp_path / "best.safetensors")
+    models = [MLP([2, 2]), MLP([2, 2])]
+    saved = []
+    for number, loss in ((0, 1), (1, 5), (0, 9), (1, 4)):
+        (tmp_path / "best.safetensors").unlink(missing_ok=True)
+        opt = optim.SGD(models[number].parameters())
+        Trainer(models[number], opt, callbacks=[Script([loss]), checkpoint]).fit(xor(8), verbose=0)
+        saved.append((tmp_path / "best.safetensors").exists())
+    assert saved == [True, True, False, True]
+
+
+class Fail(Callback):
+    def __init__(self, event, epoch=None):
+        def fail(trainer, number=None, logs=None):
+            if number == epoch:
+                raise RuntimeError(f"in {event}")
+
+        setattr(self, event, fail)
+
+
+def test_an_error_ends_training_as_an_interruption_does():
+    stopping = EarlyStopping(patience=9)
+    callbacks = [Script([5, 2, 3, 4]), Fail("on_epoch_end", 2), Fail("on_fit_end"), stopping]
+    model = MLP([2, 2])
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=callbacks)
+    with pytest.raises(RuntimeError, match="in on_fit_end") as caught:
+        trainer.fit(xor(8), 4, verbose=0)
+    assert "in on_epoch_end" in str(caught.value.__context__)
+    assert trainer.history.stopped == "RuntimeError: in on_epoch_end"
+    assert (stopping.best_epoch, model[0].bias.tolist()) == (1, [1, 1]), "the best weights are back"
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Own(Callback):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (EarlyStopping(), r"no 'val_loss' to monitor.*val=.*there is: loss, accuracy, lr"),
+        (ReduceLROnPlateau("val_accuracy"), "no 'val_accuracy' to monitor"),
+        (ModelCheckpoint("c-{foo}.st", "loss"), r"path='c-\{foo\}\.st': there is no 'foo'; .*epoch, loss, accuracy, lr"),
+        (ModelCheckpoint("c-{val_loss}.st", save_best_only=False), "there is no 'val_loss'"),
+        (ModelCheckpoint("c-{loss:d}.st", "loss"), "Unknown format code 'd'"),
+        (ModelCheckpoint("c-{loss.st", "loss"), r"expected '\}'"),
+        (ModelCheckpoint("c-{}.st", "loss"), "ModelCheckpoint: path="),
+    ],
+)  # fmt: skip
+def test_names_that_are_not_there_are_refused_before_training(callback, message):
+    trainer = made(callbacks=[callback])
+    before = trainer.model[0].weight.tolist()
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(xor(), verbose=0)
+    assert trainer.model[0].weight.tolist() == before
+    trainer = made(callbacks=[Own(), callback])  # which may add numbers of its own
+    with pytest.raises(ValueError, match=message.partition(";")[0]):
+        trainer.fit(xor(), verbose=0)
+    assert trainer.history.epochs == 1
+
+
 # ---- history and printing ----------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterable
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class Callback:
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None: ...
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        """Also called when training was interrupted from the keyboard."""
+        """Also called when training was interrupted from the keyboard, or ended by an error."""
 
 
 class _Monitor(Callback):
@@ -71,14 +72,18 @@ class _Monitor(Callback):
             )
         self._sign = -1.0 if mode == "max" else 1.0
         self._waited = 0
+        if _all_known(trainer):
+            self._check_monitor(trainer._logged)
 
-    def improved(self, logs: Logs) -> bool:
-        if self.monitor not in logs:
-            known = ", ".join(logs)
+    def _check_monitor(self, logged: Iterable[str]) -> None:
+        if self.monitor not in logged:
             missing = " (give fit a validation set: val=...)" if self.monitor.startswith("val_") else ""
             raise ValueError(
-                f"{type(self).__name__}: there is no {self.monitor!r} to monitor{missing}; there is: {known}"
+                f"{type(self).__name__}: there is no {self.monitor!r} to monitor{missing}; there is: {', '.join(logged)}"
             )
+
+    def improved(self, logs: Logs) -> bool:
+        self._check_monitor(logs)
         value = self._sign * logs[self.monitor]
         if value < self.best - self.min_delta:
             self.best = value
@@ -88,12 +93,17 @@ class _Monitor(Callback):
         return False
 
 
+def _all_known(trainer: Trainer) -> bool:
+    """Whether it is known before training what the logs will hold: a callback of somebody's own may add to them."""
+    return all(type(callback).__module__ == __name__ for callback in trainer.callbacks)
+
+
 class EarlyStopping(_Monitor):
     """Stops when ``monitor`` has not become better for ``patience`` epochs, and brings the best weights back.
 
     Parameters: ``min_delta``, what counts as better at least. ``mode``: "min", "max", or "auto", as the
     metric states it. ``restore_best``: at the end of training, early or not, the model gets the weights of
-    its best epoch. Afterwards ``best_epoch`` says which one (from 0).
+    its best epoch. Afterwards ``best_epoch`` says which one (from 0). Each ``fit`` counts anew, for it may be of other data.
 
     Errors: ValueError if the logs have no such number, or nobody said whether it shall rise or fall.
 
@@ -142,9 +152,9 @@ class ModelCheckpoint(_Monitor):
     ``path`` may hold the epoch (from 1) and any number of the logs:
     ``"run-{epoch:03d}-{val_loss:.3f}.safetensors"``. Files are written whole or not at all. ``fn.load(path)``
     gives the state_dict back. "Ever" is over all calls of ``fit`` with this object and model, so a fit that goes
-    on does not replace the best file by a worse one.
+    on does not replace the best file by a worse one; several models want paths of their own.
 
-    Errors: OSError if the file cannot be written; ValueError if the logs have no such number.
+    Errors: OSError if the file cannot be written; ValueError if the logs have no such number, or ``path`` is no pattern.
 
     Example:
         >>> from fastnn.train import ModelCheckpoint
@@ -162,18 +172,30 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor, mode, min_delta)
         self.path = fspath(path)
         self.save_best_only = save_best_only
-        self._model: weakref.ref[Any] | None = None
+        self._bests: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        if not self.save_best_only:
-            return
-        self._begin(trainer)
-        if self._model is None or self._model() is not trainer.model:
-            self._model, self.best = weakref.ref(trainer.model), math.inf
+        if _all_known(trainer):
+            self._file(0, dict.fromkeys(trainer._logged, 0.0))
+        if self.save_best_only:
+            self._begin(trainer)
+            self.best = self._bests.get(trainer.model, math.inf)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        path = self._file(epoch, logs)
         if not self.save_best_only or self.improved(logs):
-            fn.save(trainer.model.state_dict(), self.path.format(epoch=epoch + 1, **logs))
+            fn.save(trainer.model.state_dict(), path)
+        if self.save_best_only:
+            self._bests[trainer.model] = self.best
+
+    def _file(self, epoch: int, logs: Logs) -> str:
+        try:
+            return self.path.format(**{**logs, "epoch": epoch + 1})
+        except (LookupError, ValueError) as error:
+            why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f"ModelCheckpoint: path={self.path!r}: {why}; there is: epoch, {', '.join(logs)}"
+            ) from None
 
 
 class ReduceLROnPlateau(_Monitor):

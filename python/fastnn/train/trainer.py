@@ -112,7 +112,7 @@ class Trainer:
         (What comes from a loader is checked while the first epoch runs.) Training stops with a warning,
         before the weights are spoilt, when the loss or a gradient becomes NaN or infinite;
         ``history.diverged`` is then true. Ctrl-C raises KeyboardInterrupt with weights, optimiser and
-        ``trainer.history`` as the last step left them.
+        ``trainer.history`` as the last step left them; after it, and any other error, callbacks get their ``on_fit_end``.
 
         Modules that were put into evaluation mode one by one stay in it, as a frozen ``BatchNorm`` should; a
         model that is in it as a whole is trained, but for modules whose parameters are all frozen. Afterwards
@@ -136,6 +136,8 @@ class Trainer:
         loader = self._checked("train", train, batch_size, shuffle, seed or 0)
         val_loader = None if val is None else self._checked("val", val, batch_size, False, 0)
         stay, guard = frozen(self.model), Guard(self.model, self.opt)
+        names = ["loss", *self.metrics]
+        self._logged = [*names, *(f"val_{name}" for name in names if val is not None), "lr"]  # for callbacks
         with restored(self.model):
             training(self.model, stay)
             self._call("on_fit_begin")
@@ -147,12 +149,14 @@ class Trainer:
                     self._epoch(epoch, epochs, loader, val_loader, guard, verbose)
                     if self.history.stopped:
                         break
-            except KeyboardInterrupt:
-                self.history.stopped = "interrupted from the keyboard"
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                why = "interrupted from the keyboard" if interrupted else f"{type(error).__name__}: {error}"
+                self.history.stopped = why
                 self.opt.zero_grad()
-                self._call("on_fit_end")
                 raise
-            self._call("on_fit_end")
+            finally:
+                self._end(self.callbacks)
         if verbose and self.history.stopped:
             print(f"stopped: {self.history.stopped}", flush=True)
         return self.history
@@ -340,3 +344,11 @@ class Trainer:
     def _call(self, event: str, *args: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *args)
+
+    def _end(self, callbacks: list[Callback]) -> None:
+        """``on_fit_end`` of all of them, also where that of one raises."""
+        if callbacks:
+            try:
+                callbacks[0].on_fit_end(self)
+            finally:
+                self._end(callbacks[1:])
