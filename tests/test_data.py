@@ -70,6 +70,50 @@ class TestDataset:
 
         assert order_of(DataLoader(Foreign())) == [0, 1, 2]
 
+    @pytest.mark.parametrize(
+        ("sample", "shapes"),
+        [
+            ([1.0, 2.0, 3.0], [(3,)]),
+            ([[1, 2], [3, 4]], [(2, 2)]),
+            ([np.float32(1), np.float32(2)], [(2,)]),
+            ([[1.0, 2.0], 0], [(2,), ()]),
+            ([np.zeros(2), 1], [(2,), ()]),
+            ([fn.zeros(2), 1], [(2,), ()]),
+            ([np.zeros((3, 4)), np.zeros((3, 5))], [(3, 4), (3, 5)]),
+            ((1.0, 2.0), [(), ()]),
+        ],
+    )
+    def test_a_sample_that_is_a_list(self, sample, shapes):
+        """A list of numbers is a row, as in a list of samples; a list that holds arrays is a tuple of them."""
+
+        class Same(Dataset):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, index):
+                return sample
+
+        batch = next(iter(DataLoader(Same(), 2)))
+        assert [tuple(column.shape) for column in batch] == [(2, *shape) for shape in shapes]
+
+    def test_dicts_and_text_are_refused(self):
+        with pytest.raises(TypeError, match=r"not dict; give its arrays as a tuple: \(x, y\)"):
+            DataLoader({"x": X, "y": Y})
+        with pytest.raises(TypeError, match="expected arrays or a data set, not str"):
+            DataLoader("abc")
+
+        class Named(Dataset):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, index):
+                return {"x": X[index], "y": Y[index]}
+
+        with pytest.raises(
+            TypeError, match=r"a sample must be a tuple of arrays, such as \(x, y\), .*not a dict"
+        ):
+            next(iter(DataLoader(Named())))
+
     def test_subset(self):
         part = Subset(ArrayDataset(X, Y), [9, 0])
         assert len(part) == 2
@@ -199,6 +243,16 @@ class TestSplits:
     def test_random_split_sizes_must_fit(self, sizes):
         with pytest.raises(ValueError, match="split"):
             random_split(ArrayDataset(X, Y), sizes)
+
+    def test_random_split_tells_how_it_is_called(self):
+        for arguments in ((X, Y), (X, X), ((X, Y), 0.8), ((X, Y), 5), ((X, Y), "ab")):
+            with pytest.raises(
+                (TypeError, ValueError), match=r"random_split\(\(x, y\), \[0\.8, 0\.2\]\)"
+            ) as caught:
+                random_split(*arguments)
+            assert len(str(caught.value)) < 220
+        with pytest.raises(ValueError, match=r"must be numbers >= 0, not \['a', 'b'\]"):
+            random_split((X, Y), ["a", "b"])
 
     @pytest.mark.parametrize("total", [0, 1, 7, 100, 1797])
     def test_shares_are_within_one_of_exact(self, total):

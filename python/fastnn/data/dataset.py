@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,12 @@ __all__ = ["ArrayDataset", "Dataset", "Subset", "random_split", "train_test_spli
 
 Batch = tuple[NDArray[Any], ...]
 
+_LENGTHS = "lengths are a list, such as [0.8, 0.2], and arrays one argument: random_split((x, y), [0.8, 0.2])"
+
 
 class Dataset:
-    """Base class: define ``__len__`` and ``__getitem__``, which returns one sample: a tuple of arrays, or one array.
+    """Base class: define ``__len__`` and ``__getitem__``, which returns one sample: a tuple of arrays, or one array (also as
+    a list of numbers).
 
     ``take`` gathers a batch; define it too where many samples come faster than one by one.
 
@@ -44,6 +47,12 @@ class Dataset:
     def take(self, indices: NDArray[np.int64]) -> Batch:
         """The samples at these indices, stacked: a tuple of arrays whose first dimension is the batch."""
         samples = [_columns(self[int(index)]) for index in indices]
+        for value in samples[0] if samples else ():
+            if isinstance(value, Mapping):
+                name = type(value).__name__
+                raise TypeError(
+                    f"a sample must be a tuple of arrays, such as (x, y), or one array, not a {name}"
+                )
         return tuple(
             np.stack([np.asarray(value) for value in column]) for column in zip(*samples, strict=True)
         )
@@ -146,14 +155,32 @@ class _Samples(Dataset):
 
 
 def _columns(sample: Any) -> tuple[Any, ...]:
-    """A sample as a tuple of arrays; one array is a sample of one."""
-    return tuple(sample) if isinstance(sample, tuple | list) else (sample,)
+    """A sample as a tuple of arrays. One array is a sample of one, and so is a list of numbers, a row; other lists are
+    tuples.
+    """
+    if isinstance(sample, tuple):
+        return sample
+    if isinstance(sample, list):
+        row = (
+            None if any(np.shape(value) and hasattr(value, "__array__") for value in sample) else _row(sample)
+        )
+        return tuple(sample) if row is None else (row,)
+    return (sample,)
+
+
+def _row(values: list[Any]) -> NDArray[Any] | None:
+    """Numbers, in lists of lists or not, as one array; None of anything else."""
+    try:
+        row = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        return None
+    return row if row.dtype.kind in "biufc" else None
 
 
 def as_dataset(data: Any) -> Dataset:
     """A data set of: a data set (also another library's), one array, a tuple of arrays, or a list of samples.
 
-    Errors: TypeError for a list of arrays of one shape, which may be samples or columns.
+    Errors: TypeError for a list of arrays of one shape, which may be samples or columns, and for a dict of arrays.
     """
     if isinstance(data, Dataset):
         return data
@@ -163,9 +190,14 @@ def as_dataset(data: Any) -> Dataset:
         return _of_list(data)
     if hasattr(data, "__array__") or hasattr(data, "detach"):
         return ArrayDataset(data)
-    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+    if (
+        hasattr(data, "__len__")
+        and hasattr(data, "__getitem__")
+        and not isinstance(data, Mapping | str | bytes)
+    ):
         return _Samples(data)
-    raise TypeError(f"expected arrays or a data set, not {type(data).__name__}")
+    hint = "; give its arrays as a tuple: (x, y)" if isinstance(data, Mapping) else ""
+    raise TypeError(f"expected arrays or a data set, not {type(data).__name__}{hint}")
 
 
 def _of_list(items: list[Any]) -> Dataset:
@@ -197,7 +229,7 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
     ``dataset`` may also be arrays, ``(x, y)``. The parts are a function of the sizes and the seed alone, on every
     machine.
 
-    Errors: ValueError if the counts do not add up to the data set's length, or the fractions to 1.
+    Errors: ValueError if the counts do not add up to the data set's length, or the fractions to 1; TypeError for one number.
 
     Example:
         >>> from fastnn.data import load_digits, random_split
@@ -206,7 +238,14 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
         (1294, 144)
     """
     dataset = as_dataset(dataset)
-    counts = shares(len(dataset), lengths)
+    if np.ndim(lengths) != 1:
+        got = f"an array of shape {np.shape(lengths)}" if np.ndim(lengths) else f"a {type(lengths).__name__}"
+        raise TypeError(f"random_split: {_LENGTHS}, not {got}")
+    try:
+        counts = shares(len(dataset), lengths)
+    except ValueError as error:
+        hint = f"; {_LENGTHS}" if len(lengths) == len(dataset) else ""
+        raise ValueError(f"random_split: {error}{hint}") from None
     ends = np.cumsum(counts)
     order = permutation(len(dataset), seed)
     return [Subset(dataset, order[end - count : end]) for count, end in zip(counts, ends, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,14 +28,15 @@ def shares(total: int, parts: Sequence[float] | NDArray[Any]) -> list[int]:
     Errors: ValueError if counts do not add up to ``total``, or fractions to 1.
     """
     sizes = np.asarray(parts)
-    if sizes.ndim != 1 or not sizes.size or not (sizes >= 0).all():
-        raise ValueError(f"split sizes must be numbers >= 0, not {list(parts)}")
+    shown = reprlib.repr(sizes.tolist())
+    if sizes.ndim != 1 or not sizes.size or sizes.dtype.kind not in "iuf" or not (sizes >= 0).all():
+        raise ValueError(f"split sizes must be numbers >= 0, not {shown}")
     if sizes.dtype.kind in "iu":
         if sizes.sum() != total:
-            raise ValueError(f"split sizes {sizes.tolist()} must add up to {total}, not {sizes.sum()}")
+            raise ValueError(f"split sizes {shown} must add up to {total}, not {sizes.sum()}")
         return sizes.tolist()  # type: ignore[no-any-return]
     if abs(sizes.sum() - 1) > 1e-6:
-        raise ValueError(f"split fractions {sizes.tolist()} must add up to 1, not {sizes.sum()}")
+        raise ValueError(f"split fractions {shown} must add up to 1, not {sizes.sum()}")
     exact = sizes * total
     counts = np.floor(exact + 1e-9).astype(np.int64)
     largest_remainders = np.argsort(counts - exact, kind="stable")
