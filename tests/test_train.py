@@ -283,6 +283,23 @@ def test_wrong_input_names_the_layer():
         made().fit((np.zeros((3, 5)), np.zeros(3, int)), verbose=0)
 
 
+def test_whole_numbers_as_inputs_are_told():
+    """They may be indices, so they are not converted; a layer that wants others does not know where they come from."""
+    trainer, (x, y) = made(), xor(8)
+    whole = x.astype(int)
+    loader = _Batches(whole, y)
+    for call in (
+        lambda: trainer.fit((whole, y), verbose=0),
+        lambda: trainer.fit(loader, verbose=0),
+        lambda: trainer.evaluate((whole, y)),
+        lambda: trainer.predict(whole),
+    ):
+        with pytest.raises(TypeError, match="got int64") as caught:
+            call()
+        assert caught.value.__notes__[-1].endswith("if they are no indices, give x.astype(np.float32)")
+        assert len(caught.value.__notes__) == 1
+
+
 def test_an_exhausted_loader_is_noticed():
     batches = iter([xor(32)])
     with pytest.raises(ValueError, match="no batches in epoch 2"):
@@ -310,6 +327,28 @@ def test_bad_arguments():
         Trainer(model, model)
     with pytest.raises(TypeError, match="loss must be a function"):
         Trainer(model, opt, "mse")
+    with pytest.raises(
+        TypeError, match=r"loss must be .* not the class MSELoss; give an object of it, MSELoss\("
+    ):
+        Trainer(model, opt, nn.MSELoss)
+    with pytest.raises(TypeError, match="opt must be an optimizer, not the class SGD"):
+        Trainer(model, optim.SGD)
+    with pytest.raises(TypeError, match=r"model must be .* not the class MLP"):
+        Trainer(MLP, opt)
+    with pytest.raises(TypeError, match="the metric 'MSELoss' must be a function, not the class MSELoss"):
+        Trainer(model, opt, metrics=[nn.MSELoss])
+    with pytest.raises(TypeError, match=r"callbacks\[1\] must be a Callback, not the class Callback"):
+        Trainer(model, opt, callbacks=[Callback(), Callback])
+    with pytest.raises(TypeError, match=r"callbacks\[0\] must be a Callback, not a builtin_function"):
+        Trainer(model, opt, callbacks=[print])
+    with pytest.raises(TypeError, match="callbacks must be a list of them, not a Callback"):
+        Trainer(model, opt, callbacks=Callback())
+    trainer = Trainer(model, opt)
+    trainer.callbacks.append(print)
+    with pytest.raises(TypeError, match=r"callbacks\[0\] must be a Callback"):
+        trainer.fit(xor(), verbose=0)
+    with pytest.raises(TypeError, match=r"train: .*not dict; give its arrays as a tuple: \(x, y\)"):
+        Trainer(model, opt).fit({"x": xor()[0], "y": xor()[1]})
     with pytest.raises(TypeError, match=r"epochs must be a whole number, not a ndarray; .*fit\(\(x, y\)"):
         Trainer(model, opt).fit(*xor())
     with pytest.raises(TypeError, match="epochs must be"):

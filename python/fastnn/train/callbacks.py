@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastnn as fn
 
+from .checks import called
 from .metrics import direction
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ class Callback:
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Also called when training was interrupted from the keyboard, or ended by an error."""
+
+
+def check_callbacks(callbacks: Any) -> list[Callback]:
+    """TypeError for what is no callback, which would be noticed after an epoch or not at all."""
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"Trainer: callbacks must be a list of them, not {called(callbacks)}")
+    callbacks = list(callbacks)
+    for number, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"Trainer: callbacks[{number}] must be a Callback, not {called(callback)}")
+    return callbacks
 
 
 class _Monitor(Callback):

@@ -13,7 +13,14 @@ from fastnn.optim import Optimizer
 
 from .weights import entropy_settings
 
-__all__ = ["check_classes", "check_finite", "check_labels", "check_optimizer"]
+__all__ = ["called", "check_classes", "check_finite", "check_labels", "check_optimizer"]
+
+
+def called(value: Any) -> str:
+    """What was given in place of an object: its type, or that it is a class."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; give an object of it, {value.__name__}(...)"
+    return f"a {type(value).__name__}"
 
 
 def check_finite(what: str, arrays: tuple[NDArray[Any], ...]) -> None:

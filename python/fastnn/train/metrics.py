@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fastnn import Tensor
 
+from .checks import called
 from .weights import counted
 
 __all__ = ["Metric", "accuracy", "direction", "mae", "metric", "metric_functions", "mse"]
@@ -132,10 +133,8 @@ def metric_functions(metrics: Metric | Iterable[str | Metric] | Mapping[str, Met
         pairs = [_pair(metric) for metric in metrics]
     functions: dict[str, Metric] = {}
     for name, function in pairs:
-        if not callable(function):
-            raise TypeError(
-                f"Trainer: the metric {name!r} must be a function, not a {type(function).__name__}"
-            )
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"Trainer: the metric {name!r} must be a function, not {called(function)}")
         if name in ("loss", "lr") or str(name).startswith("val_"):
             raise ValueError(
                 f"Trainer: a metric cannot be called {name!r}, which is a number of the history's own"

@@ -20,8 +20,8 @@ from fastnn.optim import Optimizer
 
 from ..nn.modes import evaluating, frozen, restored, training
 from .batches import Placement, loader_of
-from .callbacks import Callback
-from .checks import check_classes, check_finite, check_labels, check_optimizer
+from .callbacks import Callback, check_callbacks
+from .checks import called, check_classes, check_finite, check_labels, check_optimizer
 from .divergence import Guard
 from .history import History
 from .metrics import Metric, accuracy, ignored_by, metric_functions, unwrapped
@@ -72,19 +72,17 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"Trainer: model must be an nn.Module, not a {type(model).__name__}")
+            raise TypeError(f"Trainer: model must be an nn.Module, not {called(model)}")
         if not isinstance(opt, Optimizer):
-            raise TypeError(f"Trainer: opt must be an optimizer, not a {type(opt).__name__}")
-        if not callable(loss):
-            raise TypeError(
-                f"Trainer: loss must be a function of output and target, not a {type(loss).__name__}"
-            )
+            raise TypeError(f"Trainer: opt must be an optimizer, not {called(opt)}")
+        if not callable(loss) or isinstance(loss, type):
+            raise TypeError(f"Trainer: loss must be a function of output and target, not {called(loss)}")
         check_optimizer("Trainer", model, loss, opt)
         self.model = model
         self.opt = opt
         self.loss = loss
         self.metrics = metric_functions(metrics)
-        self.callbacks = list(callbacks)
+        self.callbacks = check_callbacks(callbacks)
         self.history = History()
 
     def stop(self, why: str = "stop() was called") -> None:
@@ -130,6 +128,7 @@ class Trainer:
         if epochs < 0:
             raise ValueError(f"fit: epochs={epochs} must not be negative")
         check_optimizer("fit", self.model, self.loss, self.opt)
+        check_callbacks(self.callbacks)
         if seed is not None:
             fn.manual_seed(seed)
         self.history = History()
@@ -181,7 +180,7 @@ class Trainer:
             for batch in loader_of((x,) if bare else x, batch_size):
                 inputs = batch if bare or not isinstance(batch, tuple | list) else batch[:-1] or batch
                 inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
-                outputs.append(self.model(*map(placement.inputs, inputs)))
+                outputs.append(self._run([placement.inputs(values) for values in inputs]))
         if not outputs:
             raise ValueError("predict: the loader gave no batches")
         return outputs[0] if len(outputs) == 1 else fn.cat(outputs, 0)
@@ -275,7 +274,7 @@ class Trainer:
         """The model's output, its loss, and what that is the mean of."""
         if check:
             check_finite(what, tuple(tensor.cpu().numpy() for tensor in (*inputs, target)))
-        output = self.model(*inputs)
+        output = self._run(inputs)
         if check and isinstance(output, Tensor):
             self._check_output(what, output, target.cpu().numpy())
         loss, weight = weigh(self.loss(output, target), output, target)
@@ -331,10 +330,21 @@ class Trainer:
             check_finite(what, dataset.arrays)
             with evaluating(self.model):
                 inputs, _ = Placement(self.model).pair(what, dataset.take(np.array([0])))
-                output = self.model(*inputs)
+                output = self._run(inputs)
             if isinstance(output, Tensor):
                 self._check_output(what, output, dataset.arrays[-1])
         return loader
+
+    def _run(self, inputs: list[Tensor]) -> Any:
+        try:
+            return self.model(*inputs)
+        except TypeError as error:
+            whole = [str(x.dtype) for x in inputs if not x.dtype.is_floating_point]
+            if whole:  # as they are for an Embedding, and nothing else
+                error.add_note(
+                    f"the inputs are {', '.join(whole)}: if they are no indices, give x.astype(np.float32)"
+                )
+            raise
 
     def _check_output(self, what: str, output: Tensor, targets: NDArray[Any]) -> None:
         shape = tuple(output.shape)
