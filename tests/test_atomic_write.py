@@ -189,3 +189,26 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(path):
     fn.save({"x": fn.full((1,), 3.0)}, path)
     assert leftovers(path.parent) == []
     assert fn.load(path)["x"].tolist() == [3]
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_an_interruption_right_behind_the_call_that_names_the_draft(path, nameless, monkeypatch):
+    """Python raises KeyboardInterrupt after the call, before the next statement."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    fn.save({"x": fn.zeros(1)}, path)
+    names = "link" if nameless else "open"
+    call = getattr(os, names)
+
+    def interrupted(target, *args, **kwargs):
+        done = call(target, *args, **kwargs)
+        if nameless or str(target).endswith(".tmp"):
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(os, names, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fn.save({"x": fn.ones(1)}, path)
+    monkeypatch.undo()
+    assert leftovers(path.parent) == []
+    assert fn.load(path)["x"].tolist() == [0]

@@ -80,15 +80,14 @@ class _Draft:
         self.folder = folder
         self.name = target.parent / f"{_draft_prefix(target)}{os.urandom(8).hex()}.tmp"
         self.named = False
+        self.fd = -1
 
     def __enter__(self) -> Self:
-        self.fd = self._open()
-        try:  # the new file keeps the old one's permissions
-            os.chmod(
-                self.fd if os.chmod in os.supports_fd else self.name, stat.S_IMODE(self.target.stat().st_mode)
-            )
-        except FileNotFoundError:
-            pass
+        try:
+            self.fd = self._open()
+            with contextlib.suppress(FileNotFoundError):  # the new file keeps the old one's permissions
+                mode = stat.S_IMODE(self.target.stat().st_mode)
+                os.chmod(self.fd if os.chmod in os.supports_fd else self.name, mode)
         except BaseException:
             self.__exit__()
             raise
@@ -106,10 +105,10 @@ class _Draft:
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         )
         while True:
+            self.named = True
             fd = os.open(self.name, flags, 0o666)
             _lock(fd)
             if os.fstat(fd).st_nlink:
-                self.named = True
                 return fd
             os.close(fd)  # another writer took it for an orphan before it was locked
 
@@ -117,8 +116,8 @@ class _Draft:
         if not self.named:
             # linkat() cannot replace a file, rename() can: a name first, then the rename. dst_dir_fd makes
             # Python call linkat, which follows the link in /proc to the nameless file.
+            self.named = True  # before the call: Ctrl-C comes right behind it
             os.link(f"/proc/self/fd/{self.fd}", self.name.name, dst_dir_fd=self.folder, follow_symlinks=True)
-            self.named = True
         if os.name == "nt":  # an open file cannot be renamed there
             os.close(self.fd)
             self.fd = -1
