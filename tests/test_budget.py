@@ -35,16 +35,23 @@ def test_more_bytes_than_the_budget_fail(budget):
 
 def test_more_time_than_the_budget_fails(budget, monkeypatch):
     rows = {"_C csrc/x.cpp": {"time": 10, "bytes": 1}}
-    measured = []
-    monkeypatch.setattr(budget, "processor_time", lambda command, folder: measured.pop())
+    programs, units = [], []
+    monkeypatch.setattr(budget, "calibration", lambda compiler: programs.pop(0))
+    monkeypatch.setattr(budget, "processor_time", lambda command, folder: units.pop(0))
 
     def failures(wall: float) -> list[str]:
-        return budget.over_time([budget.Unit("_C", "csrc/x.cpp", (), Path(), 1, wall)], rows, 0.5)
+        return budget.over_time([budget.Unit("_C", "csrc/x.cpp", (), Path(), 1, wall)], rows, "c++")
 
+    programs[:] = [0.5]
     assert failures(7.9) == []  # 10 x 0.5 s x 1.6; nothing is compiled to know it
-    measured = [3.0]
+    programs[:], units[:] = [0.5, 0.5], [3.0]
     assert failures(100.0) == []
-    measured = [9.0]
+    programs[:], units[:] = (
+        [0.5, 0.5, 1.0],
+        [9.0, 9.0],
+    )  # a machine that got slower between the program and the unit
+    assert failures(100.0) == []
+    programs[:], units[:] = [0.5, 0.5, 0.5], [9.0, 9.0]
     assert "9.0 s of processor time to compile, 8.0 allowed" in failures(100.0)[0]
 
 

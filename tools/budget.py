@@ -10,7 +10,8 @@ bytes of the object, and processor time as a multiple of what a fixed program ta
 same compiler, so that it holds on slow and on fast machines.
 
 Bytes are a hard limit. Time is read from ninja's log, which knows only how long a unit took on a machine that was busy with
-others; a unit that was slow there is compiled once more, alone, and fails only if its processor time is over.
+others; a unit that was slow there is compiled once more, alone, and fails only if its processor time is over. On a shared
+machine that time itself swings by half, so the fixed program is timed beside the unit, and a unit has two tries.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ WHEEL, WHEEL_WITH_CUDA = 6_000_000, 15_000_000  # bytes
 
 # What a unit may take over its row, and whatever its row says.
 TIME, LEAST_TIME = 1.6, 1.0
+TRIES = 2
 BYTES, LEAST_BYTES = 1.15, 4096
 BYTES_OF_ANOTHER_COMPILER = 1.5
 
@@ -185,20 +187,25 @@ def over_bytes(found: list[Unit], rows: Rows, factor: float) -> list[str]:
     return failures
 
 
-def over_time(found: list[Unit], rows: Rows, program_seconds: float) -> list[str]:
+def over_time(found: list[Unit], rows: Rows, path: str) -> list[str]:
     """One line per unit that takes more processor time than it may. What its wall time clears is not measured."""
     failures = []
+    program_seconds = calibration(path)
     for unit in found:
         row = rows.get(unit.name)
         if row is None:
             continue
-        allowed = max(row["time"] * TIME, LEAST_TIME) * program_seconds
-        if in_log(unit) <= allowed:
+        programs = max(row["time"] * TIME, LEAST_TIME)
+        if in_log(unit) <= programs * program_seconds:
             continue
-        seconds = processor_time(unit.command, unit.folder)
-        if seconds > allowed:
+        for _ in range(TRIES):
+            program_seconds = calibration(path)
+            seconds = processor_time(unit.command, unit.folder)
+            if seconds <= programs * program_seconds:
+                break
+        else:
             failures.append(
-                f"{unit.name}: {seconds:.1f} s of processor time to compile, {allowed:.1f} allowed; "
+                f"{unit.name}: {seconds:.1f} s of processor time to compile, {programs * program_seconds:.1f} allowed; "
                 "split it, or `python tools/budget.py --write --all` and say why"
             )
     return failures
@@ -216,7 +223,7 @@ def check(build: Path) -> list[str]:
     path, name = compiler(build)
     failures = over_bytes(found, rows, BYTES if name == budget["compiler"] else BYTES_OF_ANOTHER_COMPILER)
     failures += [f"{row}: its source is gone; run `python tools/budget.py --write`" for row in gone(rows)]
-    failures += over_time(found, rows, calibration(path))
+    failures += over_time(found, rows, path)
     size, cuda = wheel_bytes(build)
     allowed = WHEEL_WITH_CUDA if cuda else WHEEL
     if size > allowed:
