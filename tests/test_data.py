@@ -145,6 +145,17 @@ class TestLoader:
             x.fill_(7)
         np.testing.assert_array_equal(data, X)
 
+    @pytest.mark.parametrize("dtype", ["i1", "i2", ">i2", "u2", "u4", ">u4", "u8", ">i8"])
+    def test_integers_that_tensors_lack_become_int64(self, dtype):
+        labels = np.array([0, 1, 100], dtype)
+        ((y,),) = DataLoader((labels,))
+        assert y.dtype is fn.int64
+        assert y.tolist() == [0, 1, 100]
+        ((y,),) = DataLoader((labels.astype(">f4"),))
+        assert y.dtype is fn.float32
+        with pytest.raises(TypeError, match="dtype uint64 has no counterpart"):
+            next(iter(DataLoader((np.array([2**63], np.uint64),))))
+
     def test_order_is_a_function_of_seed_and_epoch(self):
         a, b = (DataLoader((X, Y), batch_size=3, shuffle=True, seed=1) for _ in range(2))
         first, second = order_of(a), order_of(a)
@@ -278,7 +289,15 @@ class TestSplits:
         tests = [train_test_split(rows, test_size=5, seed=seed)[1].tolist() for seed in (0, 0, 1)]
         assert tests == [[0, 2, 9, 11, 17], [0, 2, 9, 11, 17], [2, 3, 5, 7, 9]]
 
-    @pytest.mark.parametrize("size", [0.0, 1.0, 0, 10, 0.01, -0.5])
+    def test_kinds_of_numbers_as_a_size(self):
+        expected = [part.tolist() for part in train_test_split(X, Y, test_size=0.25)]
+        for size in (np.float32(0.25), np.float64(0.25), np.float16(0.25), 2, np.int8(2), np.uint64(2)):
+            assert [part.tolist() for part in train_test_split(X, Y, test_size=size)] == expected
+        for size in (True, np.True_, "0.25", None, [0.25]):
+            with pytest.raises(TypeError, match="test_size must be a fraction or a count of samples"):
+                train_test_split(X, test_size=size)
+
+    @pytest.mark.parametrize("size", [0.0, 1.0, 0, 10, 0.01, -0.5, float("nan")])
     def test_empty_parts_are_refused(self, size):
         with pytest.raises(ValueError, match="test_size"):
             train_test_split(X, test_size=size)

@@ -1,6 +1,8 @@
-"""no_grad and set_grad_enabled: as decorators, on generators, within themselves."""
+"""no_grad, set_grad_enabled and precision: as decorators, on generators, within themselves."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import fastnn as fn
 import pytest
@@ -104,3 +106,64 @@ def test_asynchronous_functions_are_refused():
 
     with pytest.raises(TypeError, match="no_grad: waits is asynchronous"):
         fn.no_grad()(waits)
+
+
+def test_brackets_may_be_left_out():
+    @fn.no_grad
+    def function(n):
+        """Text."""
+        return [recorded()] * n
+
+    @fn.no_grad
+    def generator():
+        yield recorded()
+
+    assert function(n=2) == [False, False]
+    assert (function.__name__, function.__doc__) == ("function", "Text.")
+    assert list(generator()) == [False]
+
+    @fn.enable_grad
+    def inner():
+        return recorded()
+
+    with fn.no_grad():
+        assert inner()
+
+    class Model:
+        @fn.no_grad
+        def method(self):
+            return self, recorded()
+
+    model = Model()
+    assert model.method() == (model, False)
+    with pytest.raises(TypeError, match="no_grad: decorates functions and generators, not 3"):
+        fn.no_grad(3)
+    with pytest.raises(TypeError, match="argument 'on' must be True or False, got function"):
+        fn.set_grad_enabled(function)
+    assert recorded()
+
+
+def test_a_precision_decorates_as_modes_do():
+    @fn.precision("fp32_fast")
+    def function(depth=2):
+        return fn.get_precision() if depth == 0 else function(depth - 1)
+
+    @fn.precision("tf32")
+    def generator():
+        sent = yield fn.get_precision()
+        yield sent, fn.get_precision()
+
+    assert function() == "fp32_fast"
+    g = generator()
+    assert next(g) == "tf32"
+    assert fn.get_precision() == "fp32"
+    assert g.send(1) == (1, "tf32")
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: function(), range(20))) == {"fp32_fast"}
+    with pytest.raises(ValueError, match=r'expected .* got "fp31"'):
+        fn.precision("fp31")(function)()
+    assert fn.get_precision() == "fp32"
+    with pytest.raises(
+        TypeError, match=r'precision: expected a name, as in fn.precision\("fp32_fast"\), not <f'
+    ):
+        fn.precision(function)

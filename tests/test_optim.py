@@ -261,3 +261,34 @@ def test_a_state_of_torchs_is_taken(name, settings):
     theirs.step()
     ours.step()
     np.testing.assert_allclose(w.tolist(), v.tolist(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {}), ("AdamW", {})]
+)
+def test_what_is_kept_follows_its_parameter_to_another_dtype(name, settings):
+    models = [nn.Linear(3, 2) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    one, other = (getattr(optim, name)(m.parameters(), lr=0.1, **settings) for m in models)
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        (model(fn.ones(4, 3, dtype=model.weight.dtype)) ** 2).sum().backward()
+        optimizer.step()
+
+    for model, optimizer in zip(models, (one, other), strict=True):
+        step(model, optimizer)
+        model.double()
+    other.load_state_dict(other.state_dict())  # what brought it along explicitly
+    for model, optimizer in zip(models, (one, other), strict=True):
+        step(model, optimizer)
+    assert models[0].weight.tolist() == models[1].weight.tolist()
+    kept = one.state.get(models[0].weight, {})
+    assert {value.dtype for value in kept.values() if isinstance(value, fn.Tensor)} <= {fn.float64}
+    # A dtype in which nothing is computed is refused, and takes no bits from what is kept.
+    before = {key: str(value) for key, value in kept.items() if key != "step"}
+    models[0].to(fn.float16)
+    models[0].weight.grad = fn.ones(2, 3).to(fn.float16)
+    with pytest.raises(TypeError, match="must be float32 or float64, got float16"):
+        one.step()
+    assert before == {key: str(value) for key, value in kept.items() if key != "step"}

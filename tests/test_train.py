@@ -226,6 +226,19 @@ def test_regression_with_bytes_and_own_metrics():
     np.testing.assert_allclose(model.weight.detach().numpy(), [[1, 2, -1]], atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "uint32", "int32", "uint8"])
+def test_labels_of_any_integers(dtype):
+    x, y = xor()
+    results = []
+    for labels in (y, y.astype(dtype)):
+        trainer = made()
+        history = trainer.fit((x, labels), epochs=1, val=(x, labels), verbose=0)
+        results.append(
+            (history["loss"], history["val_accuracy"], trainer.evaluate(batch for batch in [(x, labels)]))
+        )
+    assert results[0] == results[1]
+
+
 def _mae(output, target):
     return (output - target).abs().mean()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastnn import _C
+from fastnn._scope import Scope
 
 __all__ = ["get_precision", "precision", "set_precision"]
 
@@ -34,8 +35,8 @@ def get_precision() -> str:
     return _C._precision()
 
 
-class precision:
-    """``set_precision`` for the length of a ``with`` block.
+class precision(Scope):
+    """``set_precision`` for the length of a ``with`` block, or of the calls of a function that it decorates.
 
     >>> import fastnn as fn
     >>> with fn.precision("tf32"):
@@ -43,9 +44,14 @@ class precision:
     'tf32'
     >>> fn.get_precision()
     'fp32'
+    >>> @fn.precision("fp32_fast")
+    ... def predict(model, x):
+    ...     return model(x)
     """
 
     def __init__(self, precision: str) -> None:
+        if not isinstance(precision, str):
+            raise TypeError(f'precision: expected a name, as in fn.precision("fp32_fast"), not {precision!r}')
         self._precision = precision
         self._before: list[str] = []  # one may be entered again while it lasts
 
@@ -56,3 +62,6 @@ class precision:
 
     def __exit__(self, *_: object) -> None:
         set_precision(self._before.pop())
+
+    def _fresh(self) -> precision:
+        return precision(self._precision)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, Self, TypeVar, overload
 
 from fastnn import _C
 from fastnn._C import Tensor, grad
+from fastnn._scope import Scope
 
 __all__ = ["Function", "FunctionContext", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
 
@@ -16,7 +15,7 @@ __all__ = ["Function", "FunctionContext", "enable_grad", "grad", "no_grad", "set
 _Callable = TypeVar("_Callable", bound=Callable[..., Any])
 
 
-class _GradMode:
+class _GradMode(Scope):
     """What records or not for a while: ``with`` it, also within itself, or a decorator of functions and generators."""
 
     def __init__(self, mode: bool) -> None:
@@ -29,48 +28,24 @@ class _GradMode:
     def __exit__(self, *exc: object) -> None:
         _C._set_grad_enabled(self._before.pop())
 
-    def __call__(self, function: _Callable) -> _Callable:
-        mode = self._mode
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{type(self).__name__}: {function.__name__} is asynchronous, and others run while it waits; "
-                "use `with` inside it where it computes"
-            )
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def generating(*args: Any, **kwargs: Any) -> Any:
-                return (yield from _resumed(mode, function(*args, **kwargs)))
-
-            return cast(_Callable, generating)
-
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with _GradMode(mode):
-                return function(*args, **kwargs)
-
-        return cast(_Callable, wrapped)
+    def _fresh(self) -> _GradMode:
+        return _GradMode(self._mode)
 
 
-def _resumed(mode: bool, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The generator, in this mode while it runs and in its caller's in between."""
-    resume: Callable[[], Any] = functools.partial(next, generator)
-    while True:
-        try:
-            with _GradMode(mode):
-                value = resume()
-        except StopIteration as end:
-            return end.value
-        try:
-            sent = yield value
-        except GeneratorExit:
-            with _GradMode(mode):
-                generator.close()
-            raise
-        except BaseException as error:
-            resume = functools.partial(generator.throw, error)
-        else:
-            resume = functools.partial(generator.send, sent)
+class _Bare(_GradMode):
+    """A mode without arguments, whose brackets may be left out where it decorates: ``@fn.no_grad``."""
+
+    _recording = False
+
+    @overload
+    def __new__(cls, function: _Callable) -> _Callable: ...  # type: ignore[misc]
+    @overload
+    def __new__(cls, function: None = None) -> Self: ...
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: None = None) -> None:
+        super().__init__(self._recording)
 
 
 class set_grad_enabled(_GradMode):
@@ -99,8 +74,8 @@ class set_grad_enabled(_GradMode):
         return super().__call__(function)
 
 
-class no_grad(_GradMode):
-    """Context manager and decorator: operations inside are not recorded.
+class no_grad(_Bare):
+    """Context manager and decorator, with or without brackets: operations inside are not recorded.
 
     Of a generator, those that it runs itself; its caller's are recorded as before.
 
@@ -110,17 +85,18 @@ class no_grad(_GradMode):
     ...     y = x * 2
     >>> y.requires_grad
     False
+    >>> @fn.no_grad
+    ... def double(x):
+    ...     return x * 2
+    >>> double(x).requires_grad
+    False
     """
 
-    def __init__(self) -> None:
-        super().__init__(False)
 
+class enable_grad(_Bare):
+    """As :class:`no_grad`, but operations inside are recorded, also within that."""
 
-class enable_grad(_GradMode):
-    """Context manager and decorator: operations inside are recorded, also within :class:`no_grad`."""
-
-    def __init__(self) -> None:
-        super().__init__(True)
+    _recording = True
 
 
 class FunctionContext:

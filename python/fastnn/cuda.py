@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fastnn import _C
 from fastnn._C import Tensor, device
+from fastnn._scope import Scope
 
 __all__ = [
     "DeviceProperties",
@@ -158,8 +159,8 @@ def default_stream(device: device | str | int | None = None) -> Stream:
     return _C._cuda_default_stream(_index(device))
 
 
-class stream:
-    """Queues this thread's work on another stream while it lasts.
+class stream(Scope):
+    """Queues this thread's work on another stream while it lasts; decorates functions, too.
 
     Memory belongs to the stream it was made on. Before another stream reads it, that one must wait
     (``other.wait_stream(first)``); and if the tensor may be dropped before the other stream is done with it,
@@ -184,6 +185,9 @@ class stream:
 
     def __exit__(self, *_: object) -> None:
         _C._cuda_select_stream(self._before.pop())
+
+    def _fresh(self) -> stream:
+        return stream(self._stream)
 
 
 # ---- other libraries' arrays ----------------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ void check_list(const char* op, const char* name, const Tensors& list, const Ten
     check_type(t.dtype() == w.dtype(), op, ": ", name, "[", i, "] is ", t.dtype(), ", its parameter ",
                w.dtype());
     check(t.device() == w.device(), ErrorKind::runtime, op, ": ", name, "[", i, "] is on ", t.device(),
-          ", its parameter on ", w.device(),
-          "; what was made before the model moved follows by opt.load_state_dict(opt.state_dict())");
+          ", its parameter on ", w.device());
   }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -251,6 +253,16 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
     return [Subset(dataset, order[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
 
+def _count(test_size: Any, n: int) -> int:
+    if isinstance(test_size, numbers.Integral) and not isinstance(test_size, bool):
+        return int(test_size)
+    if isinstance(test_size, numbers.Real) and not isinstance(test_size, bool):
+        return round(float(test_size) * n) if math.isfinite(test_size) else 0
+    raise TypeError(
+        f"train_test_split: test_size must be a fraction or a count of samples, not {test_size!r}"
+    )
+
+
 def train_test_split(
     *arrays: ArrayLike, test_size: float = 0.25, stratify: ArrayLike | None = None, seed: int = 0
 ) -> list[NDArray[Any]]:
@@ -260,7 +272,7 @@ def train_test_split(
     proportions both parts keep. Rows keep their order. The split is a function of labels, sizes and seed
     alone.
 
-    Errors: ValueError if the lengths differ or a part would be empty.
+    Errors: ValueError if the lengths differ or a part would be empty; TypeError if ``test_size`` is no number.
 
     Example:
         >>> import numpy as np
@@ -272,7 +284,7 @@ def train_test_split(
     """
     columns = ArrayDataset(*arrays).arrays
     n = len(columns[0])
-    test = round(test_size * n) if isinstance(test_size, float) else int(test_size)
+    test = _count(test_size, n)
     if not 0 < test < n:
         raise ValueError(f"train_test_split: test_size={test_size} of {n} samples leaves one part empty")
     labels = np.zeros(n, np.int64) if stratify is None else as_array(stratify)

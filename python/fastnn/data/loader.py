@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DataLoader"]
 
+_OTHER_INTEGERS = (np.int8, np.int16, np.uint16, np.uint32, np.uint64)
+
+
+def batch_tensor(values: ArrayLike) -> Tensor:
+    """An array as a tensor, of native byte order; integers of a width that tensors lack as int64."""
+    from fastnn import from_numpy
+
+    array = np.ascontiguousarray(values)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    lacking = array.dtype in _OTHER_INTEGERS and not (array.dtype == np.uint64 and array.max(initial=0) >> 63)
+    return from_numpy(array.astype(np.int64) if lacking else array)
+
 
 class DataLoader:
     """Iterates over batches of a data set, as tuples of tensors.
@@ -28,6 +40,7 @@ class DataLoader:
         last batch if it is smaller than the others. seed: of the orders. That of epoch e depends on (seed, e)
         alone, so a run can be repeated exactly.
 
+    Batches keep the dtypes of the data set, except that integers of a width that tensors lack become int64.
     ``len(loader)`` is the number of batches. Each ``for`` loop over the loader is one epoch. ``state_dict()``
     in the middle of one and ``load_state_dict()`` in another process continue with the very batch that would
     have come next.
@@ -78,8 +91,6 @@ class DataLoader:
         return permutation(n, self.seed, epoch) if self.shuffle else np.arange(n)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        from fastnn import from_numpy
-
         if not self._resume and self._batch:  # the last loop was left early: that epoch is over
             self._epoch, self._batch = self._epoch + 1, 0
         self._resume = False
@@ -90,7 +101,7 @@ class DataLoader:
             # Moved on before the batch is handed out: a state taken while it is in use says what comes after
             # it.
             self._epoch, self._batch = (epoch, batch + 1) if batch + 1 < batches else (epoch + 1, 0)
-            yield tuple(from_numpy(np.ascontiguousarray(array)) for array in arrays)
+            yield tuple(batch_tensor(array) for array in arrays)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands: the epoch and batch that come next, and what the order depends on."""

@@ -310,8 +310,7 @@ class Module(Describable, metaclass=_ModuleClass):
         """Moves parameters and buffers: ``to("cuda")``, ``to(fn.float64)``, ``to(device, dtype)``. In place.
 
         The dtype must be a floating one and applies to floating tensors only. Parameters keep their identity,
-        so optimisers made before stay valid; what they have gathered in steps taken already follows by
-        ``opt.load_state_dict(opt.state_dict())``.
+        so optimisers made before stay valid; what they have gathered in steps taken already follows at the next one.
         """
         for arg in args:
             if isinstance(arg, fn.dtype):

@@ -75,11 +75,10 @@ class Adam(Optimizer):
                 ages[int(own["step"])].append(parameter)
         beta1, beta2 = group["betas"]
         for step, params in ages.items():
-            _C.adam_step(
+            self._launch(
+                _C.adam_step,
                 params,
-                [parameter.grad for parameter in params],
-                [state[parameter]["exp_avg"] for parameter in params],
-                [state[parameter]["exp_avg_sq"] for parameter in params],
+                ("exp_avg", "exp_avg_sq"),
                 group["lr"],
                 beta1,
                 beta2,

@@ -16,6 +16,8 @@ __all__ = ["Optimizer"]
 
 Group = dict[str, Any]
 
+_COMPUTED = (fn.float32, fn.float64)  # others are refused, and what is kept would lose its bits
+
 
 class Optimizer:
     """Base class. ``params`` are tensors or groups: ``[{"params": [...], "lr": 0.01}, {"params": [...]}]``.
@@ -86,12 +88,40 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Changes every parameter that has a gradient.
 
-        A ``closure`` computes the loss (and gradients) first.
+        A ``closure`` computes the loss (and gradients) first. What is kept of a parameter follows it to another dtype or
+        device, as of ``model.double()``.
         """
         loss = closure() if closure is not None else None
         for group in self.param_groups:
             self._update(group)
         return loss
+
+    def _launch(
+        self, kernel: Callable[..., None], params: list[Any], kept: tuple[str, ...], *settings: Any
+    ) -> None:
+        """One kernel call for parameters, their gradients, what is kept of each under these names, and settings."""
+        try:
+            kernel(params, [p.grad for p in params], *self._lists(params, kept), *settings)
+        except (TypeError, RuntimeError):  # before anything is written
+            if not self._follow(params, kept):
+                raise
+            kernel(params, [p.grad for p in params], *self._lists(params, kept), *settings)
+
+    def _lists(self, params: list[Any], kept: tuple[str, ...]) -> list[list[Tensor]]:
+        return [[self.state[parameter][key] for parameter in params] for key in kept]
+
+    def _follow(self, params: list[Any], kept: tuple[str, ...]) -> bool:
+        """Whether something kept was of another dtype or device than its parameter: the model was converted or moved
+        since, and now this is, too."""
+        followed = False
+        for parameter in params:
+            own = self.state[parameter]
+            for key in kept:
+                same = own[key].dtype == parameter.dtype and own[key].device == parameter.device
+                if not same and parameter.dtype in _COMPUTED:
+                    own[key] = _for_parameter(key, own[key], parameter)
+                    followed = True
+        return followed
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, or sets them to zero."""

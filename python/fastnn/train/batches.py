@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 import fastnn as fn
 from fastnn import Tensor, nn
 from fastnn.data import DataLoader
+from fastnn.data.loader import batch_tensor
 
 __all__ = ["Placement", "loader_of"]
 
@@ -66,4 +65,4 @@ class Placement:
 
 
 def _tensor(values: Any) -> Tensor:
-    return values if isinstance(values, Tensor) else fn.from_numpy(np.ascontiguousarray(values))
+    return values if isinstance(values, Tensor) else batch_tensor(values)
