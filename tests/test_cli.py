@@ -95,12 +95,13 @@ class TestPredict:
     def test_arrays(self, trained, folder, capsys):
         x, y = load_digits()[1].arrays
         np.save("one.npy", x[0, 0])
+        os.rename("one.npy", "ONE.NPY")
         np.save("many.npy", (x[:40] * 255).astype(np.uint8))
         np.save("flat.npy", x[:40].reshape(40, 64))
-        assert run("predict", trained[0], "one.npy", "many.npy", "flat.npy") == 0
+        assert run("predict", trained[0], "ONE.NPY", "many.npy", "flat.npy") == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 81
-        assert re.fullmatch(r"one\.npy: \d \d+\.\d%", lines[0])
+        assert re.fullmatch(r"ONE\.NPY: \d \d+\.\d%", lines[0])
         taken = [line.split()[1] for line in lines]
         assert np.mean([int(digit) for digit in taken[1:41]] == y[:40]) > 0.9
         assert taken[1:41] == taken[41:]

@@ -309,3 +309,37 @@ class TestHalvesOfCharacters:
         whole = header.replace(b"\\ud800", b"\\ud83d\\ude00")
         path.write_bytes(len(whole).to_bytes(8, "little") + whole + b"\0")
         assert list(fn.load(path)) == ["😀"]
+
+
+def test_containers_that_contain_themselves(tmp_path):
+    path = tmp_path / "x.safetensors"
+    state, items, deep = {"epoch": 1}, [1], fn.ones(1)
+    state["best"] = {"from": [state]}
+    items.append((2, items))
+    with pytest.raises(ValueError, match=r"^save: best\.from\.0 is a dict that contains itself"):
+        fn.save(state, path)
+    with pytest.raises(ValueError, match=r"^save: a\.1\.1 is a list that contains itself"):
+        fn.save({"a": items}, path)
+    assert not path.exists()
+    twice = [fn.ones(1)]
+    fn.save({"a": [twice, twice], "b": twice}, path)  # which is no cycle
+    assert [len(part) for part in fn.load(path)["a"]] == [1, 1]
+    for _ in range(100):
+        deep = {"k": deep}
+    fn.save(deep, path)
+    assert str(fn.load(path)) == str(deep)
+    with pytest.raises(ValueError, match=r"^save: containers are nested more than 100 deep at k\.k\.k"):
+        fn.save({"k": deep}, path)
+
+
+def test_paths_of_bytes(tmp_path):
+    path, model = os.fsencode(tmp_path / "x.safetensors"), nn.Linear(2, 1)
+    fn.save({"a": fn.ones(2)}, path)
+    assert fn.load(path)["a"].tolist() == [1, 1]
+    fn.save_model(model, path)
+    assert fn.load_model(path).weight.tolist() == model.weight.tolist()
+    with pytest.raises(FileNotFoundError, match="'none/x'"):
+        fn.save({}, b"none/x")
+    (tmp_path / "page").write_bytes(b"<html>")
+    with pytest.raises(ValueError, match=f"^{tmp_path}/page: "):
+        fn.load(os.fsencode(tmp_path / "page"))

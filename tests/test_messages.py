@@ -1,7 +1,11 @@
 """What a newcomer gets wrong, and what the message says: the thing that is wrong, and what would be right."""
 
+import bz2
+import collections
 import io
+import lzma
 import pickle
+import tarfile
 import zipfile
 
 import fastnn as fn
@@ -105,6 +109,8 @@ class TestFiles:
         refused(TypeError, r"a SGD.*save its state_dict\(\)", lambda: fn.save(optimizer, path))
         refused(TypeError, r"save\(values, path\): path must be", lambda: fn.save(str(path), {}))
         refused(TypeError, r"load\(path\): path must be", lambda: fn.load(model))
+        refused(TypeError, r"load_model\(path\): path must be", lambda: fn.load_model(3))
+        refused(TypeError, r"save_model\(model, path\): path must be", lambda: fn.save_model(model, None))
         message = r"save_model\(model, path\): model must be"
         refused(TypeError, message, lambda: fn.save_model(str(path), path))
         refused(TypeError, message, lambda: fn.save_model(model.state_dict(), path))
@@ -135,8 +141,61 @@ class TestFiles:
             "gzip; unpack it": b"\x1f\x8b\x08" + bytes(30),
             "GGUF": b"GGUF" + b"\3\0\0\0" * 5,
             "a picture": b"\x89PNG\r\n\x1a\n" + bytes(30),
-            "not a safetensors file": b"hello, world",
+            "a text file, which begins 'hello, world', not safetensors$": b"hello, world",
+            **self.texts(),
+            **self.others(),
         }
+
+    def texts(self):
+        table = io.BytesIO()
+        np.savetxt(table, np.ones((40, 20)))
+        page = b"<head><title>404</title></head></html>"
+        return {
+            "a web page": b"\xef\xbb\xbf\n<!DOCTYPE HTML><html>" + page,
+            "a web page ": b"<html>" + page,
+            "an XML text": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+            "a pointer of Git LFS.*`git lfs pull`": b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n",
+            "a JSON text, .* the index of several": b'{"metadata": {}, "weight_map": {"a": "b"}}',
+            "begins '1.000000000000000000e.*numpy.loadtxt reads": table.getvalue(),
+        }
+
+    def others(self):
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("weights"))
+        return {
+            "a tar archive; unpack": tar.getvalue(),
+            "bzip2; unpack": bz2.compress(b"x" * 99),
+            "xz; unpack": lzma.compress(b"x" * 99),
+            "zstd; unpack": b"\x28\xb5\x2f\xfd" + bytes(30),
+            "a protocol buffer, such as an ONNX": b"\x08\x08\x12\x07pytorch\x1a\x052.9.0:\xf0\x05\n"
+            + b"\x10" * 99,
+            "a protocol buffer, such as an ONNX ": b"\x08\x08:\x99\x01\n\x10" + b"a" * 40,
+            "a PDF document": b"%PDF-1.7 \x93\x8c" + bytes(30),
+            "a program or library": b"\x7fELF\2\1\1" + bytes(30),
+            "the header would be 0 bytes": bytes(100),
+            "0 bytes are too few for": b"",
+        }
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_pickles_of_every_protocol_are_known(self, tmp_path, protocol):
+        path = tmp_path / "w.pkl"
+        big = {f"layer{i}": np.arange(1000.0) for i in range(20)}
+        values = (
+            {"a": np.ones(3)},
+            [1, 2],
+            (1, "x"),
+            {},
+            [],
+            None,
+            1.5,
+            "text",
+            collections.OrderedDict(a=1),
+            big,
+        )
+        for value in values:
+            path.write_bytes(pickle.dumps(value, protocol))
+            refused(ValueError, r"a Python pickle, .*weights_only=True", lambda: fn.load(path))
 
     def test_other_files_are_named(self, tmp_path):
         path = tmp_path / "w.pt"

@@ -120,6 +120,21 @@ class TestHugePictures:
         tracemalloc.stop()
         assert pixels.shape == (1, 2000, 1667, 3)
 
+    def test_more_pixels_than_pillow_decodes(self, tmp_path, monkeypatch):
+        """A baseline JPEG is decoded at a fraction of its size; what is decoded as a whole is refused, with the limit."""
+        path = tmp_path / "a.jpg"
+        Image.new("RGB", (2400, 1600), (200, 100, 50)).save(path)
+        monkeypatch.setattr(pictures, "MOST_PIXELS", 10_000)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+        pixels = read(str(path))
+        assert pixels[0, ..., 0].size <= 10_000
+        assert abs(pixels.reshape(-1, 3).mean(0) - [200, 100, 50]).max() < 3
+        message = ": too large: .* at most 200,000 pixels .*as a baseline JPEG"
+        for name, options in (("a.jpg", {"progressive": True}), ("a.png", {})):
+            Image.new("RGB", (2400, 1600)).save(tmp_path / name, **options)
+            with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / name))}{message}"):
+                read(str(tmp_path / name))
+
     def test_long_ones(self):
         for size in ((1, 50_000_000), (50_000_000, 1), (13_000, 13_000), (2048, 2048), (1, 1)):
             factor = pictures._factor(*size)

@@ -69,7 +69,7 @@ def classify(model: Any, images: NDArray[Any]) -> NDArray[np.float32]:
 
 def read(file: str) -> NDArray[Any]:
     """The array in a .npy file, or the pixels of a picture: (1, H, W, 3 or 4)."""
-    if Path(file).suffix == ".npy":
+    if Path(file).suffix.lower() == ".npy":
         # Mapped, so that a header that declares more than the file holds is refused before memory is asked
         # for.
         return np.array(np.load(file, mmap_mode="r", allow_pickle=False))

@@ -35,6 +35,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     import gzip
     import zlib
 
+    path = os.fsdecode(path)
     with open(path, "rb") as raw:
         size = os.fstat(raw.fileno()).st_size
         compressed = raw.read(2) == b"\x1f\x8b"
@@ -45,9 +46,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
                     return _read(file, size * _DEFLATE_LIMIT)
             return _read(raw, size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{os.fspath(path)}: damaged or cut off: {error}") from error
+            raise ValueError(f"{path}: damaged or cut off: {error}") from error
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _read(file: BinaryIO | GzipFile, room: int) -> NDArray[Any]:

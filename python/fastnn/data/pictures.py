@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,27 @@ __all__ = ["read_picture"]
 MOST_PIXELS = 1 << 22  # beyond, whole blocks of pixels become one: a net sees a fraction of them
 LONGEST_SIDE = 1 << 14
 _STRIP = 1 << 20  # pixels converted at a time
+_TOO_LARGE = (
+    "too large: Pillow decodes it as a whole, and at most {:,} pixels (twice PIL.Image.MAX_IMAGE_PIXELS). "
+    "Save it smaller, or as a baseline JPEG, which is decoded at a fraction of its size"
+)
 
 # EXIF's orientation -> what PIL.Image.Transpose puts upright.
 _UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
-def read_picture(file: str) -> NDArray[np.uint8]:
+def read_picture(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """The pixels of a picture, (H, W, 3) or with transparency (H, W, 4), 0..255.
 
     Colours of 16 bits are scaled, floats (which must lie in 0..1) too; palettes are looked up; a picture that the camera
-    held sideways is put upright. Large pictures are made smaller while they are read, so no more memory is used than for
-    the file's own pixels and ``MOST_PIXELS``.
+    held sideways is put upright. Large pictures are made smaller while they are read, to at most ``MOST_PIXELS``. Beside
+    these memory is used for the pixels that Pillow decodes: of a large JPEG down to a 64th of its own, of other formats all
+    that the file has, up to the limit of ``PIL.Image``, 2 ``MAX_IMAGE_PIXELS``.
 
     Errors: OSError if the file cannot be opened, ImportError without Pillow, ValueError naming the file if it is damaged,
-    cut off, no picture, or of pixels whose range is unknown.
+    cut off, no picture, of more pixels than that limit (unless a baseline JPEG), or of pixels whose range is unknown.
     """
+    file = os.fsdecode(file)
     try:
         from PIL import Image
     except ImportError:
@@ -41,17 +48,36 @@ def read_picture(file: str) -> NDArray[np.uint8]:
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(file) as picture,
+            _open(file) as picture,
         ):
             return _read(picture)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{file}: neither a picture that Pillow knows nor a .npy file") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{file}: {_TOO_LARGE.format(2 * (Image.MAX_IMAGE_PIXELS or 0))}") from error
     except MemoryError:
         raise
     except Exception as error:  # a decoder raises whatever a damaged file makes it meet
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise ValueError(f"{file}: not a readable picture: {error}") from error
+
+
+def _open(file: str) -> Image:
+    from PIL import Image, JpegImagePlugin
+
+    try:
+        return Image.open(file)
+    except Image.DecompressionBombError:
+        with open(file, "rb") as start:
+            if start.read(3) != b"\xff\xd8\xff":
+                raise
+        picture = JpegImagePlugin.JpegImageFile(file)
+        # Decoded smaller, as _read will ask for; but of a progressive one the decoder keeps all coefficients.
+        if _factor(*picture.size) > 1 and not picture.info.get("progressive"):
+            return picture
+        picture.close()
+        raise
 
 
 def _read(picture: Image) -> NDArray[np.uint8]:

@@ -33,6 +33,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Errors: OSError naming the path (no such folder, no permission, disk full, a device or pipe, which is no
     file that another could replace).
     """
+    path = os.fsdecode(path)
     target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to the file it points to
     try:
         if not replaceable(target):

@@ -17,6 +17,7 @@ from .tensors import to_array, to_tensor
 __all__ = ["load", "save"]
 
 _TREE = PREFIX + "tree"
+_DEEPEST = 100  # containers in each other: reading them back recurses, wherever that is called from
 _KINDS = (bool, int, float, str, type(None))
 
 
@@ -31,7 +32,8 @@ def save(values: Any, path: str | os.PathLike[str]) -> None:
     only when the new file is complete and on the disk, so a full disk, Ctrl-C or a crash leaves the old file
     as it was.
 
-    Errors: TypeError naming the value that no file can hold, OSError naming the path if it cannot be written.
+    Errors: TypeError naming the value that no file can hold, ValueError naming a container that contains itself, OSError
+    naming the path if it cannot be written.
 
     Example:
         >>> import fastnn as fn
@@ -40,9 +42,9 @@ def save(values: Any, path: str | os.PathLike[str]) -> None:
         >>> state["epoch"], tuple(state["weight"].shape)
         (7, (2, 3))
     """
-    _check_path("save", path, "values, path")
+    path = path_of("save", path, "values, path")
     arrays: dict[str, Array] = {}
-    tree = _flatten(values, (), arrays)
+    tree = _flatten(values, (), (), arrays)
     flat = isinstance(values, Mapping) and list(values) == list(arrays)
     write(path, arrays, {} if flat else {_TREE: json.dumps(tree, separators=(",", ":"))})
 
@@ -62,7 +64,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         >>> fn.load("zeros.safetensors")["weight"].numpy()
         array([0., 0., 0.], dtype=float32)
     """
-    _check_path("load", path, "path")
+    path = path_of("load", path, "path")
     arrays, metadata = read(path)
     tensors = {name: to_tensor(array).to(device) for name, array in arrays.items()}
     if _TREE not in metadata:
@@ -73,13 +75,23 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Any:
         raise ValueError(f"{os.fspath(path)}: {_TREE} in its metadata is malformed: {error}") from error
 
 
-def _check_path(op: str, path: Any, arguments: str) -> None:
+def path_of(op: str, path: Any, arguments: str = "path") -> str:
+    """A path of any kind as text. TypeError for something else."""
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"{op}({arguments}): path must be text or a Path, not a {type(path).__name__}")
+    return os.fsdecode(path)
 
 
-def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
-    """The value as JSON, its tensors moved to ``arrays`` under their dotted path."""
+def _flatten(value: Any, path: tuple[str, ...], around: tuple[Any, ...], arrays: dict[str, Array]) -> Any:
+    """The value as JSON, its tensors moved to ``arrays`` under their dotted path; ``around`` are the containers it is in."""
+    if isinstance(value, Mapping | list | tuple):
+        if any(value is outer for outer in around):
+            raise ValueError(f"save: {'.'.join(path)} is a {type(value).__name__} that contains itself")
+        if len(around) >= _DEEPEST:
+            raise ValueError(
+                f"save: containers are nested more than {_DEEPEST} deep at {'.'.join(path[:3])}..."
+            )
+        around = (*around, value)
     if isinstance(value, fastnn.Tensor):
         name = ".".join(path).encode(errors="replace").decode() or "tensor"  # the tree holds the key itself
         while name in arrays or name == "__metadata__":  # {"a.b": x, "a": {"b": y}}
@@ -93,11 +105,10 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any
                 raise TypeError(
                     f"save: keys are str or int, not {key!r} (in {'.'.join(path) or 'the outermost dict'})"
                 )
-        return {"dict": [[key, _flatten(item, (*path, str(key)), arrays)] for key, item in items]}
+        return {"dict": [[key, _flatten(item, (*path, str(key)), around, arrays)] for key, item in items]}
     if type(value) in (list, tuple):
-        return {
-            type(value).__name__: [_flatten(item, (*path, str(i)), arrays) for i, item in enumerate(value)]
-        }
+        items = [_flatten(item, (*path, str(i)), around, arrays) for i, item in enumerate(value)]
+        return {type(value).__name__: items}
     value = _plain(value)
     if type(value) in _KINDS:
         return value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..registry import build, describe
 from .bonds import reuse, reused, shared_memory, tied
+from .checkpoint import path_of
 from .format import PREFIX, read, write
 from .tensors import to_array, to_tensor
 
@@ -60,6 +61,7 @@ def save_model(
 
     if not isinstance(model, Module):
         raise TypeError(f"save_model(model, path): model must be an nn.Module, not a {type(model).__name__}")
+    path = path_of("save_model", path, "model, path")
     came_with = vars(model).get("preprocessing"), vars(model).get("classes")
     if preprocessing is None and isinstance(came_with[0], Transform):
         preprocessing = came_with[0]
@@ -99,6 +101,7 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Any:
     from fastnn.data import Transform
     from fastnn.nn import Module
 
+    path = path_of("load_model", path)
     arrays, metadata = read(path)
     if _MODEL not in metadata:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Any
 
 import fastnn as fn
@@ -182,7 +182,7 @@ class ModelCheckpoint(_Monitor):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.path = fspath(path)
+        self.path = fsdecode(path)
         self.save_best_only = save_best_only
         self._bests: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
