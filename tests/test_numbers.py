@@ -65,7 +65,11 @@ INTEGERS = {
     fn.bool: [False, True],
 }
 NUMBERS = [-1, 0, 1, 2, 255, 256, 2**24, 2**31, 2**32, -(2**31) - 1, 2**53, 2**63 - 1, -(2**63)]
+NUMBERS += [2**63, 2**63 + 1, 2**64, -(2**63) - 1, -(2**64), 10**400, -(10**400)]
 NUMBERS += [
+    2.0**62,
+    2.0**63,
+    -(2.0**63),
     -1.0,
     0.5,
     7.0,
@@ -89,7 +93,7 @@ def test_integers_compare_with_numbers_beyond_their_range(device, dtype, compare
     for number in NUMBERS:
         assert compare(x, number).tolist() == [compare(v, number) for v in values], number
         assert compare(number, x).tolist() == [compare(number, v) for v in values], number
-        if isinstance(number, int):
+        if isinstance(number, int) and -(2**63) <= number < 2**63:
             y = fn.tensor(number, device=device)
             assert compare(x, y).tolist() == [compare(v, number) for v in values], number
 
@@ -253,3 +257,78 @@ def test_normal_refuses_what_is_not_finite():
         with pytest.raises(ValueError, match="normal_"):
             fn.empty(3).normal_(mean, deviation)
     assert np.isfinite(fn.empty(3, dtype=fn.float64).normal_(1e39, 1e300).numpy()).all()
+
+
+def test_integers_beyond_64_bits_as_operands():
+    """Of floats they are numbers like any other; in integers they do not fit."""
+    x, i = fn.tensor([1.0, -2.0], dtype=fn.float64), fn.tensor([1, 2])
+    assert (x * 2**64).tolist() == [2.0**64, -(2.0**65)]
+    assert (2**63 - x).tolist() == [2.0**63, 2.0**63]
+    assert (x.float() < 2**64).tolist() == [True, True]
+    assert (i / 2**64).dtype is fn.float32
+    y = x.clone()
+    y.add_(2**64)
+    assert y.tolist() == [2.0**64, 2.0**64]
+    for call in (
+        lambda: i + 2**64,
+        lambda: -(2**63) - 1 - i,
+        lambda: fn.maximum(i, 2**64),
+        lambda: i.add_(2**70),
+    ):
+        with pytest.raises(ValueError, match=r"the number -?\d.*e\+\d+ does not fit int64"):
+            call()
+    for call in (lambda: x + 10**400, lambda: x < 10**400):
+        with pytest.raises(ValueError, match="does not fit float64"):
+            call()
+    for call in (lambda: fn.full((2,), 2**64), lambda: fn.arange(2**64, 2**64 + 3), lambda: i.fill_(2**64)):
+        with pytest.raises(ValueError, match=r"an integer .*does not fit 64 bits"):
+            call()
+    for value in (2**63, 2**64, [1, 2**64]):
+        with pytest.raises(ValueError, match="tensor: an integer does not fit 64 bits"):
+            fn.tensor(value)
+    assert fn.tensor([2**63, 2**70], dtype=fn.float64).tolist() == [2.0**63, 2.0**70]
+    with pytest.raises(TypeError, match="uint64 has no counterpart"):
+        fn.tensor(np.uint64(3))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("value", [1e20, float("inf"), float("-inf"), 3e38, -1e300])
+def test_floats_are_filled_with_numbers_beyond_the_integers(device, value):
+    for dtype in (fn.float32, fn.float64):
+        expected = fn.tensor([value] * 2, dtype=dtype).tolist()
+        assert fn.full((2,), value, dtype=dtype, device=device).tolist() == expected
+        assert fn.zeros(2, dtype=dtype, device=device).fill_(value).tolist() == expected
+    assert fn.full((2,), 0.5, dtype=fn.bool, device=device).tolist() == [True, True]
+    assert np.isnan(fn.full((), float("nan")).item())
+
+
+def test_numbers_may_be_tensors_or_arrays_of_one_element():
+    assert fn.full((2,), fn.tensor(3)).dtype is fn.int64
+    assert fn.full((2,), fn.tensor(0.1, dtype=fn.float64)).tolist() == [0.1, 0.1]
+    assert fn.full((2,), fn.tensor(True)).dtype is fn.bool
+    assert fn.full((2,), np.array(2**53 + 1)).tolist() == [2**53 + 1] * 2
+    assert fn.full((2,), fn.tensor(2.5), dtype=fn.int64).tolist() == [2, 2]
+    for three in (fn.tensor(3), np.array(3), np.int8(3), fn.tensor([3])):
+        y = fn.arange(three)
+        assert (y.dtype, y.tolist()) == (fn.int64, [0, 1, 2])
+    y = fn.arange(fn.tensor(0.0), np.float32(1), fn.tensor(0.25, dtype=fn.float64))
+    assert (y.dtype, y.tolist()) == (fn.float32, [0, 0.25, 0.5, 0.75])
+    assert fn.linspace(fn.tensor(0), fn.tensor(1.0), fn.tensor(3)).tolist() == [0, 0.5, 1]
+    assert fn.eye(fn.tensor(2)).shape == (2, 2)
+    for wrong in ("3", None, 3j, [1]):
+        with pytest.raises(TypeError, match="arange: expected a number, not"):
+            fn.arange(wrong)
+    with pytest.raises(TypeError, match="no gradient would come to a tensor that requires one"):
+        fn.linspace(fn.tensor(0.0, requires_grad=True), 1, 3)
+
+
+def test_linspace_between_numbers_that_are_far_apart():
+    for kind in (float, np.float32, fn.tensor):
+        y = fn.linspace(kind(-3e38), kind(3e38), 5)
+        np.testing.assert_allclose(y.numpy(), [-3e38, -1.5e38, 0, 1.5e38, 3e38], rtol=1e-6)
+    y = fn.linspace(-1.7e308, 1.7e308, 3, dtype=fn.float64)
+    assert y.tolist() == [-1.7e308, 0, 1.7e308]
+    assert fn.linspace(0, 1, 7, dtype=fn.float64).tolist() == np.linspace(0, 1, 7).tolist()
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="linspace: start and end must be finite"):
+            fn.linspace(0, wrong, 3)

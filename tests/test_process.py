@@ -122,6 +122,8 @@ LONG = {
     "pooling": ("a = fn.ones(64, 32, 128, 128)", "fn.nn.functional.avg_pool2d(a, 41, 1, 20)"),
     "layer_norm": ("a = fn.ones(20_000, 8000)", "for _ in range(8): fn.nn.functional.layer_norm(a, (8000,))"),
     "reduction": ("a = fn.ones(20_000, 8000)", "for _ in range(20): a.sum(0); a.max(1)"),
+    "permutation": ("", "for _ in range(9): fn.randperm(5_000_000)"),
+    "lists": ("a = fn.ones(2, 5_000_000)", "for _ in range(30): a.tolist()"),
     "copy": ("a = fn.ones(15_000, 15_000).T", "for _ in range(30): a.contiguous()"),
 }  # fmt: skip
 

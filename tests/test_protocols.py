@@ -1,6 +1,7 @@
 """What Python and other libraries ask of tensors and modules: copies, formats, NumPy's names, plots."""
 
 import copy
+import operator
 
 import fastnn as fn
 import numpy as np
@@ -111,3 +112,92 @@ def test_plots():
     axes.imshow(fn.ones(3, 3))
     axes.bar(fn.arange(3), fn.ones(3))
     pyplot.close(figure)
+
+
+class TestFunctionsOfNumPy:
+    T = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    @pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "amax", "amin", "any", "all"])
+    def test_reductions_are_the_tensors(self, name):
+        function, x = getattr(np, name), fn.tensor(self.T)
+        for options in ({}, {"axis": 0}, {"axis": -1}, {"axis": (0, 1)}, {"axis": 1, "keepdims": True},
+                        {"keepdims": True}, {"out": None}):  # fmt: skip
+            result = function(x, **options)
+            assert isinstance(result, fn.Tensor)
+            np.testing.assert_array_equal(result.numpy(), function(self.T, **options))
+        assert function(x, 1).tolist() == function(a=x, axis=1).tolist() == function(self.T, 1).tolist()
+        with pytest.raises(
+            TypeError, match=r"of a tensor cannot write to out=; take np\.\w+\(t\.numpy\(\), out"
+        ):
+            function(x, axis=0, out=np.zeros(3, np.float32))
+
+    def test_with_a_gradient_and_dtypes(self):
+        x = fn.tensor(self.T, requires_grad=True)
+        (np.sum(x) + np.mean(x) * 6 + np.max(x, axis=1).sum()).backward()
+        assert x.grad.tolist() == [[2, 2, 3], [2, 2, 3]]
+        assert np.sum(fn.tensor(self.T), 0, np.float64).dtype is fn.float64
+        assert np.mean(fn.tensor([1, 2])) == 1.5
+        assert np.sum(fn.tensor(self.T), initial=1.0) == 16
+
+    def test_others_take_tensors_as_arrays(self):
+        x = fn.tensor(self.T)
+        for call in (
+            np.prod, np.std, np.var, np.ptp, np.median, np.argmax, np.cumsum, np.transpose, np.sort, np.nonzero, np.argwhere,
+            np.flatnonzero, np.size, np.shape, np.ndim, np.isneginf, np.linalg.norm, lambda t: np.std(t, axis=0, ddof=1),
+            lambda t: np.clip(t, 1, 2), lambda t: np.reshape(t, (3, 2)), lambda t: np.concatenate([t, t]),
+            lambda t: np.where(t > 2, t, 0), lambda t: np.block([[t, t], [t, t]]), lambda t: np.size(t, 1),
+        ):  # fmt: skip
+            result, expected = call(x), call(self.T)
+            assert type(result) is type(expected)
+            np.testing.assert_array_equal(result, expected)
+        recorded = fn.tensor(self.T, requires_grad=True)
+        assert np.shape(recorded) == (2, 3)
+        with pytest.raises(RuntimeError, match=r"use detach\(\)\.numpy\(\)"):
+            np.std(recorded)
+
+    def test_none_writes_to_a_tensor(self):
+        x = fn.tensor(self.T)
+        for call in (lambda: np.copyto(x, 1), lambda: np.put(x, 0, 1), lambda: np.fill_diagonal(x, 1)):
+            with pytest.raises(TypeError, match=r"does not write to tensors; give it t\.numpy\(\)"):
+                call()
+        with pytest.raises(TypeError, match=r"does not write to tensors; give out=t\.numpy\(\)"):
+            np.cumsum(self.T, 0, out=x)
+        assert x.tolist() == self.T.tolist()
+
+    @pytest.mark.parametrize(
+        "name", ["add", "sub", "mul", "truediv", "pow", "eq", "ne", "lt", "le", "gt", "ge", "matmul"]
+    )
+    def test_operators_with_arrays_are_the_tensors(self, name):
+        function = getattr(operator, name)
+        a, b = self.T[:, :2] + 1, self.T[:, 1:] + 2
+        for x, y in (
+            (a, fn.tensor(b)),
+            (fn.tensor(a), b),
+            (np.float32(2), fn.tensor(b)),
+            (np.float64(2), fn.tensor(b)),
+        ):
+            if name == "matmul" and np.ndim(x) == 0:
+                continue
+            result = function(x, y)
+            assert isinstance(result, fn.Tensor)
+            expected = function(np.asarray(x, np.float32), np.asarray(y))
+            np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6)
+
+    def test_ufuncs_say_what_to_do(self):
+        a, x = self.T.copy(), fn.tensor(self.T)
+        assert isinstance(np.add(a, x), fn.Tensor)
+        for call, message in (
+            (
+                lambda: np.exp(x),
+                r"np\.exp takes no tensors; take fn\.exp\(\.\.\.\), .* or np\.exp of t\.numpy\(\)",
+            ),
+            (lambda: np.absolute(x), r"take fn\.abs\("),
+            (lambda: np.sinh(x), r"np\.sinh takes no tensors; take np\.sinh of t\.numpy\(\)"),
+            (lambda: np.add.reduce(x), r"np\.add\.reduce takes no tensors; give it t\.numpy\(\)"),
+            (lambda: operator.iadd(a, x), r"for a \+= t take a \+= t\.numpy\(\)"),
+            (lambda: a % x, r"np\.remainder takes no tensors"),
+        ):
+            with pytest.raises(TypeError, match=message):
+                call()
+        assert a.tolist() == self.T.tolist()
+        a += x.numpy()

@@ -94,3 +94,16 @@ def test_permutations():
     order = fn.randperm(1000).numpy()
     assert sorted(order) == list(range(1000))
     assert not np.array_equal(order, np.arange(1000))
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.int64])
+def test_many_keys_are_sorted_in_steps_and_alike(kind, monkeypatch):
+    from fastnn.data import order
+
+    for bits, sizes in ((20, [0, 1, 2**20 + 1]), (3, [8, 9, 16, 17, 1000])):
+        monkeypatch.setattr(order, "_STEP_BITS", bits)
+        for n in sizes:
+            keys = np.random.Philox(key=n).random_raw(n)
+            keys[::3] = keys[:1]  # equal ones keep their order
+            keys = keys.view(kind)
+            np.testing.assert_array_equal(order.stable_order(keys), np.argsort(keys, kind="stable"))

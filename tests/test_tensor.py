@@ -346,6 +346,14 @@ def test_array_and_tensor_mix():
     assert np.shares_memory(np.asarray(t), t.numpy())
 
 
+@pytest.mark.parametrize(
+    "shape", [(300_000,), (3, 300_000), (300_000, 3), (2, 1, 270_000), (0, 3), (3, 0), ()]
+)
+def test_long_lists_are_those_of_numpy(shape):
+    x = fn.arange(int(np.prod(shape))).reshape(shape)
+    assert x.tolist() == x.numpy().tolist()
+
+
 @pytest.mark.parametrize("dtype", IN_NUMPY, **by_name)
 def test_dlpack_with_numpy(dtype):
     t = fn.ones(3, 4, dtype=dtype)

@@ -7,9 +7,10 @@ namespace fastnn {
 // A number of the host's language. It gives way in promotion: its own dtype decides only against a lower
 // category.
 struct Number {
-  enum Kind : uint8_t { boolean, integer, real } kind;
+  // huge: an integer beyond 64 bits, rounded to float64, to infinity beyond that.
+  enum Kind : uint8_t { boolean, integer, huge, real } kind;
   union {
-    double value;   // real
+    double value;   // real, huge
     int64_t whole;  // boolean, integer
   };
 
@@ -19,10 +20,16 @@ struct Number {
   Number(int v) : Number(static_cast<int64_t>(v)) {}
   Number(bool v) : kind(boolean), whole(v) {}
 
-  double as_double() const { return kind == real ? value : static_cast<double>(whole); }
-  int64_t as_integer() const { return kind == real ? static_cast<int64_t>(value) : whole; }
+  static Number huge_integer(double nearest) {
+    Number n(nearest);
+    n.kind = huge;
+    return n;
+  }
+
+  double as_double() const { return kind >= huge ? value : static_cast<double>(whole); }
+  int64_t as_integer() const { return kind >= huge ? static_cast<int64_t>(value) : whole; }
   DType dtype() const {
-    return kind == real ? DType::float32 : kind == integer ? DType::int64 : DType::boolean;
+    return kind == real ? DType::float32 : kind == boolean ? DType::boolean : DType::int64;
   }
   uint64_t bits(DType dtype) const;  // one element, as it stands in memory; an error where it cannot
 };

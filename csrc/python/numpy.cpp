@@ -1,4 +1,6 @@
 // NumPy arrays: memory shared where the dtypes allow.
+#include <algorithm>
+
 #include "core/autograd.h"
 #include "ops/elementwise/copy.h"
 #include "ops/view/device.h"
@@ -23,6 +25,27 @@ Object to_numpy(const Tensor& t) {
   holder.set("__array_interface__", interface.object());
   holder.set("storage", owner_of(t));
   return numpy.attr("asarray")(holder);
+}
+
+// array.tolist(), a part of the first dimension at a time: Ctrl-C comes between them.
+Object nested_list(const Object& array, Py_ssize_t size) {
+  constexpr Py_ssize_t kPart = 1 << 18;
+  if (size <= kPart) return array.attr("tolist")();
+  const Py_ssize_t rows = PySequence_Size(array.get()), row = size / rows;
+  if (row > kPart) {
+    const Object list = Object::owned(PyList_New(rows));
+    for (Py_ssize_t i = 0; i < rows; ++i)
+      PyList_SET_ITEM(list.get(), i, nested_list(array.item(i), row).release());
+    return list;
+  }
+  Object list = Object::owned(PyList_New(0));
+  for (Py_ssize_t i = 0, part = kPart / row; i < rows; i += part) {
+    if (PyErr_CheckSignals() < 0) throw_python_error();
+    const Object items =
+        Object::owned(PySequence_GetSlice(array.get(), i, std::min(i + part, rows))).attr("tolist")();
+    list = Object::owned(PySequence_InPlaceConcat(list.get(), items.get()));
+  }
+  return list;
 }
 
 Object to_array(const Tensor& t, const Object& dtype, const Object& copy) {
@@ -115,7 +138,7 @@ void define_numpy(Definitions& d) {
            "What NumPy asks for.");
   d.method(
       "tolist(self)",
-      [](const Tensor& t) { return to_numpy(to_device(detach(t), Device{})).attr("tolist")(); },
+      [](const Tensor& t) { return nested_list(to_numpy(to_device(detach(t), Device{})), t.numel()); },
       "Nested lists of Python numbers.");
 }
 

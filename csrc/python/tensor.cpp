@@ -2,6 +2,8 @@
 
 #include <structmember.h>
 
+#include <limits>
+
 #include "core/autograd.h"
 #include "python/autograd.h"
 #include "python/convert.h"
@@ -230,6 +232,16 @@ void keep_lent(const Tensor& t) {
   if (PyList_Append(lent, owner_of(t).get()) < 0) throw_python_error();
 }
 
+// An int beyond 64 bits.
+static Operand huge_integer(PyObject* o, int sign) {
+  double nearest = PyLong_AsDouble(o);
+  if (nearest == -1 && PyErr_Occurred()) {  // beyond float64, too
+    PyErr_Clear();
+    nearest = sign * std::numeric_limits<double>::infinity();
+  }
+  return Number::huge_integer(nearest);
+}
+
 bool to_operand(PyObject* o, Tensor* own, Operand* out) {
   if (is_tensor(o)) {
     *out = unwrap(o);
@@ -240,8 +252,10 @@ bool to_operand(PyObject* o, Tensor* own, Operand* out) {
   } else if (PyLong_Check(o)) {
     int overflow;
     const int64_t value = PyLong_AsLongLongAndOverflow(o, &overflow);
-    check_value(overflow == 0, "an integer operand does not fit 64 bits");
-    *out = value;
+    if (overflow)
+      *out = huge_integer(o, overflow);
+    else
+      *out = value;
   } else if (PyObject_HasAttrString(o, "__array_interface__")) {
     *own = tensor_from_numpy(Object::shared(o), true);
     *out = *own;
@@ -283,7 +297,6 @@ void define_tensor_type(Definitions& d) {
   if (!tensor_type) throw_python_error();
   const Object type = Object::shared(reinterpret_cast<PyObject*>(tensor_type));
   d.add("Tensor", type, true);
-  type.set("__array_ufunc__", none());  // NumPy leaves `array + tensor` to us
 
   d.internal(
       "_set_repr(function)", [](PyObject* f) { repr_function = Py_NewRef(f); },

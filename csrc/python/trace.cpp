@@ -11,7 +11,7 @@ Object as_object(const Seen& seen) {
   Dict d;
   if (seen.kind == Seen::number) {
     const Number& n = seen.value;
-    d.set("number", n.kind == Number::real      ? Object::owned(PyFloat_FromDouble(n.value))
+    d.set("number", n.kind >= Number::huge      ? Object::owned(PyFloat_FromDouble(n.value))
                     : n.kind == Number::boolean ? truth(n.whole != 0)
                                                 : integer(n.whole));
     return d.object();

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from fastnn import _C
 from fastnn._C import Tensor, device, dtype
+from fastnn._numpy import array_function, array_ufunc
 
 __all__ = [
     "arange",
@@ -71,6 +75,12 @@ def tensor(
             array = array.astype(np.float32)
         if array.size == 0 and not typed and dtype is None:
             array = array.astype(np.float32)
+        if not typed and (
+            array.dtype == np.uint64 or (array.dtype == object and all(type(v) is int for v in array.flat))
+        ):
+            if dtype is None or not dtype.is_floating_point:
+                raise ValueError("tensor: an integer does not fit 64 bits")
+            array = array.astype(np.float64)
         if array.dtype == object:
             raise TypeError(
                 f"tensor: cannot make a tensor from {type(data).__name__} with elements of different shapes or kinds"
@@ -132,10 +142,27 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ``shape`` with one value everywhere; the dtype is that of the value unless given."""
-    if dtype is None:
+    if dtype is None and isinstance(value, Tensor):
+        dtype = value.dtype
+    elif dtype is None:
+        value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
         truth, whole = isinstance(value, (bool, np.bool_)), isinstance(value, (int, np.integer))
         dtype = _C.bool if truth else _C.int64 if whole else _C.float32
     return _marked(_C._full(shape, value, dtype, device or _default_device), requires_grad)
+
+
+def _number(op: str, value: Any) -> int | float:
+    """A number of Python's, NumPy's or a tensor's as Python's."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(f"{op}: no gradient would come to a tensor that requires one; give its item()")
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        value = value.item()
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    for of, number in (("__index__", operator.index), ("__float__", float)):
+        if hasattr(value, of):
+            return number(value)
+    raise TypeError(f"{op}: expected a number, not {value!r}")
 
 
 def arange(
@@ -154,7 +181,7 @@ def arange(
     """
     if end is None:
         start, end = 0, start
-    first, last, by = (int(v) if isinstance(v, (int, np.integer)) else float(v) for v in (start, end, step))
+    first, last, by = (_number("arange", v) for v in (start, end, step))
     if dtype is None:
         dtype = _C.int64 if all(isinstance(v, int) for v in (first, last, by)) else _C.float32
     return _C._arange(first, last, by, dtype, device or _default_device)
@@ -168,8 +195,18 @@ def linspace(
     dtype: dtype = _C.float32,
     device: device | str | None = None,
 ) -> Tensor:
-    """``steps`` evenly spaced numbers from ``start`` to ``end``, both included."""
-    return tensor(np.linspace(start, end, steps), dtype=dtype, device=device)
+    """``steps`` evenly spaced numbers from ``start`` to ``end``, both included.
+
+    Errors: ValueError if one of these is not finite or ``steps`` is negative.
+    """
+    first, last = float(_number("linspace", start)), float(_number("linspace", end))
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise ValueError(f"linspace: start and end must be finite, got {first} and {last}")
+    if math.isfinite(last - first):
+        values = np.linspace(first, last, operator.index(steps))
+    else:
+        values = 2 * np.linspace(first / 2, last / 2, operator.index(steps))
+    return tensor(values, dtype=dtype, device=device)
 
 
 def eye(
@@ -321,6 +358,8 @@ def _install() -> None:
         "__copy__": _copy,
         "__deepcopy__": _deepcopy,
         "__format__": _format,
+        "__array_function__": array_function,
+        "__array_ufunc__": array_ufunc,
         "T": property(_transposed),
         "mT": property(lambda self: self.transpose(-2, -1), doc="The last two dimensions swapped."),
         "data": property(lambda self: self.detach(), _C._set_data, doc="The same memory without history."),

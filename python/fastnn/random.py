@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastnn import _C
 from fastnn._C import Tensor, device, dtype
 from fastnn._tensor import Shape, _marked, _placed, _shape, get_default_device
@@ -72,5 +70,7 @@ def randint(
 
 def randperm(n: int, *, device: device | str | None = None) -> Tensor:
     """The integers 0..n-1 in random order."""
+    from fastnn.data.order import stable_order
+
     keys = _C._randint(-(1 << 63), (1 << 63) - 1, n, _C.int64, "cpu").numpy()
-    return _placed(_C._tensor_from_array(np.argsort(keys, kind="stable")), device, False)
+    return _placed(_C._tensor_from_array(stable_order(keys)), device, False)

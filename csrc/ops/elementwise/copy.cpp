@@ -67,7 +67,12 @@ static void fill(const Tensor& x, double value, int64_t integer, bool fresh) {
 static void fill(const Tensor& x, const Tensor& value, bool fresh) {
   const Tensor host = to_device(value, Device{});
   if (host.impl()->weak) check_fits(number_of(host), x.dtype());
-  fill(x, *cast(host, DType::float64).data<double>(), *cast(host, DType::int64).data<int64_t>(), fresh);
+  if (is_floating(x.dtype()))
+    fill(x, *cast(host, DType::float64).data<double>(), 0, fresh);
+  else if (x.dtype() == DType::boolean)
+    fill(x, 0, *cast(host, DType::boolean).data<bool>(), fresh);
+  else
+    fill(x, 0, *cast(host, DType::int64).data<int64_t>(), fresh);
 }
 
 Tensor fill_(const Tensor& x, const Tensor& value) {
@@ -176,8 +181,10 @@ Tensor arange(double start, double end, double step, DType dtype, Device device)
 }
 
 Tensor arange(const Operand& start, const Operand& end, const Operand& step, DType dtype, Device device) {
-  for (const Operand* o : {&start, &end, &step})
+  for (const Operand* o : {&start, &end, &step}) {
     check_type(o->is_number(), "arange: start, end and step must be numbers");
+    check_value(o->number().kind != Number::huge, "arange: an integer does not fit 64 bits");
+  }
   const Number a = start.number(), b = end.number(), c = step.number();
   if (a.kind == Number::real || b.kind == Number::real || c.kind == Number::real)
     return arange(a.as_double(), b.as_double(), c.as_double(), dtype, device);

@@ -132,16 +132,19 @@ struct Promoted {
     }
   }
 
-  // Integers with a number of float's, which rounds neither.
+  // Integers with a number of float's or beyond 64 bits, which rounds neither.
   void compare_exactly(Operand& a, Operand& b) {
     Operand& number = a.is_number() ? a : b;
     const DType elements = (a.is_number() ? b : a).tensor().dtype();
     const double value = number.number().as_double();
-    if (number.number().kind != Number::real || is_floating(elements)) return;
-    if (value == std::trunc(value) && std::abs(value) < 0x1p63) {
+    if (number.number().kind < Number::huge || is_floating(elements)) return;
+    const bool huge = number.number().kind == Number::huge;
+    if (!huge && value == std::trunc(value) && -0x1p63 <= value && value < 0x1p63) {
       number = Operand(Number(static_cast<int64_t>(value)));
       dtype = elements;
-    } else {
+    } else {  // what rounds to 2^63 or, beyond 64 bits, to -2^63 lies beyond what the elements round to
+      const bool edge = value == 0x1p63 || (huge && value == -0x1p63);
+      number = Operand(Number(edge ? value * (1 + 0x1p-52) : value));
       dtype = DType::float64;
     }
   }
