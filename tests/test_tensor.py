@@ -164,6 +164,15 @@ def same_view(t, a):
         assert [t.stride()[i] * a.itemsize for i in large] == [a.strides[i] for i in large]
 
 
+def test_stride_of_one_dimension():
+    x = fn.ones(2, 3, 4)
+    assert [x.stride(d) for d in (0, 1, 2, -1)] == [12, 4, 1, 1]
+    assert x.stride() == (12, 4, 1)
+    for t, dim in ((x, 3), (x, -4), (fn.ones(()), 0)):
+        with pytest.raises(IndexError, match="stride: "):
+            t.stride(dim)
+
+
 def test_chains_of_views_have_numpys_strides():
     """Views of views of ... of a shared array: shape, address and strides stay those of the same views in NumPy."""
     rng = np.random.default_rng(3)

@@ -1,7 +1,7 @@
 """Writes python/fastnn/_C.pyi from the built extension: run after adding or changing an op.
 
-Functions say their parameters and types themselves (csrc/python/function.h), methods of the classes that pybind11 makes
-in the first line of their documentation; operators are slots of the type and have the signatures of the table below.
+Functions and methods say their parameters and types themselves (csrc/python/function.h); operators are slots of the type
+and have the signatures of the table below.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ ATTRIBUTES = {
 }
 WRITABLE = {"requires_grad", "grad", "data"}
 
-# Of methods that python/fastnn/_tensor.py adds.
+# Of methods that python/fastnn/_methods.py adds.
 SIGNATURES = {
     "to": "(self, *args: typing.Any, dtype: typing.Any = None, device: typing.Any = None, copy: builtins.bool = False, non_blocking: builtins.bool = False) -> Tensor",
     "size": "(self, dim: builtins.int | None = None) -> typing.Any",
@@ -118,28 +118,12 @@ def arguments(signature: inspect.Signature, owner: str | None) -> str:
 
 
 OURS = (types.FunctionType, type(_C.add))
-METHODS = (*OURS, type(vars(_C.dtype)["__repr__"]))
-
-
-def of_pybind11(f: Any) -> bool:
-    return not isinstance(f, OURS)
-
-
-def pybind11_signature(f: Any) -> str:
-    """`query(self: fastnn._C.CudaStream) -> bool`, or without a name, as the stub writes it: `(self) -> builtins.bool`."""
-    text = f.__doc__.strip().splitlines()[0].removeprefix(f.__name__)
-    text = re.sub(r"typing\.Supports(Int|Float) \| typing\.SupportsIndex", lambda m: m[1].lower(), text)
-    text = re.sub(r"^\(self: [\w.]+", "(self", text.replace("fastnn._C.", "").replace("typing.Any", "Any"))
-    text = re.sub(r"(\w+): Tensor\b", r"\1: Operand", text)
-    return spelled(re.sub(r"(: (?:(?!None)[^,=])+) = None\b", r"\1 | None = None", text))
 
 
 def heads(name: str, f: Any, owner: str | None) -> list[str]:
     """What stands between `def name` and the colon; several for an overloaded function."""
     if isinstance(f, types.FunctionType):  # written in Python
         return [SIGNATURES.get(name, "(self) -> Tensor")]
-    if of_pybind11(f):
-        return [pybind11_signature(f)]
     signature = inspect.signature(f)
     if signature.return_annotation == "Tensor | tuple[Tensor, Tensor]":  # a pair where dim is given
         dim = signature.parameters["dim"]
@@ -156,9 +140,7 @@ def heads(name: str, f: Any, owner: str | None) -> list[str]:
 
 
 def doc_of(o: Any, indent: str) -> str:
-    lines = [line.strip() for line in (o.__doc__ or "").splitlines()]
-    if callable(o) and not isinstance(o, type) and of_pybind11(o):
-        lines = lines[1:]  # after the signature
+    lines = [line.strip() for line in (o.__doc__ or "").partition(">>>")[0].splitlines()]
     body = " ".join(line for line in lines if line)
     return f'{indent}"""{body}"""\n' if body else ""
 
@@ -186,15 +168,13 @@ def cls(name: str, c: type) -> str:
     for key, value in sorted(vars(c).items()):
         if (name == "Tensor" and key in ATTRIBUTES) or isinstance(value, property):
             result = ATTRIBUTES.get(key) if name == "Tensor" else None
-            if not result and of_pybind11(value.fget):
-                result = pybind11_signature(value.fget).partition(" -> ")[2]
             result = result or spelled(inspect.signature(value.fget).return_annotation)
             body = doc_of(value, "        ")
             body = f"\n{body}        ..." if body else " ..."
             out.append(f"    @property\n    def {key}(self) -> {result}:{body}\n")
             if key in WRITABLE:
                 out.append(f"    @{key}.setter\n    def {key}(self, value: {result}) -> None: ...\n")
-        elif isinstance(value, METHODS) and (not key.startswith(("__", "_pybind11_")) or key in KEPT):
+        elif isinstance(value, OURS) and (not key.startswith(("__", "_pybind11_")) or key in KEPT):
             out.append(function(key, value, name))
     return "".join(out)
 

@@ -37,5 +37,7 @@ struct PySaved {
       : saved(output_nr < 0 ? save(t) : save_output(t, static_cast<uint32_t>(output_nr))) {}
   Tensor get(const Object& during) const;
 };
+template <>
+inline constexpr const char* class_name<PySaved> = "_Saved";
 
 }  // namespace fastnn

@@ -12,6 +12,20 @@ struct DeviceNumber {
   int number;
 };
 std::optional<DeviceNumber> read_device_number(PyObject* o);
+template <>
+struct From<DeviceNumber> : Held<DeviceNumber> {
+  static constexpr TypeName type{"int | device | str"};
+  From(const Arguments& a, int i) {
+    const auto number = read_device_number(a[i]);
+    if (!number) refuse(a, i, "a device, its name or its number");
+    value = *number;
+  }
+};
+template <>
+struct To<DeviceNumber> {
+  static constexpr TypeName type{"int"};
+  static PyObject* of(DeviceNumber d) { return To<int>::of(d.number); }
+};
 
 struct CudaStream {
   int device, number;
@@ -42,5 +56,12 @@ struct CudaEvent {
 
 template <>
 inline constexpr const char* class_name<CudaStream> = "CudaStream";
+template <>
+inline constexpr const char* class_name<CudaEvent> = "CudaEvent";
+template <>
+struct From<const CudaStream*> : Held<const CudaStream*> {  // null for None
+  static constexpr TypeName type{"CudaStream", true};
+  From(const Arguments& a, int i) : Held{a[i] == Py_None ? nullptr : &From<CudaStream&>(a, i).get()} {}
+};
 
 }  // namespace fastnn

@@ -110,7 +110,12 @@ const char* called(PyObject* type_of) { return type_of == Py_None ? "None" : Py_
 
 template <class... Parts>
 [[noreturn, gnu::cold]] void misuse(const Function& f, const Parts&... parts) {
-  const char* name = f.signature->name.c_str();
+  std::string called_by = f.signature->name;
+  if (called_by == "__init__") {  // by the name of its class
+    called_by = string_of(f.signature->qualified_name);
+    called_by.resize(called_by.find('.'));
+  }
+  const char* name = called_by.c_str();
   name += name[0] == '_' && name[1] != '_';  // what the package calls by another name begins so
   fail(ErrorKind::type, name, "(): ", parts..., "\n  ", name, f.signature->arguments(true));
 }
@@ -281,7 +286,7 @@ void make_function_type() {
   if (!function_type) throw_python_error();
 }
 
-// A function without a home yet; `qualified` is "Tensor" for one that is only a method of it.
+// A function without a home yet; `qualified` is the class of one that is only a method.
 Object new_function(const Definition& d, const char* qualified) {
   if (!function_type) make_function_type();
   auto s = std::make_unique<Function::Signature>(parse(d));
@@ -330,6 +335,19 @@ std::string argument_of(const Arguments& a, int i) {
 void refuse(const Arguments& a, int i, const char* expected, PyObject* got) {
   misuse(*a.function, "argument '", argument_of(a, i), "' must be ", expected,
          may_be_none(a, i) ? ", or None" : "", ", got ", called(got ? got : a[i]));
+}
+
+void define_in(PyObject* type, const Definition& d, bool is_property) {
+  const std::string_view path = reinterpret_cast<PyTypeObject*>(type)->tp_name;
+  const std::string name(path.substr(path.rfind('.') + 1));
+  const Object f = new_function(d, name.c_str());
+  as_function(f.get()).signature->parameters[0].type = name;
+  Object::shared(type).set(as_function(f.get()).signature->name.c_str(),
+                           is_property ? import("builtins").attr("property")(f) : f);
+}
+
+Object inspected_signature(const char* arguments) {
+  return inspected(parse({.signature = arguments, .doc = "", .invoke = nullptr}));
 }
 
 void Definitions::add(unsigned places, const Definition& d) {

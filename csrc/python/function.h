@@ -149,6 +149,11 @@ Definition definition(const char* signature, Lambda f, const char* doc) {
   return definition(signature, +f, doc);
 }
 
+// A method of a class that module.cpp makes, or an attribute that is only read.
+void define_in(PyObject* type, const Definition& d, bool is_property = false);
+// An inspect.Signature of arguments as Python writes them: "(device: str, index=0)".
+Object inspected_signature(const char* arguments);
+
 // What an extension module consists of, as it is filled.
 class Definitions {
  public:

@@ -1,49 +1,20 @@
 // The extension module fastnn._C and its classes, Tensor apart, by pybind11. Its header takes as long to
 // compile as five of the other units: this one alone includes it.
 #include <pybind11/pybind11.h>
-#include <pybind11/typing.h>
 
+#include <memory>
 #include <new>
 #include <stdexcept>
 
 #include "backend/backend.h"
-#include "core/profile.h"
 #include "python/autograd.h"
 #include "python/cuda.h"
 #include "python/module.h"
+#include "python/profile.h"
 #include "python/trace.h"
 #include "python/types.h"
 
 namespace py = pybind11;
-
-// Tensors and what else converts in our own way.
-namespace pybind11::detail {
-
-template <>
-struct type_caster<fastnn::Tensor> {
-  PYBIND11_TYPE_CASTER(fastnn::Tensor, const_name("Tensor"));
-  bool load(handle source, bool) { return fastnn::to_operand(source.ptr(), &value); }
-  static handle cast(const fastnn::Tensor& t, return_value_policy, handle) { return fastnn::wrap(t); }
-};
-template <>
-struct type_caster<fastnn::Object> {
-  PYBIND11_TYPE_CASTER(fastnn::Object, const_name("typing.Any"));
-  bool load(handle source, bool) {
-    value = fastnn::Object::shared(source.ptr());
-    return true;
-  }
-};
-template <>
-struct type_caster<fastnn::DeviceNumber> {
-  PYBIND11_TYPE_CASTER(fastnn::DeviceNumber, const_name("int | device | str"));
-  bool load(handle source, bool) {
-    const auto number = fastnn::read_device_number(source.ptr());
-    if (number) value = *number;
-    return number.has_value();
-  }
-};
-
-}  // namespace pybind11::detail
 
 namespace fastnn {
 
@@ -137,12 +108,13 @@ void refuse_bare_base(const py::module_& m) {
 }
 
 // What is part of this process alone says so, in every protocol.
-void refuse_pickle(py::handle type) {
-  if (type.attr("__dict__").contains("__reduce__")) return;
-  const auto refuse = [](const py::object& self) -> py::object {
-    throw py::type_error(std::string("cannot pickle a ") + Py_TYPE(self.ptr())->tp_name);
-  };
-  py::setattr(type, "__reduce__", py::cpp_function(refuse, py::name("__reduce__"), py::is_method(type)));
+void refuse_pickle(PyObject* type) {
+  if (PyDict_GetItemString(reinterpret_cast<PyTypeObject*>(type)->tp_dict, "__reduce__")) return;
+  define_in(type,
+            definition(
+                "__reduce__(self) -> Any",
+                [](PyObject* self) { fail(ErrorKind::type, "cannot pickle a ", Py_TYPE(self)->tp_name); },
+                "Refuses."));
 }
 
 // Nor is there another way to such an object: an assignment of __class__ between two of these would pass
@@ -151,112 +123,207 @@ void make_immutable(const py::module_& m) {
   for (const auto& [name, value] : m.attr("__dict__").cast<py::dict>())
     if (PyType_Check(value.ptr()) &&
         reinterpret_cast<PyTypeObject*>(value.ptr())->tp_new == make_through_call) {
-      refuse_pickle(value);
+      refuse_pickle(value.ptr());
       reinterpret_cast<PyTypeObject*>(value.ptr())->tp_flags |= Py_TPFLAGS_IMMUTABLETYPE;
     }
   refuse_bare_base(m);
 }
 
+// Makes the class; its methods are functions of ours.
 template <class T>
-py::class_<T> new_class(const py::module_& m, const char* name, const char* doc) {
-  py::class_<T> c(m, name, doc, py::is_final());
-  reinterpret_cast<PyTypeObject*>(c.ptr())->tp_new = make_through_call;
-  return c;
-}
+class Class {
+ public:
+  // The arguments are those of a call of the class: none where that is refused.
+  Class(const py::module_& m, const char* name, const char* doc, const char* arguments = "()")
+      : class_(m, name, doc, py::is_final()) {
+    reinterpret_cast<PyTypeObject*>(class_.ptr())->tp_new = make_through_call;
+    Object::shared(class_.ptr()).set("__signature__", inspected_signature(arguments));
+    method(
+        "__init__(self) -> None",
+        [](PyObject* self) { fail(ErrorKind::type, Py_TYPE(self)->tp_name, ": No constructor defined!"); },
+        "Refuses: these come from elsewhere.");
+  }
+  template <class F>
+  Class& method(const char* signature, F f, const char* doc) {
+    define_in(class_.ptr(), definition(signature, f, doc));
+    return *this;
+  }
+  template <class F>
+  Class& property(const char* signature, F f, const char* doc) {
+    define_in(class_.ptr(), definition(signature, f, doc), true);
+    return *this;
+  }
+  // pybind11 makes the value by `make`, behind a method that has a signature and converts the arguments.
+  template <class... A, class F>
+  Class& init(const char* signature, F make, const char* doc) {
+    class_.def(py::init(make));
+    PyObject* const inner = py::object(class_.attr("__init__")).release().ptr();  // kept as long as the class
+    define_in(class_.ptr(), definition(
+                                signature,
+                                +[](const PyObject& made_by, const Object& self, A... arguments) {
+                                  Object::shared(const_cast<PyObject*>(&made_by))(
+                                      self, Object::owned(To<std::remove_cvref_t<A>>::of(arguments))...);
+                                },
+                                doc, *inner));
+    return *this;
+  }
+
+ private:
+  py::class_<T> class_;
+};
 
 void define_types(const py::module_& m) {
-  new_class<DType>(m, "dtype", "The type of a tensor's elements.")
-      .def_property_readonly("name", name_of)
-      .def_property_readonly("itemsize", size_of, "Bytes per element.")
-      .def_property_readonly("is_floating_point", is_floating)
-      .def("__repr__", [](DType t) { return std::string("fastnn.") + name_of(t); })
-      .def("__reduce__", name_of);
-  new_class<Device>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda:0\").")
-      .def(py::init(&parse_device), py::arg("name"))
-      .def_property_readonly("type", [](Device d) { return d.type == DeviceType::cpu ? "cpu" : "cuda"; })
-      .def_property_readonly("index", [](Device d) { return int{d.index}; })
-      .def(
-          "__eq__",  // its name, too
-          [](Device d, const py::object& other) { return read_device(other.ptr()) == d; }, py::arg("other"))
-      .def("__hash__", [](Device d) { return static_cast<int>(d.type) * 64 + d.index; })
-      .def("__reduce__",
-           [](Device d) { return py::make_tuple(py::type::of<Device>(), py::make_tuple(print_device(d))); })
-      .def("__str__", print_device)
-      .def("__repr__", [](Device d) { return "device('" + print_device(d) + "')"; });
+  Class<DType>(m, "dtype", "The type of a tensor's elements: fastnn.float32, fastnn.int64, ...")
+      .property("name(self)", name_of, "The name, as NumPy writes it.")
+      .property("itemsize(self) -> int", size_of, "Bytes per element.")
+      .property("is_floating_point(self)", is_floating, "Whether the elements are floating numbers.")
+      .method(
+          "__repr__(self)", [](DType t) { return std::string("fastnn.") + name_of(t); },
+          "The name in fastnn.")
+      .method("__reduce__(self)", name_of, "Pickled by its name.");
+  Class<Device>(m, "device", "Where a tensor lives: device(\"cpu\"), device(\"cuda:0\").", "(name: str)")
+      .init<std::string>("__init__(self, name) -> None", parse_device, "The device of that name.")
+      .property(
+          "type(self)", [](Device d) { return d.type == DeviceType::cpu ? "cpu" : "cuda"; },
+          "\"cpu\" or \"cuda\".")
+      .property(
+          "index(self)", [](Device d) { return int{d.index}; }, "Which of its type, from 0.")
+      .method(
+          "__eq__(self, other: object)", [](Device d, PyObject* other) { return read_device(other) == d; },
+          "Whether other is this device, or its name.")
+      .method(
+          "__hash__(self)", [](Device d) { return static_cast<int>(d.type) * 64 + d.index; },
+          "By type and index.")
+      .method(
+          "__reduce__(self)",
+          [](Device d) {
+            return tuple_of(Object::shared(py::type::of<Device>().ptr()), tuple_of(text(print_device(d))));
+          },
+          "Pickled by its name.")
+      .method("__str__(self)", print_device, "The name.")
+      .method("__repr__(self)", [](Device d) { return "device('" + print_device(d) + "')"; }, "As a call.");
 }
 
 void define_tape(const py::module_& m) {
-  new_class<PyHook>(m, "HookHandle", "A hook that was registered; remove() takes it away.")
-      .def("remove", &PyHook::remove, "Takes the hook away.");
+  Class<PyHook>(m, "HookHandle", "A hook that was registered; remove() takes it away.")
+      .method("remove(self)", [](PyHook& h) { h.remove(); }, "Takes the hook away.");
 
-  using NextFunctions = py::typing::Tuple<py::typing::Union<PyNode, Tensor, py::none>, py::ellipsis>;
-  new_class<PyNode>(m, "Node", "A recorded operation: the tape as seen from Python.")
-      .def_property_readonly(
-          "name", [](const PyNode& n) { return n.node->title(); }, "What the operation is called.")
-      .def_property_readonly(
-          "next_functions",
-          [](const PyNode& n) { return py::reinterpret_steal<NextFunctions>(n.next_functions().release()); },
+  Class<PyNode>(m, "Node", "A recorded operation: the tape as seen from Python.")
+      .property(
+          "name(self)", [](const PyNode& n) { return std::string(n.node->title()); },
+          "What the operation is called.")
+      .property(
+          "next_functions(self) -> tuple[Node | Tensor | None, ...]",
+          [](const PyNode& n) { return n.next_functions(); },
           "For each input the Node that made it, the leaf Tensor itself, or None.")
-      .def(
-          "__eq__",
-          [](const PyNode& n, const py::object& other) {
-            const PyNode* o = instance<PyNode>(other.ptr());
+      .method(
+          "__eq__(self, other: object)",
+          [](const PyNode& n, PyObject* other) {
+            const PyNode* o = instance<PyNode>(other);
             return o && o->node.get() == n.node.get();
           },
-          py::arg("other"))
-      .def("__hash__", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
-      .def("__repr__", [](const PyNode& n) { return "<" + std::string(n.node->title()) + ">"; });
+          "Whether other is the same operation.")
+      .method(
+          "__hash__(self)", [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; },
+          "By the operation.")
+      .method(
+          "__repr__(self)", [](const PyNode& n) { return "<" + std::string(n.node->title()) + ">"; },
+          "The name, in brackets.");
 
-  new_class<PySaved>(m, "_Saved", "A tensor that is kept for a backward pass.")
-      .def(py::init<const Tensor&, int64_t>(), py::arg("tensor"), py::arg("output_nr"))
-      .def("get", &PySaved::get, py::arg("during"), "The tensor, in the pass that asks for it.");
+  Class<PySaved>(m, "_Saved", "A tensor that is kept for a backward pass.",
+                 "(tensor: Tensor, output_nr: int)")
+      .init<const Tensor&, int64_t>(
+          "__init__(self, tensor, output_nr) -> None",
+          [](const py::object& tensor, int64_t output_nr) {
+            return PySaved(unwrap(tensor.ptr()), output_nr);
+          },
+          "Keeps it with its version; output_nr: which output of the operation it is, -1 for none.")
+      .method(
+          "get(self, during)", [](const PySaved& s, const Object& during) { return s.get(during); },
+          "The tensor, in the pass that asks for it.");
 
-  new_class<Profile>(m, "_Profile", "Counts and times of a thread's ops.")
-      .def(py::init())
-      .def("start", &Profile::start)
-      .def("stop", &Profile::stop)
-      .def_property_readonly("seconds",
-                             [](const Profile& p) { return static_cast<double>(p.nanoseconds()) * 1e-9; });
-  new_class<Trace>(m, "_Trace", "All that the ops of a thread announce.")
-      .def(py::init())
-      .def("start", &Trace::start)
-      .def("stop", &Trace::stop)
-      .def("events", [](const Trace& t) { return py::reinterpret_steal<py::list>(events_of(t).release()); })
-      .def_property_readonly("depth", &Trace::depth, "How many ops are under way.");
+  Class<Profile>(m, "_Profile", "Counts and times of a thread's ops.")
+      .init<>(
+          "__init__(self) -> None", [] { return std::make_unique<Profile>(); }, "An empty one.")
+      .method(
+          "start(self)", [](Profile& p) { p.start(); }, "Listens to this thread.")
+      .method(
+          "stop(self)", [](Profile& p) { p.stop(); }, "Listens no more.")
+      .property(
+          "seconds(self)", [](const Profile& p) { return static_cast<double>(p.nanoseconds()) * 1e-9; },
+          "From start to stop, or until now.");
+  Class<Trace>(m, "_Trace", "All that the ops of a thread announce.")
+      .init<>(
+          "__init__(self) -> None", [] { return std::make_unique<Trace>(); }, "An empty one.")
+      .method(
+          "start(self)", [](Trace& t) { t.start(); }, "Listens to this thread.")
+      .method(
+          "stop(self)", [](Trace& t) { t.stop(); }, "Listens no more.")
+      .method(
+          "events(self) -> list[Any]", [](const Trace& t) { return events_of(t); }, "What was heard.")
+      .property("depth(self)", [](const Trace& t) { return t.depth(); }, "How many ops are under way.");
 }
 
 void define_queues(const py::module_& m) {
-  new_class<CudaStream>(m, "CudaStream", "A queue of work on a CUDA device.")
-      .def(py::init(&CudaStream::next), py::arg("device") = 0)
-      .def_readonly("device", &CudaStream::device, "The number of its device.")
-      .def_readonly("number", &CudaStream::number, "Which of the device's streams.")
-      .def_property_readonly("handle", &CudaStream::handle, "The cudaStream_t, as a number.")
-      .def("synchronize", &CudaStream::synchronize, "Waits until its work is done.")
-      .def("query", &CudaStream::query, "Whether its work is done.")
-      .def("wait_stream", &CudaStream::wait_stream, py::arg("other"),
-           "What is queued here from now on waits for what is queued there already.")
-      .def(
-          "__eq__",
-          [](const CudaStream& s, const py::object& other) {
-            const CudaStream* o = instance<CudaStream>(other.ptr());
+  Class<CudaStream>(m, "CudaStream", "A queue of work on a CUDA device.", "(device: int | device | str=0)")
+      .init<DeviceNumber>(
+          "__init__(self, device=0) -> None", [](int device) { return CudaStream::next({device}); },
+          "A stream of the device; RuntimeError where CUDA cannot be used.")
+      .property(
+          "device(self)", [](const CudaStream& s) { return s.device; }, "The number of its device.")
+      .property(
+          "number(self)", [](const CudaStream& s) { return s.number; }, "Which of the device's streams.")
+      .property(
+          "handle(self)", [](const CudaStream& s) { return s.handle(); }, "The cudaStream_t, as a number.")
+      .method(
+          "synchronize(self)", [](const CudaStream& s) { s.synchronize(); },
+          "Waits until its work is done. RuntimeError if some of it failed.")
+      .method(
+          "query(self)", [](const CudaStream& s) { return s.query(); }, "Whether its work is done.")
+      .method(
+          "wait_stream(self, other)",
+          [](const CudaStream& s, const CudaStream& other) { s.wait_stream(other); },
+          "What is queued here from now on waits for what is queued there already. ValueError if other is "
+          "on another device.")
+      .method(
+          "__eq__(self, other: object)",
+          [](const CudaStream& s, PyObject* other) {
+            const CudaStream* o = instance<CudaStream>(other);
             return o && *o == s;
           },
-          py::arg("other"))
-      .def("__hash__", [](const CudaStream& s) { return s.device * kMaxStreams + s.number; })
-      .def("__repr__", [](const CudaStream& s) {
-        return "<fastnn.cuda.Stream " + std::to_string(s.number) + " on cuda:" + std::to_string(s.device) +
-               ">";
-      });
-  new_class<CudaEvent>(m, "CudaEvent", "A point in the work of a CUDA stream.")
-      .def(py::init(&CudaEvent::make), py::arg("enable_timing") = false, py::arg("device") = 0)
-      .def("record", &CudaEvent::record, py::arg("stream") = py::none(),
-           "Marks what is queued on the stream so far.")
-      .def("wait", &CudaEvent::wait, py::arg("stream") = py::none(),
-           "What is queued on the stream from now on waits for the event.")
-      .def("synchronize", &CudaEvent::synchronize, "Waits until the event has come.")
-      .def("query", &CudaEvent::query, "Whether the event has come.")
-      .def("elapsed_time", &CudaEvent::elapsed_time, py::arg("end"),
-           "Milliseconds from this event to another.");
+          "Whether other is the same queue.")
+      .method(
+          "__hash__(self)", [](const CudaStream& s) { return s.device * kMaxStreams + s.number; },
+          "By device and number.")
+      .method(
+          "__repr__(self)",
+          [](const CudaStream& s) {
+            return "<fastnn.cuda.Stream " + std::to_string(s.number) +
+                   " on cuda:" + std::to_string(s.device) + ">";
+          },
+          "Number and device.");
+  Class<CudaEvent>(m, "CudaEvent", "A point in the work of a CUDA stream.",
+                   "(enable_timing: bool=False, device: int | device | str=0)")
+      .init<bool, DeviceNumber>(
+          "__init__(self, enable_timing=False, device=0) -> None",
+          [](bool timed, int device) { return CudaEvent::make(timed, {device}); },
+          "An event of the device; RuntimeError where CUDA cannot be used.")
+      .method(
+          "record(self, stream=None)", [](CudaEvent& e, const CudaStream* s) { e.record(s); },
+          "Marks what is queued so far on the stream, by default the one that work is queued on now.")
+      .method(
+          "wait(self, stream=None)", [](const CudaEvent& e, const CudaStream* s) { e.wait(s); },
+          "What is queued on the stream from now on waits for the event.")
+      .method(
+          "synchronize(self)", [](const CudaEvent& e) { e.synchronize(); },
+          "Waits until the event has come. RuntimeError if work before it failed.")
+      .method(
+          "query(self)", [](const CudaEvent& e) { return e.query(); }, "Whether the event has come.")
+      .method(
+          "elapsed_time(self, end)",
+          [](const CudaEvent& e, const CudaEvent& end) { return e.elapsed_time(end); },
+          "Milliseconds from this event to another. RuntimeError unless both were made with "
+          "enable_timing=True and recorded.");
 }
 
 }  // namespace

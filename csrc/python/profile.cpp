@@ -1,13 +1,9 @@
 // What python/fastnn/_profile.py shows.
-#include "core/profile.h"
+#include "python/profile.h"
 
-#include "python/instance.h"
 #include "python/module.h"
 
 namespace fastnn {
-
-template <>
-inline constexpr const char* class_name<Profile> = "_Profile";
 
 namespace {
 Object rows_of(const Profile& profile) {

@@ -18,7 +18,7 @@ PyTypeObject* tensor_type = nullptr;
 
 namespace {
 
-PyObject* repr_function = nullptr;  // written in Python; see python/fastnn/_tensor.py
+PyObject* repr_function = nullptr;  // written in Python; see python/fastnn/_methods.py
 
 PyTensor* as_object(PyObject* o) { return reinterpret_cast<PyTensor*>(o); }
 
@@ -190,6 +190,12 @@ int set_grad(PyObject* self, PyObject* value, void*) {
   }
 }
 
+Object stride(const Tensor& x, const std::optional<int64_t>& dim) {
+  if (!dim) return Object::owned(To<Dims>::of(x.strides()));
+  check(x.dim() > 0, ErrorKind::index, "stride: a tensor of 0 dimensions has none");
+  return integer(x.strides()[wrap_dim("stride", *dim, x.dim())]);
+}
+
 PyGetSetDef attributes[] = {
     {"shape", get_shape, nullptr, "Sizes of the dimensions.", nullptr},
     {"dtype", get_dtype, nullptr, "Type of the elements.", nullptr},
@@ -277,20 +283,22 @@ bool to_operand(PyObject* o, Tensor* out) {
 
 void define_tensor_type(Definitions& d) {
   std::vector<PyType_Slot> slots = operator_slots();
-  slots.insert(slots.end(),
-               {
-                   {Py_tp_doc, const_cast<char*>("A typed, strided array with a tape for gradients. Made by "
-                                                 "fastnn.tensor() and its kin.")},
-                   {Py_tp_new, slot(tensor_new)},
-                   {Py_tp_dealloc, slot(tensor_dealloc)},
-                   {Py_tp_traverse, slot(tensor_traverse)},
-                   {Py_tp_clear, slot(tensor_clear)},
-                   {Py_tp_getset, attributes},
-                   {Py_tp_members, members},
-                   {Py_tp_repr, slot(repr_slot)},
-                   {Py_tp_hash, slot(hash_slot)},
-                   {0, nullptr},
-               });
+  slots.insert(
+      slots.end(),
+      {
+          {Py_tp_doc, const_cast<char*>(
+                          "Tensor(tensor)\n--\n\nA typed, strided array with a tape for gradients. Made by "
+                          "fastnn.tensor() and its kin.")},
+          {Py_tp_new, slot(tensor_new)},
+          {Py_tp_dealloc, slot(tensor_dealloc)},
+          {Py_tp_traverse, slot(tensor_traverse)},
+          {Py_tp_clear, slot(tensor_clear)},
+          {Py_tp_getset, attributes},
+          {Py_tp_members, members},
+          {Py_tp_repr, slot(repr_slot)},
+          {Py_tp_hash, slot(hash_slot)},
+          {0, nullptr},
+      });
   PyType_Spec spec = {"fastnn._C.Tensor", sizeof(PyTensor), 0,
                       Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots.data()};
   tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
@@ -303,9 +311,8 @@ void define_tensor_type(Definitions& d) {
       "Sets the function that prints tensors.");
   d.internal("_set_data(x, value)", set_data, "What x.data = value does.");
   d.method("item(self)", item, "The value of a tensor of one element, as a Python number.");
-  d.method(
-      "stride(self)", [](const Tensor& x) { return x.strides(); },
-      "Distance in elements to the next along each dimension.");
+  d.method("stride(self, dim=None) -> Any", stride,
+           "Distance in elements to the next along each dimension, or along one.");
   d.method(
       "is_contiguous(self)", [](const Tensor& x) { return x.is_contiguous(); },
       "Whether the memory is row-major without gaps.");

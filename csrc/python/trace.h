@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core/trace.h"
-#include "python/object.h"
+#include "python/instance.h"
 
 namespace fastnn {
 
@@ -82,6 +82,9 @@ class Trace final : public Tracer {
   std::vector<Event> events_;  // in the order in which they began
   std::vector<size_t> open_;
 };
+
+template <>
+inline constexpr const char* class_name<Trace> = "_Trace";
 
 Object events_of(const Trace& trace);  // a list of dicts
 

@@ -8,7 +8,7 @@ tensor([2., 4., 6.])
 """
 
 # A module's __all__ says what of it is public here; the ops announce themselves, in csrc/python/ops.
-from fastnn import _C, _precision, _profile, _tensor, autograd, cuda
+from fastnn import _C, _methods, _precision, _profile, _tensor, autograd, cuda
 from fastnn._C import *
 from fastnn._info import __version__, info
 from fastnn._precision import *
@@ -39,6 +39,7 @@ __all__ = [
     "train",
 ]
 __all__ += _C.__all__
+__all__ += _methods.__all__
 __all__ += _precision.__all__
 __all__ += _profile.__all__
 __all__ += _tensor.__all__

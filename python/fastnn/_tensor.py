@@ -1,4 +1,4 @@
-"""Making tensors from data, and the parts of Tensor that are clearer in Python."""
+"""Making tensors from data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 import numbers
 import operator
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from fastnn import _C
 from fastnn._C import Tensor, device, dtype
-from fastnn._numpy import array_function, array_ufunc
 
 __all__ = [
     "arange",
@@ -220,174 +219,3 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
     """Tensors of one shape joined along a new dimension (which NumPy calls ``axis``)."""
     dim = dim if axis is None else axis
     return _C.cat([_C.unsqueeze(t, dim) for t in tensors], dim)
-
-
-# ---- methods of Tensor ------------------------------------------------------------------------------------------------
-
-
-def _repr(self: Tensor) -> str:
-    wide = self.detach().to("cpu")
-    if self.dtype is _C.bfloat16:
-        wide = _C._cast(wide, _C.float32)
-    body = np.array2string(wide.numpy(), separator=", ", prefix="tensor(", threshold=1000)
-    parts = [body]
-    if self.numel() == 0 and self.ndim != 1:
-        parts.append(f"size={tuple(self.shape)}")
-    if self.dtype not in (_C.float32, _C.int64, _C.bool):
-        parts.append(f"dtype={self.dtype!r}")
-    if self.device != "cpu":
-        parts.append(f"device='{self.device}'")
-    if self.grad_fn is not None:
-        parts.append(f"grad_fn={self.grad_fn!r}")
-    elif self.requires_grad:
-        parts.append("requires_grad=True")
-    return f"tensor({', '.join(parts)})"
-
-
-def _to(
-    self: Tensor,
-    *args: Any,
-    dtype: Any = None,
-    device: Any = None,
-    copy: bool = False,
-    non_blocking: bool = False,
-) -> Tensor:
-    """This tensor as another dtype or on another device: ``x.to(fn.float64)``, ``x.to("cuda")``, ``x.to(other)``.
-
-    With ``non_blocking`` a copy of pinned memory (``pin_memory()``) to a device is only queued: leave that memory
-    alone until the device has read it.
-    """
-    for arg in args:
-        if isinstance(arg, Tensor):
-            dtype, device = arg.dtype, arg.device
-        elif isinstance(arg, (str, int, _C.device)):
-            device = arg
-        else:
-            dtype = arg
-    out = self
-    if device is not None:
-        device = f"cuda:{device}" if isinstance(device, int) else device
-        out = _C._to_device(out, device, non_blocking)
-    if dtype is not None:
-        out = _C._cast(out, dtype)
-    return out.clone() if copy and out is self else out
-
-
-def _size(self: Tensor, dim: int | None = None) -> Any:
-    """The shape, or the size of one dimension."""
-    if dim is None:
-        return self.shape
-    if not hasattr(dim, "__index__"):
-        raise TypeError(f"size: dim must be an integer, not {dim!r}")
-    if not -self.ndim <= dim < self.ndim:
-        raise IndexError(f"size: dimension {dim} is out of range for a tensor of {self.ndim} dimensions")
-    return self.shape[dim]
-
-
-def _requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
-    """Sets requires_grad and returns this tensor."""
-    self.requires_grad = requires_grad
-    return self
-
-
-def _refuse_pickle(self: Tensor, protocol: int = 0) -> NoReturn:
-    raise TypeError(
-        "tensors are not pickled: loading a pickle can run any code. Use fastnn.save(dict, path) and fastnn.load(path)"
-    )
-
-
-def _copy(self: Tensor) -> Tensor:
-    """The same memory in another tensor; of a leaf another leaf, else one with the same history."""
-    if not self.is_leaf:
-        return self.view(self.shape)
-    copy = self.detach()
-    if type(self) is not Tensor:
-        copy = type(self)(copy)
-    copy.requires_grad = self.requires_grad
-    return copy
-
-
-def _format(self: Tensor, spec: str) -> str:
-    if not spec:
-        return str(self)
-    if self.ndim:
-        raise TypeError(
-            f"a format such as {spec!r} is of a number; this tensor has the shape {tuple(self.shape)}"
-        )
-    return format(self.item(), spec)
-
-
-def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    if not self.is_leaf:
-        raise RuntimeError("only leaf tensors can be deep-copied; use detach() first")
-    copy = self.detach().clone()
-    if type(self) is not Tensor:
-        copy = type(self)(copy)
-    copy.requires_grad = self.requires_grad
-    memo[id(self)] = copy
-    return copy
-
-
-def _transposed(self: Tensor) -> Tensor:
-    """The dimensions in reverse order."""
-    return self.permute(tuple(range(self.ndim - 1, -1, -1)))
-
-
-def _cast_to(target: dtype) -> Any:
-    def method(self: Tensor) -> Tensor:
-        return _C._cast(self, target)
-
-    method.__doc__ = f"This tensor as {target!r}."
-    return method
-
-
-def _type_as(self: Tensor, other: Tensor) -> Tensor:
-    if not isinstance(other, Tensor):
-        raise TypeError(f"type_as(other): other must be a Tensor, not {other!r}; x.to(dtype) takes a dtype")
-    return _C._cast(self, other.dtype)
-
-
-def _install() -> None:
-    methods: dict[str, Any] = {
-        "to": _to,
-        "size": _size,
-        "dim": lambda self: self.ndim,
-        "numel": lambda self: _C._numel(self),
-        "requires_grad_": _requires_grad_,
-        "__reduce_ex__": _refuse_pickle,
-        "__copy__": _copy,
-        "__deepcopy__": _deepcopy,
-        "__format__": _format,
-        "__array_function__": array_function,
-        "__array_ufunc__": array_ufunc,
-        "T": property(_transposed),
-        "mT": property(lambda self: self.transpose(-2, -1), doc="The last two dimensions swapped."),
-        "data": property(lambda self: self.detach(), _C._set_data, doc="The same memory without history."),
-        "itemsize": property(lambda self: self.dtype.itemsize, doc="Bytes per element."),
-        "nbytes": property(lambda self: self.numel() * self.dtype.itemsize, doc="Bytes of all elements."),
-        "cpu": lambda self: self.to("cpu"),
-        "cuda": lambda self, device="cuda", non_blocking=False: self.to(device, non_blocking=non_blocking),
-        "is_cuda": property(lambda self: self.device.type == "cuda", doc="Whether it is on a CUDA device."),
-        "pin_memory": lambda self: _C._pin_memory(self),
-        "is_pinned": lambda self: _C._is_pinned(self),
-        "record_stream": lambda self, stream: _C._record_stream(self, stream),
-        "__cuda_array_interface__": property(lambda self: _C._cuda_array_interface(self)),
-        "float": _cast_to(_C.float32),
-        "double": _cast_to(_C.float64),
-        "half": _cast_to(_C.float16),
-        "bfloat16": _cast_to(_C.bfloat16),
-        "long": _cast_to(_C.int64),
-        "int": _cast_to(_C.int32),
-        "bool": _cast_to(_C.bool),
-        "type_as": _type_as,
-        "is_floating_point": lambda self: self.dtype.is_floating_point,
-        "unbind": lambda self, dim=0: tuple(
-            _C.narrow(self, dim, i, 1).squeeze(dim) for i in range(self.size(dim))
-        ),
-    }
-    for name, value in methods.items():
-        setattr(Tensor, name, value)
-    _C._set_repr(_repr)
-
-
-_install()

@@ -155,10 +155,12 @@ class Function:
 
     @staticmethod
     def forward(ctx: FunctionContext, *args: Any) -> Any:
+        """The outputs, a Tensor or a tuple of them; subclasses define it."""
         raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
 
     @staticmethod
     def backward(ctx: FunctionContext, *grads: Any) -> Any:
+        """The gradient of each argument of forward, from those of the outputs; subclasses define it."""
         raise NotImplementedError("a Function needs a static method backward(ctx, *grads)")
 
     @classmethod

@@ -193,10 +193,13 @@ class ModuleDict(Module):
         return name in self.keys()
 
     def keys(self) -> list[str]:
+        """The names."""
         return [name for name, _ in self.named_children()]
 
     def values(self) -> list[Module]:
+        """The modules."""
         return list(self.children())
 
     def items(self) -> list[tuple[str, Module]]:
+        """Names with their modules."""
         return list(self.named_children())

@@ -30,6 +30,7 @@ class RemovableHandle:
         self._removed = removed
 
     def remove(self) -> None:
+        """Takes the hook away; again does nothing."""
         self._hooks.pop(self, None)
         self._removed()
 

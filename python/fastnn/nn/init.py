@@ -97,10 +97,12 @@ def constant_(tensor: _T, val: float) -> _T:
 
 
 def zeros_(tensor: _T) -> _T:
+    """Fills a tensor with 0 and returns it."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: _T) -> _T:
+    """Fills a tensor with 1 and returns it."""
     return constant_(tensor, 1.0)
 
 

@@ -91,6 +91,7 @@ class Module(Describable, metaclass=_ModuleClass):
         pass
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; each class defines its own, and ``module(x)`` calls it."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -219,9 +220,11 @@ class Module(Describable, metaclass=_ModuleClass):
     # ---- walking
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below, with their names."""
         return ((name, child) for name, child in self._members(MODULE) if child is not None)
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
@@ -236,6 +239,7 @@ class Module(Describable, metaclass=_ModuleClass):
                 yield from child._walk(f"{path}.{name}" if path else name, seen)
 
     def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
     def _named_tensors(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
@@ -251,12 +255,15 @@ class Module(Describable, metaclass=_ModuleClass):
         return self._named_tensors(prefix, recurse, PARAMETER)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters, each once: what an optimiser takes."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """All buffers by path: tensors that are saved and moved, and not trained."""
         return self._named_tensors(prefix, recurse, BUFFER, TRANSIENT)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> Module:

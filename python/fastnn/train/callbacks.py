@@ -34,13 +34,17 @@ class Callback:
         ...             trainer.stop("good enough")
     """
 
-    def on_fit_begin(self, trainer: Trainer) -> None: ...
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Before the first epoch."""
 
-    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None: ...
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        """Before an epoch, counted from 0."""
 
-    def on_batch_end(self, trainer: Trainer, batch: int, logs: Logs) -> None: ...
+    def on_batch_end(self, trainer: Trainer, batch: int, logs: Logs) -> None:
+        """After a step; ``logs`` holds the batch's loss."""
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None: ...
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        """After an epoch; ``logs`` holds what the history gets: loss, metrics, those of ``val`` with ``val_``."""
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Also called when training was interrupted from the keyboard, or ended by an error."""
@@ -95,6 +99,7 @@ class _Monitor(Callback):
             )
 
     def improved(self, logs: Logs) -> bool:
+        """Whether the monitored number is the best so far, by more than ``min_delta``; then it is the one to beat."""
         self._check_monitor(logs)
         value = self._sign * logs[self.monitor]
         if value < self.best - self.min_delta:
