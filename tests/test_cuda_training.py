@@ -72,6 +72,54 @@ def test_training_goes_as_on_the_cpu(name):
 
 
 @needs_cuda
+@pytest.mark.parametrize(("name", "settings"), [("SGD", {"momentum": 0.9}), ("Adam", {})])
+def test_what_an_optimiser_keeps_follows_the_model(name, settings):
+    ways = []
+    for place in ("cpu", "cuda"):
+        weight = nn.Parameter(fn.tensor([1.0, -2.0]))
+        opt = getattr(optim, name)([weight], lr=0.1, **settings)
+        for moved in (False, True):
+            if moved:
+                weight.data = weight.data.to(place)
+                weight.grad = None
+            opt.zero_grad()
+            (weight * weight).sum().backward()
+            opt.step()
+        kept = [value for value in opt.state[weight].values() if isinstance(value, fn.Tensor)]
+        assert {str(value.device) for value in kept} == {str(weight.device)}
+        ways.append(weight.tolist())
+    np.testing.assert_allclose(*ways, rtol=1e-6)
+
+
+@needs_cuda
+def test_a_stream_decorates():
+    side, usual = fn.cuda.Stream(), fn.cuda.current_stream()
+
+    @fn.cuda.stream(side)
+    def queued():
+        return fn.cuda.current_stream()
+
+    assert queued() == side
+    assert fn.cuda.current_stream() == usual
+    event = fn.cuda.Event(enable_timing=True)
+    event.record(stream=side)
+    event.wait()
+    event.synchronize()
+    assert event.query()
+    with pytest.raises(
+        TypeError, match=r"record\(\): argument 'stream' must be a CudaStream, or None, got int"
+    ):
+        event.record(3)
+    with pytest.raises(
+        TypeError, match=r"CudaEvent\(\): argument 'device' must be a device, its name or its number, got"
+    ):
+        fn.cuda.Event(device=[])
+    assert np.shape(fn.ones(2, 3, device="cuda")) == (2, 3)
+    with pytest.raises(RuntimeError, match=r"not on the CPU; use \.cpu\(\)"):
+        np.std(fn.ones(2, device="cuda"))
+
+
+@needs_cuda
 def test_trainer_saves_and_resumes_on_the_device(tmp_path):
     rng = np.random.default_rng(1)
     x = rng.standard_normal((24, 4)).astype(np.float32)
