@@ -75,19 +75,29 @@ class Adam(Optimizer):
                 ages[int(own["step"])].append(parameter)
         beta1, beta2 = group["betas"]
         for step, params in ages.items():
-            self._launch(
-                _C.adam_step,
-                params,
-                ("exp_avg", "exp_avg_sq"),
-                group["lr"],
-                beta1,
-                beta2,
-                group["eps"],
-                group["weight_decay"],
-                self._decoupled,
-                group["maximize"],
-                step,
-            )
+            try:
+                self._call(group, params, step, beta1, beta2)
+            except (TypeError, RuntimeError):
+                if not self._follow(params):
+                    raise
+                self._call(group, params, step, beta1, beta2)
+
+    def _call(self, group: Group, params: list[Any], step: int, beta1: float, beta2: float) -> None:
+        state = self.state
+        _C.adam_step(
+            params,
+            [parameter.grad for parameter in params],
+            [state[parameter]["exp_avg"] for parameter in params],
+            [state[parameter]["exp_avg_sq"] for parameter in params],
+            group["lr"],
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            self._decoupled,
+            group["maximize"],
+            step,
+        )
 
 
 class AdamW(Adam):

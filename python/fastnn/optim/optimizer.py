@@ -96,30 +96,18 @@ class Optimizer:
             self._update(group)
         return loss
 
-    def _launch(
-        self, kernel: Callable[..., None], params: list[Any], kept: tuple[str, ...], *settings: Any
-    ) -> None:
-        """One kernel call for parameters, their gradients, what is kept of each under these names, and settings."""
-        try:
-            kernel(params, [p.grad for p in params], *self._lists(params, kept), *settings)
-        except (TypeError, RuntimeError):  # before anything is written
-            if not self._follow(params, kept):
-                raise
-            kernel(params, [p.grad for p in params], *self._lists(params, kept), *settings)
-
-    def _lists(self, params: list[Any], kept: tuple[str, ...]) -> list[list[Tensor]]:
-        return [[self.state[parameter][key] for parameter in params] for key in kept]
-
-    def _follow(self, params: list[Any], kept: tuple[str, ...]) -> bool:
+    def _follow(self, params: list[Any]) -> bool:
         """Whether something kept was of another dtype or device than its parameter: the model was converted or moved
-        since, and now this is, too."""
+        since, and now this is, too. A rule asks where its kernel refused, so that a step costs nothing more.
+        """
         followed = False
         for parameter in params:
-            own = self.state[parameter]
-            for key in kept:
-                same = own[key].dtype == parameter.dtype and own[key].device == parameter.device
-                if not same and parameter.dtype in _COMPUTED:
-                    own[key] = _for_parameter(key, own[key], parameter)
+            own = self.state.get(parameter, {})
+            for key, value in own.items():
+                if not isinstance(value, Tensor) or parameter.dtype not in _COMPUTED:
+                    continue
+                if value.dtype != parameter.dtype or value.device != parameter.device:
+                    own[key] = _for_parameter(key, value, parameter)
                     followed = True
         return followed
 

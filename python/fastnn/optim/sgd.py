@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import fastnn as fn
@@ -11,9 +11,6 @@ from fastnn import _C
 from .optimizer import Group, Optimizer, check_range
 
 __all__ = ["SGD"]
-
-_sgd_step: Callable[..., None] = _C.sgd_step
-_SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")  # in the kernel's order
 
 
 class SGD(Optimizer):
@@ -67,22 +64,35 @@ class SGD(Optimizer):
         params = [parameter for parameter in group["params"] if parameter.grad is not None]
         momentum = group["momentum"]
         if not momentum:
-            self._call(group, params, False)
+            self._call(group, params, [], False)
             return
         state = self.state
         fresh = [parameter for parameter in params if parameter not in state]
         if fresh:  # the first step; later only where a parameter had no gradient so far
             for parameter in fresh:
                 state[parameter] = {"momentum_buffer": fn.zeros_like(parameter.detach())}
-            self._call(group, fresh, True)
+            self._call(group, fresh, [state[parameter]["momentum_buffer"] for parameter in fresh], True)
             new = set(map(id, fresh))
             params = [parameter for parameter in params if id(parameter) not in new]
         if params:
-            self._call(group, params, False)
+            self._call(group, params, [state[parameter]["momentum_buffer"] for parameter in params], False)
 
-    def _call(self, group: Group, params: list[Any], first_step: bool) -> None:
-        settings = [group[name] for name in _SETTINGS]
-        if group["momentum"]:
-            self._launch(_sgd_step, params, ("momentum_buffer",), *settings, first_step)
-        else:
-            _sgd_step(params, [parameter.grad for parameter in params], [], *settings, first_step)
+    def _call(self, group: Group, params: list[Any], buffers: list[Any], first_step: bool) -> None:
+        try:
+            _C.sgd_step(
+                params,
+                [parameter.grad for parameter in params],
+                buffers,
+                group["lr"],
+                group["momentum"],
+                group["dampening"],
+                group["weight_decay"],
+                group["nesterov"],
+                group["maximize"],
+                first_step,
+            )
+        except (TypeError, RuntimeError):
+            if not self._follow(params):
+                raise
+            buffers = [self.state[parameter]["momentum_buffer"] for parameter in params]
+            self._call(group, params, buffers, first_step)
