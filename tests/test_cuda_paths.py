@@ -129,10 +129,17 @@ PATHS: dict[str, Make] = {
     "log_softmax of rows in chunks": gradients(lambda x: x.log_softmax(1), floats(1, 40003)),
     "softmax of columns": gradients(lambda x: x.softmax(1), floats(2, 701, 33)),
     "cross_entropy of many classes": gradients(F.cross_entropy, floats(3, 40003), integers(40003, 3)),
-    # normalisation: rows in registers and beyond, blocks of rows; channels in chunks, of runs and of columns
+    # normalisation: rows in registers and beyond, sums over rows by the last block and by a launch more; channels in chunks, of runs and of columns
     "layer_norm of long rows": gradients(layer_norm, floats(2, 8001), floats(8001), floats(8001, seed=1)),
     "layer_norm of longer rows": gradients(layer_norm, floats(2, 8196), floats(8196), floats(8196, seed=1)),
     "layer_norm of many rows": gradients(layer_norm, floats(70, 600), floats(600), floats(600, seed=1)),
+    "layer_norm of rows that blocks share": gradients(
+        layer_norm, floats(203, 516), floats(516), floats(516, seed=1)
+    ),
+    "layer_norm of teams that take turns": gradients(
+        layer_norm, floats(301, 130), floats(130), floats(130, seed=1)
+    ),
+    "layer_norm of many short rows": gradients(layer_norm, floats(1500, 7), floats(7), floats(7, seed=1)),
     "batch_norm of cut runs": gradients(batch_norm, floats(2, 3, 71, 60), floats(3), floats(3, seed=1)),
     "batch_norm of odd cut runs": gradients(batch_norm, floats(1, 2, 4099), floats(2), floats(2, seed=1)),
     "batch_norm of many runs": gradients(batch_norm, floats(150, 2, 8, 8), floats(2), floats(2, seed=1)),
