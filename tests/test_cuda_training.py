@@ -6,6 +6,7 @@ Without a GPU the device is the emulator.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import fastnn as fn
 import fastnn.nn.functional as F
@@ -174,10 +175,18 @@ def test_precision_is_refused_by_name():
 # ---- launches --------------------------------------------------------------------------------------------------------------
 
 
-def launches_of_a_step(model, shape: tuple[int, ...], make_optimizer) -> int:
-    """Kernels that a step of training puts into the stream, of a model that has run before."""
+def launches_of(call: Callable[[], object]) -> int:
+    """Kernels that a call puts into the stream when it is made again."""
     library = ctypes.CDLL(str(EMULATOR))
     library.fastnn_emulator_launches.restype = ctypes.c_uint64
+    call()
+    before = library.fastnn_emulator_launches()
+    call()
+    return library.fastnn_emulator_launches() - before
+
+
+def launches_of_a_step(model, shape: tuple[int, ...], make_optimizer) -> int:
+    """Those of a step of training."""
     model.to("cuda")
     optimizer = make_optimizer(model.parameters())
     x, labels = fn.rand(*shape).to("cuda"), fn.randint(0, 10, (shape[0],)).to("cuda")
@@ -187,14 +196,52 @@ def launches_of_a_step(model, shape: tuple[int, ...], make_optimizer) -> int:
         F.cross_entropy(model(x), labels).backward()
         optimizer.step()
 
-    step()
-    before = library.fastnn_emulator_launches()
-    step()
-    return library.fastnn_emulator_launches() - before
+    return launches_of(step)
+
+
+needs_a_count = pytest.mark.skipif(not EMULATED, reason="the emulator counts launches; a GPU does not say")
 
 
 @needs_cuda
-@pytest.mark.skipif(not EMULATED, reason="the emulator counts launches; a GPU does not say")
+@needs_a_count
+def test_norms_are_few_launches():
+    """What blocks leave for each other is brought together by the last of them, not by a launch more."""
+
+    def forward_and_backward(call: Callable[..., fn.Tensor], *shapes: tuple[int, ...]) -> tuple[int, int]:
+        xs = [fn.rand(*s).to("cuda") for s in shapes]
+        for x in xs:
+            x.requires_grad = True
+        y = call(*xs)
+        dy = fn.ones_like(y.detach())
+        return launches_of(lambda: call(*xs)), launches_of(lambda: fn.grad(call(*xs), xs, dy))
+
+    def batch_norm(x, w, b, training=True):
+        mean, variance = (fn.zeros(w.shape[0]), fn.ones(w.shape[0])) if not training else (None, None)
+        given = [None if t is None else t.to("cuda") for t in (mean, variance)]
+        return F.batch_norm(x, *given, w, b, training)
+
+    def layer_norm(x, w, b):
+        return F.layer_norm(x, w.shape, w, b)
+
+    for shape in [(150, 33), (40, 2, 8, 8), (1, 2, 5000)]:
+        forward, both = forward_and_backward(batch_norm, shape, shape[1:2], shape[1:2])
+        assert (forward, both) == (2, 4), shape
+    running = forward_and_backward(lambda *a: batch_norm(*a, training=False), (150, 33), (33,), (33,))
+    assert running == (1, 3)
+    assert forward_and_backward(layer_norm, (70, 600), (600,), (600,)) == (1, 2)
+    assert forward_and_backward(layer_norm, (203, 516), (516,), (516,)) == (1, 3)
+
+
+@needs_cuda
+@needs_a_count
+@pytest.mark.parametrize(("shape", "dim"), [((5001,), None), ((3, 5001), 1), ((5001, 3), 0), ((2100, 40), 0)])
+def test_a_sum_in_chunks_is_one_launch(shape, dim):
+    x = fn.rand(*shape).to("cuda")
+    assert launches_of(lambda: x.sum(dim)) == 1
+
+
+@needs_cuda
+@needs_a_count
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_a_step_of_a_small_net_is_few_launches(name):
     """A launch costs some microseconds, a step of such a net hardly more: it is they that count."""
@@ -204,4 +251,4 @@ def test_a_step_of_a_small_net_is_few_launches(name):
         *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
     )
-    assert launches_of_a_step(lenet, (4, 1, 28, 28), OPTIMIZERS[name]) <= 33
+    assert launches_of_a_step(lenet, (4, 1, 28, 28), OPTIMIZERS[name]) <= 32

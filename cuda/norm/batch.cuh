@@ -1,8 +1,9 @@
 // Batch normalisation: every channel of (n, c, inner) by one mean and deviation, over n and inner.
 //
-// Three launches each way: `gather` leaves a Part of every chunk of a channel in the workspace, `finish`
-// brings a channel's together in double, `apply` writes. Chunks depend on the shape alone. Forward moves 12
-// bytes a float, backward 20; what the cache still has of the first reading comes off that.
+// Two launches each way: one leaves a Part of every chunk of a channel in the workspace, and the last block
+// of a channel brings them together in double; one applies what was found. Chunks depend on the shape alone.
+// Forward moves 12 bytes a float, backward 20; what the cache still has of the first reading comes off that.
+// With running statistics there is nothing to gather, and forward is one launch.
 //
 // Means and squares of distances are formed of a few elements in registers and merged as in Chan, Golub and
 // LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979): exact whatever
@@ -18,9 +19,22 @@ namespace fastnn::cuda {
 
 // ---- forward ----------------------------------------------------------------------------------------------
 
+template <class T>
+__device__ void keep_moments(const BatchNormParams& p, int64_t k, double mean, double variance) {
+  static_cast<T*>(p.mean)[k] = static_cast<T>(mean);
+  static_cast<T*>(p.rstd)[k] = static_cast<T>(1 / math_sqrt(variance + p.eps));
+  const double count = static_cast<double>(p.n * p.inner);
+  T* const running_mean = static_cast<T*>(p.running_mean);
+  T* const running_var = static_cast<T*>(p.running_var);
+  if (running_mean) running_mean[k] = static_cast<T>((1 - p.momentum) * running_mean[k] + p.momentum * mean);
+  if (running_var)  // without bias
+    running_var[k] =
+        static_cast<T>((1 - p.momentum) * running_var[k] + p.momentum * (variance * (count / (count - 1))));
+}
+
 template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1)
-    batch_moments_kernel(Moments<T>* parts, const T* x, BatchShape s) {
+    batch_moments_kernel(BatchNormParams p, BatchShape s, Moments<T>* parts, unsigned* tickets) {
   constexpr int held = kBatchHeld / V;
   SharedMemory shared;
   Moments<T>* const scratch = shared.take<Moments<T>>(kBatchThreads);
@@ -32,7 +46,8 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
 #pragma unroll
     for (int u = 0; u < held; ++u)
       if (i + u * place.step < place.count) {
-        v[u] = Vector<T, V>::load(x + place.offset(i + u * place.step) * V, s.aligned);
+        v[u] =
+            Vector<T, V>::load(static_cast<const T*>(p.x) + place.offset(i + u * place.step) * V, s.aligned);
 #pragma unroll
         for (int e = 0; e < V; ++e) few.mean += v[u].v[e];
         few.count += T(V);
@@ -47,37 +62,10 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
     part.merge(few);
   });
   leave(place, s, part, parts, scratch);
-}
-
-template <class T>
-__device__ void keep_moments(const BatchNormParams& p, int64_t k, double mean, double variance) {
-  static_cast<T*>(p.mean)[k] = static_cast<T>(mean);
-  static_cast<T*>(p.rstd)[k] = static_cast<T>(1 / math_sqrt(variance + p.eps));
-  const double count = static_cast<double>(p.n * p.inner);
-  T* const running_mean = static_cast<T*>(p.running_mean);
-  T* const running_var = static_cast<T*>(p.running_var);
-  if (!p.training) return;
-  if (running_mean) running_mean[k] = static_cast<T>((1 - p.momentum) * running_mean[k] + p.momentum * mean);
-  if (running_var)  // without bias
-    running_var[k] =
-        static_cast<T>((1 - p.momentum) * running_var[k] + p.momentum * (variance * (count / (count - 1))));
-}
-// A warp per channel.
-template <class T>
-__global__ void __launch_bounds__(kRowThreads, 1)
-    batch_finish_kernel(BatchNormParams p, const Moments<T>* parts, int64_t chunks) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * (kRowThreads / kWarpSize) + threadIdx.x / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
-  Moments<double> all;
-  for (int64_t i = k < p.c ? lane : chunks; i < chunks; i += kWarpSize) all.merge(parts[k * chunks + i]);
-  all = merge_warp(all);
-  if (lane == 0 && k < p.c) keep_moments<T>(p, k, all.mean, all.squares / all.count);
-}
-template <class T>
-__global__ void __launch_bounds__(kRowThreads, 1) batch_running_kernel(BatchNormParams p) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
-  if (k < p.c)
-    keep_moments<T>(p, k, static_cast<const T*>(p.running_mean)[k], static_cast<const T*>(p.running_var)[k]);
+  finish_channels<strip, Moments<double>>(place, s, parts, tickets,
+                                          [&](int64_t k, const Moments<double>& all) {
+                                            keep_moments<T>(p, k, all.mean, all.squares / all.count);
+                                          });
 }
 
 // What happens to an element of one channel.
@@ -86,12 +74,23 @@ struct ChannelMap {
   T mean = T(0), rstd = T(0), weight = T(1), bias = T(0);
   bool rectified;  // a ReLU behind it
 
-  __device__ ChannelMap(const BatchNormParams& p, int64_t k) : rectified(p.activation == Activation::relu) {
+  __device__ ChannelMap(const BatchNormParams& p, int64_t k, bool gathered = true)
+      : rectified(p.activation == Activation::relu) {
     if (k >= p.c) return;
-    mean = static_cast<const T*>(p.mean)[k];
-    rstd = static_cast<const T*>(p.rstd)[k];
+    if (gathered) mean = static_cast<const T*>(p.mean)[k], rstd = static_cast<const T*>(p.rstd)[k];
     if (p.weight) weight = static_cast<const T*>(p.weight)[k];
     if (p.bias) bias = static_cast<const T*>(p.bias)[k];
+  }
+  // Mean and deviation by running statistics: one thread works them out for a channel's others.
+  __device__ void take_running(const BatchNormParams& p, int64_t k, bool first, bool keep, T* scratch) {
+    if (first && k < p.c) {
+      scratch[0] = static_cast<const T*>(p.running_mean)[k];
+      scratch[1] =
+          static_cast<T>(1 / math_sqrt(static_cast<double>(static_cast<const T*>(p.running_var)[k]) + p.eps));
+      if (keep) static_cast<T*>(p.mean)[k] = scratch[0], static_cast<T*>(p.rstd)[k] = scratch[1];
+    }
+    __syncthreads();
+    if (k < p.c) mean = scratch[0], rstd = scratch[1];
   }
   __device__ T normalized(T x) const { return (x - mean) * rstd; }
   __device__ T affine(T h) const { return math_fma(h, weight, bias); }
@@ -101,7 +100,13 @@ template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1) batch_normalize_kernel(BatchNormParams p, BatchShape s) {
   constexpr int held = kBatchHeld / V;
   const BatchPlace<strip> place(s);
-  const ChannelMap<T> map(p, place.channel);
+  ChannelMap<T> map(p, place.channel, p.training);
+  if (!p.training) {
+    SharedMemory shared;
+    const int column = strip ? static_cast<int>(threadIdx.x) : 0;
+    map.take_running(p, place.channel, strip ? threadIdx.y == 0 : threadIdx.x == 0, place.chunk == 0,
+                     shared.take<T>(2 * place.kTile) + 2 * column);
+  }
   place.template each<held>([&](int i) {
     Vector<T, V> v[held];
 #pragma unroll
@@ -151,9 +156,11 @@ struct HeldGradients {
   }
 };
 
+// means (c x 2): of g and g h.
 template <class T, int V, bool strip>
 __global__ void __launch_bounds__(kBatchThreads, 1)
-    batch_gradient_sums_kernel(GradientSums<T>* parts, BatchNormParams p, BatchShape s) {
+    batch_gradient_sums_kernel(BatchNormParams p, BatchShape s, T* means, GradientSums<T>* parts,
+                               unsigned* tickets) {
   SharedMemory shared;
   GradientSums<T>* const scratch = shared.take<GradientSums<T>>(kBatchThreads);
   const BatchPlace<strip> place(s);
@@ -171,22 +178,16 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
       }
   });
   leave(place, s, part, parts, scratch);
-}
-// A warp per channel; means (c x 2) of g and g h.
-template <class T>
-__global__ void __launch_bounds__(kRowThreads, 1)
-    batch_gradient_finish_kernel(BatchNormParams p, T* means, const GradientSums<T>* parts, int64_t chunks) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * (kRowThreads / kWarpSize) + threadIdx.x / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
-  GradientSums<double> all;
-  for (int64_t i = k < p.c ? lane : chunks; i < chunks; i += kWarpSize) all.merge(parts[k * chunks + i]);
-  all = merge_warp(all);
-  if (lane != 0 || k >= p.c) return;
-  const double count = static_cast<double>(p.n * p.inner);
-  means[2 * k] = static_cast<T>(all.g / count);
-  means[2 * k + 1] = static_cast<T>(all.gh / count);
-  if (p.dbias) static_cast<T*>(p.dbias)[k] = static_cast<T>(all.g);
-  if (p.dweight) static_cast<T*>(p.dweight)[k] = static_cast<T>(all.gh);
+  finish_channels<strip, GradientSums<double>>(place, s, parts, tickets,
+                                               [&](int64_t k, const GradientSums<double>& all) {
+                                                 const double count = static_cast<double>(p.n * p.inner);
+                                                 means[2 * k] = static_cast<T>(all.g / count);
+                                                 means[2 * k + 1] = static_cast<T>(all.gh / count);
+                                                 if (p.dbias)
+                                                   static_cast<T*>(p.dbias)[k] = static_cast<T>(all.g);
+                                                 if (p.dweight)
+                                                   static_cast<T*>(p.dweight)[k] = static_cast<T>(all.gh);
+                                               });
 }
 
 template <class T, int V, bool strip>
@@ -218,7 +219,6 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
 struct BatchLaunch {
   BatchShape shape;
   dim3 grid, block;
-  unsigned channel_warps;  // blocks of a warp per channel
 
   BatchLaunch(const BatchNormParams& p, int V, bool aligned) : shape(BatchShape::of(p, V, aligned)) {
     const bool strip = p.inner == 1;
@@ -226,7 +226,6 @@ struct BatchLaunch {
                         static_cast<unsigned>(shape.chunks))
                  : dim3(static_cast<unsigned>(p.c * shape.chunks));
     block = strip ? dim3(kStripColumns, kStripRows) : dim3(kBatchThreads);
-    channel_warps = static_cast<unsigned>(ceil_div<int64_t>(p.c, kRowThreads / kWarpSize));
   }
 };
 
@@ -243,22 +242,16 @@ Status batch_norm_forward(Context& ctx, const BatchNormParams& p) {
   const bool aligned = vector_aligned(p.x) && vector_aligned(p.y);
   return with_batch<T>(p, [&]<int V, bool strip>() {
     const BatchLaunch l(p, V, aligned);
-    Status status;
     if (p.training) {
       auto* parts = workspace<Moments<T>>(ctx, static_cast<size_t>(p.c * l.shape.chunks));
       if (!parts) return Status::need_workspace;
-      status = launch<batch_moments_kernel<T, V, strip>>(ctx, l.grid, l.block,
-                                                         SharedMemory::bytes<Moments<T>>(kBatchThreads),
-                                                         parts, static_cast<const T*>(p.x), l.shape);
+      const Status status = launch<batch_moments_kernel<T, V, strip>>(
+          ctx, l.grid, l.block, SharedMemory::bytes<Moments<T>>(kBatchThreads), p, l.shape, parts,
+          ctx.tickets);
       if (status != Status::ok) return status;
-      const Moments<T>* const all = parts;
-      status = launch<batch_finish_kernel<T>>(ctx, l.channel_warps, kRowThreads, 0, p, all, l.shape.chunks);
-    } else {
-      status = launch<batch_running_kernel<T>>(
-          ctx, static_cast<unsigned>(ceil_div<int64_t>(p.c, kRowThreads)), kRowThreads, 0, p);
     }
-    if (status != Status::ok) return status;
-    return launch<batch_normalize_kernel<T, V, strip>>(ctx, l.grid, l.block, 0, p, l.shape);
+    return launch<batch_normalize_kernel<T, V, strip>>(
+        ctx, l.grid, l.block, SharedMemory::bytes<T>(2 * BatchPlace<strip>::kTile), p, l.shape);
   });
 }
 
@@ -273,11 +266,8 @@ Status batch_norm_gradients(Context& ctx, const BatchNormParams& p) {
     if (p.training || p.dweight || p.dbias) {
       auto* const parts = reinterpret_cast<GradientSums<T>*>(means + 2 * p.c);
       status = launch<batch_gradient_sums_kernel<T, V, strip>>(
-          ctx, l.grid, l.block, SharedMemory::bytes<GradientSums<T>>(kBatchThreads), parts, p, l.shape);
-      if (status != Status::ok) return status;
-      const GradientSums<T>* const all = parts;
-      status = launch<batch_gradient_finish_kernel<T>>(ctx, l.channel_warps, kRowThreads, 0, p, means, all,
-                                                       l.shape.chunks);
+          ctx, l.grid, l.block, SharedMemory::bytes<GradientSums<T>>(kBatchThreads), p, l.shape, means, parts,
+          ctx.tickets);
     }
     if (status != Status::ok || !p.dx) return status;
     const T* const found = means;

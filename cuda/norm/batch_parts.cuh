@@ -1,6 +1,8 @@
-// A channel of batch normalisation in chunks: what is kept of each, and who has which of its elements.
+// A channel of batch normalisation in chunks: what is kept of each, who has which of its elements, and who
+// brings the chunks together.
 #pragma once
 #include "backend/norm.h"
+#include "cuda/common/last_block.cuh"
 #include "cuda/common/math.cuh"
 #include "cuda/common/row_team.cuh"
 
@@ -26,6 +28,9 @@ struct Moments {
     squares += other.squares + apart * (count * share) * apart;
     count = total;
   }
+  __device__ static Moments load(const Moments* from) {  // which another block has written
+    return {__ldcg(&from->count), __ldcg(&from->mean), __ldcg(&from->squares)};
+  }
   __device__ Moments shuffle(int distance) const {
     Moments m;
     m.count = __shfl_xor_sync(kFullWarp, count, distance);
@@ -42,6 +47,9 @@ struct GradientSums {
   __device__ void merge(const GradientSums<U>& other) {
     g += other.g;
     gh += other.gh;
+  }
+  __device__ static GradientSums load(const GradientSums* from) {
+    return {__ldcg(&from->g), __ldcg(&from->gh)};
   }
   __device__ GradientSums shuffle(int distance) const {
     GradientSums s;
@@ -68,13 +76,15 @@ struct BatchShape {
   int64_t piece, pieces;  // a longer run is cut
   FastDivide by_piece;
   bool aligned;
+  int64_t tiles, together;  // tiles of channels, and how many share a ticket
 
   static BatchShape of(const BatchNormParams& p, int V, bool aligned) {
-    BatchShape s{p.n, p.c, p.inner / V, 0, 1, 0, 1, {}, aligned};
+    BatchShape s{p.n, p.c, p.inner / V, 0, 1, 0, 1, {}, aligned, p.c, 1};
     if (p.inner == 1) {
       const int64_t even = ceil_div(p.n, kMostStripChunks);
       s.images = even > kLeastStripRows ? even : kLeastStripRows;
       s.piece = 1;
+      s.tiles = ceil_div<int64_t>(p.c, kStripColumns);
     } else {
       const int64_t room = kBatchChunk / V;
       s.piece = s.inner < room ? s.inner : room;
@@ -83,6 +93,7 @@ struct BatchShape {
     }
     s.by_piece = FastDivide(static_cast<unsigned>(s.piece));
     s.chunks = ceil_div(p.n, s.images) * s.pieces;
+    s.together = ceil_div<int64_t>(s.tiles, kTickets);
     return s;
   }
 };
@@ -91,6 +102,7 @@ struct BatchShape {
 // each, and a chunk of their rows.
 template <bool strip>
 struct BatchPlace {
+  static constexpr int kTile = strip ? kStripColumns : 1;  // channels
   int64_t channel, chunk, first;
   int64_t run_stride;
   int count, piece, start, step;  // the thread's elements are start, start + step, ... < count
@@ -114,6 +126,9 @@ struct BatchPlace {
     run_stride = s.c * s.inner;
     count = channel < s.c ? static_cast<int>(runs * length) : 0;
   }
+  __device__ static int64_t channel_tile(const BatchShape& s) {
+    return strip ? blockIdx.x : blockIdx.x / s.chunks;
+  }
   __device__ int64_t offset(int i) const {
     const int run = strip ? i : static_cast<int>(by_piece.quotient(static_cast<unsigned>(i)));
     return first + run * run_stride + (strip ? 0 : i - run * piece);
@@ -129,20 +144,36 @@ struct BatchPlace {
 template <bool strip, class Part>
 __device__ void leave(const BatchPlace<strip>& place, const BatchShape& s, Part part, Part* parts,
                       Part* scratch) {
-  const int64_t at = place.channel * s.chunks + place.chunk;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   if (strip) {
     scratch[threadIdx.y * kStripColumns + threadIdx.x] = part;
-    __syncthreads();
-    if (threadIdx.y != 0 || place.channel >= s.c) return;
-    for (int r = 1; r < kStripRows; ++r) part.merge(scratch[r * kStripColumns + threadIdx.x]);
-    parts[at] = part;
   } else {
     part = merge_warp(part);
-    if (threadIdx.x % kWarpSize == 0) scratch[threadIdx.x / kWarpSize] = part;
-    __syncthreads();
-    if (threadIdx.x != 0) return;
-    for (int warp = 1; warp < kBatchThreads / kWarpSize; ++warp) part.merge(scratch[warp]);
-    parts[at] = part;
+    if (threadIdx.x % kWarpSize == 0) scratch[warp] = part;
+  }
+  __syncthreads();
+  if (strip ? threadIdx.y != 0 || place.channel >= s.c : threadIdx.x != 0) return;
+  constexpr int others = strip ? kStripRows : kBatchThreads / kWarpSize;
+  for (int r = 1; r < others; ++r) part.merge(scratch[strip ? r * kStripColumns + threadIdx.x : r]);
+  parts[place.channel * s.chunks + place.chunk] = part;
+}
+
+// Calls finish(k, all) for the channels whose last chunk this block was, with what all of a channel's chunks
+// have left brought together in double: a warp has a channel.
+template <bool strip, class Whole, class Part, class F>
+__device__ void finish_channels(const BatchPlace<strip>& place, const BatchShape& s, const Part* parts,
+                                unsigned* tickets, F&& finish) {
+  const int64_t tile = place.channel_tile(s), group = tile / s.together, first = group * s.together;
+  const int64_t end = s.tiles - first < s.together ? s.tiles : first + s.together;
+  if (!is_last_block(tickets + group, static_cast<unsigned>((end - first) * s.chunks))) return;
+  const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x), lane = thread % kWarpSize;
+  const int64_t channels = end * place.kTile < s.c ? end * place.kTile : s.c;
+  for (int64_t k = first * place.kTile + thread / kWarpSize; k < channels; k += kBatchThreads / kWarpSize) {
+    Whole all;
+#pragma unroll 4
+    for (int64_t i = lane; i < s.chunks; i += kWarpSize) all.merge(Part::load(parts + k * s.chunks + i));
+    all = merge_warp(all);
+    if (lane == 0) finish(k, all);
   }
 }
 
