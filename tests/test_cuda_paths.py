@@ -111,6 +111,11 @@ PATHS: dict[str, Make] = {
     "sum of all": values(lambda x: x.sum(), floats(211, 307)),
     "max and argmax of all": values(lambda x: [x.max(), x.argmax()], floats(211, 307)),
     "argmin of long rows": values(lambda x: x.argmin(1), floats(2, 30011)),
+    "sum of many columns in chunks": values(lambda x: x.sum(0), floats(2100, 40)),
+    "sum of many rows in chunks": values(lambda x: x.sum(1), floats(40, 2100)),
+    "argmax of columns in chunks": values(lambda x: x.argmax(0), floats(2100, 40)),
+    "sum of columns of bytes": values(lambda x: x.sum(0), integers(256, 2100, 130).astype(np.uint8)),
+    "sum of columns of doubles": values(lambda x: x.sum(0), floats(2100, 70).astype(np.float64)),
     "max of middle": values(lambda x: x.max(1), floats(5, 1203, 7)),
     "any of a long row": values(lambda x: x.any(), np.zeros(30001, bool)),
     "sum of rows of odd length": values(lambda x: x.sum(1), floats(71, 333)),
@@ -143,6 +148,9 @@ PATHS: dict[str, Make] = {
     "batch_norm of cut runs": gradients(batch_norm, floats(2, 3, 71, 60), floats(3), floats(3, seed=1)),
     "batch_norm of odd cut runs": gradients(batch_norm, floats(1, 2, 4099), floats(2), floats(2, seed=1)),
     "batch_norm of many runs": gradients(batch_norm, floats(150, 2, 8, 8), floats(2), floats(2, seed=1)),
+    "batch_norm of many channels": gradients(
+        batch_norm, floats(2, 1030, 2), floats(1030), floats(1030, seed=1)
+    ),
     "batch_norm of many rows": gradients(batch_norm, floats(150, 33), floats(33), floats(33, seed=1)),
     # indexing: sorted places, long scans
     "gradient of a gather, sorted": gradients(lambda x, i: x[i], floats(50, 3), integers(50, 6007)),
@@ -220,6 +228,14 @@ def test_as_on_the_cpu(name):
         compare(got, want, 2e-5)
         first = first or got
         assert all(a.tobytes() == b.tobytes() for a, b in zip(got, first, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(2100, 40), (2100, 3), (40003, 2), (9000, 1)])
+@pytest.mark.parametrize("dtype", [fn.float32, fn.float64])
+def test_both_walks_add_up_alike(shape, dtype):
+    """Down columns, and along the rows of the transpose: chunks are brought together in one order."""
+    x = fn.tensor(floats(*shape)).to(dtype).to("cuda")
+    assert host([x.sum(0)])[0].tobytes() == host([x.T.contiguous().sum(1)])[0].tobytes()
 
 
 ROUNDED = [

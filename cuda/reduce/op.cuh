@@ -44,6 +44,7 @@ struct Sum {
   __device__ static State identity() { return State(0); }
   __device__ static State combine(State a, State b) { return a + b; }
   __device__ static State shuffle(State a, int distance) { return __shfl_xor_sync(kFullWarp, a, distance); }
+  __device__ static State load(const State* from) { return __ldcg(from); }  // which another block has written
   __device__ void store(int64_t output, State sum) const {
     if constexpr (kTree)
       static_cast<T*>(y)[output] = static_cast<T>(static_cast<double>(sum) * scale);
@@ -119,6 +120,7 @@ struct Largest {
   __device__ static State shuffle(const State& a, int distance) {
     return {__shfl_xor_sync(kFullWarp, a.value, distance), __shfl_xor_sync(kFullWarp, a.position, distance)};
   }
+  __device__ static State load(const State* from) { return {__ldcg(&from->value), __ldcg(&from->position)}; }
   __device__ void store(int64_t output, const State& best) const {
     if (y) y[output] = static_cast<T>(flipped(best.value));
     if (index) index[output] = best.position == INT64_MAX ? 0 : best.position;

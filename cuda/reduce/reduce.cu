@@ -1,12 +1,13 @@
 // Reductions: y[kept] = op over `reduced` of x. The floor is x's bytes, read once.
 //
 // The R elements behind an output are cut into chunks, a chunk into lanes (op.cuh); partial results of
-// several chunks wait in the workspace for a second kernel. Chunks depend on the number of outputs and on R
-// alone, and there are two walks over the same tree, so that a transposed view gives the same bits as its
-// copy:
+// several chunks wait in the workspace for the last block that comes to an output. Chunks depend on the
+// number of outputs and on R alone, and there are two walks over the same tree, so that a transposed view
+// gives the same bits as its copy:
 //   rows      up to a warp for a chunk of one output; lanes are neighbours in the sequence of its elements
 //   columns   neighbouring outputs side by side, for x that is contiguous along them
 #include "backend/reduce.h"
+#include "cuda/common/last_block.cuh"
 #include "cuda/common/nest.cuh"
 #include "cuda/common/strided_copy.cuh"
 #include "cuda/common/vector.cuh"
@@ -16,15 +17,16 @@ namespace fastnn::cuda {
 namespace {
 
 constexpr int64_t kUnits = 8191;       // chunks wanted in all: a few warps for each SM of the largest GPUs
-constexpr int64_t kMostChunks = 2048;  // of an output, by kUnits: the second kernel stays short
+constexpr int64_t kMostChunks = 2048;  // of an output, by kUnits: the last block is soon done
 constexpr int64_t kLeastChunk = 1024, kMostChunk = 1 << 30;  // elements; a chunk is counted in int
-constexpr int kThreads = 256;
+constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
 constexpr int kInFlight = 16;  // loads of a thread of the columns' walk
-// Its lanes: kFew where outputs are few, so that more threads read for each.
+// Its lanes: kFew where outputs are few, so that more threads read for each. Blocks are as large as it takes
+// for them to read whole lines of 128 bytes.
 constexpr int kFew = 4;
-template <int lanes>
-constexpr int kColumnThreads = lanes == kFew ? 512 : 256;
-constexpr int kChunkThreads = 256;
+template <class T, int lanes>
+constexpr int kColumnThreads = lanes == kFew || sizeof(T) == 1 ? 1024 : 256;
+constexpr int kChunkLanes = 32;  // chunks of an output, by their number modulo this, are brought together
 
 __host__ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 __host__ int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -80,28 +82,56 @@ struct ChunkElements {
   }
 };
 
+// What blocks leave for the last one to come.
 template <class Op>
-__device__ void put(const Plan& plan, const Op& op, typename Op::State* partial, int64_t output,
-                    int64_t chunk, const typename Op::State& state) {
-  if (plan.chunks == 1)
-    op.store(output, state);
-  else
-    partial[chunk * plan.outputs + output] = state;
-}
+struct Partials {
+  typename Op::State* states;  // chunks x outputs
+  unsigned* tickets;
 
-// `group` threads, a power of two up to 32, take a chunk of an output. With `packed`, kVector elements lie
+  __device__ void put(const Plan& plan, const Op& op, int64_t output, int64_t chunk,
+                      const typename Op::State& state) const {
+    if (plan.chunks == 1)
+      op.store(output, state);
+    else
+      states[chunk * plan.outputs + output] = state;
+  }
+  // By a block, for `count` outputs from `output` on; `scratch` holds kChunkLanes * count states.
+  __device__ void bring_together(const Plan& plan, const Op& op, int64_t output, int count,
+                                 typename Op::State* scratch) const {
+    const int threads = static_cast<int>(blockDim.x * blockDim.y),
+              thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
+    for (int i = thread; i < kChunkLanes * count; i += threads) {
+      const typename Op::State* const from = states + output + i % count;
+      typename Op::State state = Op::identity();
+#pragma unroll 8
+      for (int64_t c = i / count; c < plan.chunks; c += kChunkLanes)
+        state = Op::combine(state, Op::load(from + c * plan.outputs));
+      scratch[i] = state;
+    }
+    for (int half = kChunkLanes / 2 * count; half >= count; half /= 2) {
+      __syncthreads();
+      for (int i = thread; i < half; i += threads) scratch[i] = Op::combine(scratch[i], scratch[i + half]);
+    }
+    for (int i = thread; i < count; i += threads) op.store(output + i, scratch[i]);
+  }
+};
+
+// `group` threads, a power of two up to 32, take a chunk of an output; where there are several, blocks are
+// numbered by outputs along x and by chunks, kWarps at a time, along y. With `packed`, kVector elements lie
 // together and are aligned wherever a thread reads.
 template <class Op>
 __global__ void __launch_bounds__(kThreads, 1)
     reduce_rows(const typename Op::Element* x, Nest kept, Elements reduced, Plan plan, int group, bool packed,
-                typename Op::State* partial, Op op) {
+                Partials<Op> partials, Op op) {
   using T = typename Op::Element;
   constexpr int V = kVector<T>, U = V > 4 ? 2 : 8;
   const int rank = static_cast<int>(threadIdx.x) & (group - 1);
-  const int64_t unit = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / group;
-  const bool live = unit < plan.outputs * plan.chunks;
-  const int64_t output = plan.chunks == 1 ? unit : unit / plan.chunks;
-  const int64_t chunk = plan.chunks == 1 ? 0 : unit % plan.chunks, first = chunk * plan.chunk;
+  const bool whole = plan.chunks == 1;
+  const int64_t output =
+      whole ? (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / group : blockIdx.x;
+  const int64_t chunk = whole ? 0 : blockIdx.y * kWarps + threadIdx.x / kWarpSize;
+  const int64_t first = chunk * plan.chunk;
+  const bool live = whole ? output < plan.outputs : chunk < plan.chunks;
   const int n = live ? plan.elements(first) : 0;
   const T* const row = x + (live ? kept.offset(output) : 0);
   const ChunkElements elements(reduced, first);
@@ -141,14 +171,24 @@ __global__ void __launch_bounds__(kThreads, 1)
   typename Op::State state = local.finish(first);
   for (int distance = 1; distance < group; distance *= 2)
     state = Op::combine(state, Op::shuffle(state, distance));
-  if (live && rank == 0) put(plan, op, partial, output, chunk, state);
+  if (live && rank == 0) partials.put(plan, op, output, chunk, state);
+
+  if (whole || !is_last_block(partials.tickets + blockIdx.x, gridDim.y)) return;
+  SharedMemory shared;
+  partials.bring_together(plan, op, output, 1, shared.take<typename Op::State>(kChunkLanes));
+}
+
+// States in shared memory of a block of so many columns and threads for each.
+__host__ __device__ inline size_t column_states(const Plan& plan, int columns, int threads) {
+  const int together = plan.chunks > 1 && threads < kChunkLanes ? kChunkLanes : threads;
+  return static_cast<size_t>(columns * together);
 }
 
 // blockDim.x outputs, and blockDim.y threads for each: thread y holds lanes y * A to y * A + A - 1.
 template <class Op, int A>
-__global__ void __launch_bounds__(kColumnThreads<A>, 1)
+__global__ void __launch_bounds__(kColumnThreads<typename Op::Element, A>, 1)
     reduce_columns(const typename Op::Element* x, Nest kept, Elements reduced, Plan plan,
-                   typename Op::State* partial, Op op) {
+                   Partials<Op> partials, Op op) {
   using T = typename Op::Element;
   constexpr int U = kInFlight / A;
   const int columns = blockDim.x, threads = blockDim.y, y = threadIdx.y;
@@ -173,9 +213,9 @@ __global__ void __launch_bounds__(kColumnThreads<A>, 1)
   }
   typename Op::State state = local.finish(first);
 
+  SharedMemory shared;
+  auto* const states = shared.take<typename Op::State>(column_states(plan, columns, threads));
   if (threads > 1) {
-    SharedMemory shared;
-    auto* states = shared.take<typename Op::State>(static_cast<size_t>(columns * threads));
     const int place = y * columns + static_cast<int>(threadIdx.x);
     states[place] = state;
     for (int step = 1; step < threads; step *= 2) {
@@ -184,26 +224,12 @@ __global__ void __launch_bounds__(kColumnThreads<A>, 1)
     }
     state = states[place];
   }
-  if (live && y == 0) put(plan, op, partial, output, chunk, state);
-}
+  if (live && y == 0) partials.put(plan, op, output, chunk, state);
 
-// A block brings an output's chunks together.
-template <class Op>
-__global__ void __launch_bounds__(kChunkThreads)
-    reduce_chunks(const typename Op::State* partial, int64_t outputs, int64_t chunks, Op op) {
-  const int64_t output = blockIdx.x;
-  typename Op::State state = Op::identity();
-  for (int64_t c = threadIdx.x; c < chunks; c += blockDim.x)
-    state = Op::combine(state, partial[c * outputs + output]);
-  SharedMemory shared;
-  auto* states = shared.take<typename Op::State>(kChunkThreads);
-  states[threadIdx.x] = state;
-  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half)
-      states[threadIdx.x] = Op::combine(states[threadIdx.x], states[threadIdx.x + half]);
-  }
-  if (threadIdx.x == 0) op.store(output, states[0]);
+  if (plan.chunks == 1 || !is_last_block(partials.tickets + blockIdx.x, gridDim.y)) return;
+  const int64_t left = plan.outputs - static_cast<int64_t>(blockIdx.x) * columns;
+  partials.bring_together(plan, op, static_cast<int64_t>(blockIdx.x) * columns,
+                          static_cast<int>(left < columns ? left : columns), states);
 }
 
 // ---- which walk -------------------------------------------------------------------------------------------
@@ -234,45 +260,42 @@ bool packs(const Source& p) {
 }
 
 template <class Op>
-Status rows(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+Status rows(const Context& ctx, const Source& p, const Plan& plan, const Partials<Op>& partials,
             const Op& op) {
   using T = typename Op::Element;
   const int group = power_of_two(ceil_div<int64_t>(least(plan.size, plan.chunk), kVector<T>), kWarpSize);
-  const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs * plan.chunks, kThreads / group)));
-  return launch<reduce_rows<Op>>(ctx, grid, kThreads, 0, static_cast<const T*>(p.x), Nest(p.kept, 1),
-                                 Elements(p.reduced), plan, group, packs<T>(p), partial, op);
+  const bool whole = plan.chunks == 1;
+  const int64_t warps = whole ? kWarps : least(plan.chunks, kWarps);
+  const dim3 grid(
+      static_cast<unsigned>(whole ? ceil_div<int64_t>(plan.outputs, kThreads / group) : plan.outputs),
+      static_cast<unsigned>(whole ? 1 : ceil_div(plan.chunks, warps)));
+  return launch<reduce_rows<Op>>(ctx, grid, static_cast<unsigned>(warps * kWarpSize),
+                                 whole ? 0 : SharedMemory::bytes<typename Op::State>(kChunkLanes),
+                                 static_cast<const T*>(p.x), Nest(p.kept, 1), Elements(p.reduced), plan,
+                                 group, packs<T>(p), partials, op);
 }
 
 template <class Op, int A>
-Status columns_of(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+Status columns_of(const Context& ctx, const Source& p, const Plan& plan, const Partials<Op>& partials,
                   const Op& op) {
+  using T = typename Op::Element;
   const int threads = power_of_two(ceil_div<int64_t>(least(plan.size, plan.chunk), A), Op::kLanes / A);
-  const int columns = power_of_two(plan.outputs, kColumnThreads<A> / threads);
+  const int columns = power_of_two(plan.outputs, kColumnThreads<T, A> / threads);
   const dim3 grid(static_cast<unsigned>(ceil_div<int64_t>(plan.outputs, columns)),
                   static_cast<unsigned>(plan.chunks));
   const dim3 block(static_cast<unsigned>(columns), static_cast<unsigned>(threads));
-  const size_t shared = SharedMemory::bytes<typename Op::State>(static_cast<size_t>(columns * threads));
-  return launch<reduce_columns<Op, A>>(ctx, grid, block, threads > 1 ? shared : 0,
-                                       static_cast<const typename Op::Element*>(p.x), Nest(p.kept, 1),
-                                       Elements(p.reduced), plan, partial, op);
+  const size_t shared = SharedMemory::bytes<typename Op::State>(column_states(plan, columns, threads));
+  return launch<reduce_columns<Op, A>>(ctx, grid, block, shared, static_cast<const T*>(p.x), Nest(p.kept, 1),
+                                       Elements(p.reduced), plan, partials, op);
 }
 
 template <class Op>
-Status walk(const Context& ctx, const Source& p, const Plan& plan, typename Op::State* partial,
+Status walk(const Context& ctx, const Source& p, const Plan& plan, const Partials<Op>& partials,
             const Op& op) {
-  Status status;
-  if (!walks_columns(p)) {
-    status = rows(ctx, p, plan, partial, op);
-  } else {
-    const bool few = ceil_div<int64_t>(plan.outputs, kWarpSize) * plan.chunks < 3 * ctx.multiprocessors;
-    status = few || plan.outputs < kWarpSize ? columns_of<Op, kFew>(ctx, p, plan, partial, op)
-                                             : columns_of<Op, kInFlight>(ctx, p, plan, partial, op);
-  }
-  if (status != Status::ok || plan.chunks == 1) return status;
-  const int threads = power_of_two(plan.chunks, kChunkThreads);
-  return launch<reduce_chunks<Op>>(ctx, static_cast<unsigned>(plan.outputs), static_cast<unsigned>(threads),
-                                   SharedMemory::bytes<typename Op::State>(kChunkThreads), partial,
-                                   plan.outputs, plan.chunks, op);
+  if (!walks_columns(p)) return rows(ctx, p, plan, partials, op);
+  const bool few = ceil_div<int64_t>(plan.outputs, kWarpSize) * plan.chunks < 3 * ctx.multiprocessors;
+  return few || plan.outputs < kWarpSize ? columns_of<Op, kFew>(ctx, p, plan, partials, op)
+                                         : columns_of<Op, kInFlight>(ctx, p, plan, partials, op);
 }
 
 // The elements behind some outputs, copied to `dense`, one output's after another's.
@@ -297,26 +320,28 @@ template <class Op>
 Status reduce(Context& ctx, const ReduceParams& p, const Op& op) {
   using State = typename Op::State;
   const Plan plan(p.kept.numel, p.reduced.numel);
-  const Source source{p.x, p.kept, p.reduced};
   if (plan.outputs == 0) return Status::ok;
   const bool direct = plan.size == 0 || Elements::fits(p.reduced);
-  const int64_t at_once = direct ? plan.outputs : least(plan.outputs, most(1, kCopiedElements / plan.size));
-  const size_t partials = plan.chunks > 1 ? SharedMemory::bytes<State>(plan.chunks * at_once) : 0;
+  // A ticket for each output, where several blocks come to it, else for eight and more.
+  const int64_t counted = plan.chunks == 1 ? plan.outputs : plan.chunks > kWarps ? kTickets : 8 * kTickets;
+  const int64_t at_once =
+      least(least(plan.outputs, counted), direct ? plan.outputs : most(1, kCopiedElements / plan.size));
+  const size_t partial = plan.chunks > 1 ? SharedMemory::bytes<State>(plan.chunks * at_once) : 0;
   const size_t copies = direct ? 0 : static_cast<size_t>(at_once * plan.size) * sizeof(typename Op::Element);
-  char* const memory = workspace<char>(ctx, partials + copies);
-  if (!memory && partials + copies > 0) return Status::need_workspace;
-  State* const partial = reinterpret_cast<State*>(memory);
-  if (direct) return walk(ctx, source, plan, partial, op);
+  char* const memory = workspace<char>(ctx, partial + copies);
+  if (!memory && partial + copies > 0) return Status::need_workspace;
+  const Partials<Op> partials{reinterpret_cast<State*>(memory), ctx.tickets};
 
   // Outputs are numbered by what would be their offset in a tensor of bytes at x.
   char* const x = static_cast<char*>(const_cast<void*>(p.x));
   const int size[2] = {1, sizeof(typename Op::Element)};
   return in_parts(p.kept, {x, x}, size, at_once, [&](const Loop<2>& kept, char* const(&at)[2]) {
-    Source copy;
+    const Source source{at[1], kept, p.reduced};
+    Source copy = source;
     Plan part = plan;
     part.outputs = kept.numel;
-    const Status status = gather(ctx, size[1], {at[1], kept, p.reduced}, memory + partials, &copy);
-    return status == Status::ok ? walk(ctx, copy, part, partial, op.from(at[0] - x)) : status;
+    const Status status = direct ? Status::ok : gather(ctx, size[1], source, memory + partial, &copy);
+    return status == Status::ok ? walk(ctx, copy, part, partials, op.from(at[0] - x)) : status;
   });
 }
 
