@@ -87,6 +87,21 @@ def test_a_forced_plan_that_there_is_not():
         )
 
 
+TIE = """
+import fastnn as fn
+one = fn.full((16, 16), 1 + 2.0**-11, device="cuda")
+with fn.precision("tf32"):
+    print((one @ fn.eye(16).to("cuda")).cpu().max().item() - 1)
+"""
+
+
+@needs_emulator
+@pytest.mark.parametrize(("capability", "rest"), [("80", 2.0**-10), ("90", 0.0)])
+def test_ties_of_tf32_go_as_the_device_does_it_fastest(capability, rest):
+    done = python(TIE, FASTNN_CUDA_LIBRARY=str(EMULATOR), FASTNN_EMULATOR_CAPABILITY=capability)
+    assert (done.stdout, done.stderr) == (f"{rest}\n", "")
+
+
 PRODUCTS = """
 import ctypes, os, numpy as np, fastnn as fn
 library = ctypes.CDLL(os.environ["FASTNN_CUDA_LIBRARY"])

@@ -237,10 +237,8 @@ def test_conversions():
         [0.0, -0.0, np.inf, -np.inf, 65504, 65519.9, 65520, 1 + 2**-11, 1 + 3 * 2**-11, 2**-24, 2**-25, 1.5 * 2**-25],
         [1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, -1e-45, 6.1e-5, 6.09e-5],
     ]).astype(np.float32)  # fmt: skip
-    tf32, bf16, fp16 = (np.zeros(len(x), np.uint32) for _ in range(3))
-    assert LIB.emulator_probe_convert(pointer(tf32), pointer(bf16), pointer(fp16), pointer(x), len(x)), (
-        fault()
-    )
+    to_away, to_even, bf16, fp16 = made = [np.zeros(len(x), np.uint32) for _ in range(4)]
+    assert LIB.emulator_probe_convert(*map(pointer, made), pointer(x), len(x)), fault()
     after = np.roll(x, -1)
     with np.errstate(over="ignore"):
         halves = [v.astype(np.float16).view(np.uint16).astype(np.uint32) for v in (x, after)]
@@ -248,12 +246,14 @@ def test_conversions():
     brains = [bfloat16_bits(v).astype(np.uint32) for v in (x, after)]
     np.testing.assert_array_equal(bf16, brains[0] | brains[1] << 16)
     finite = np.isfinite(x) & (np.abs(x) < 3e38) & (np.abs(x) > 1e-38)
-    assert np.all(tf32 & 0x1FFF == 0)
     mantissa, exponent = np.frexp(x.astype(np.float64))
     scaled = np.abs(mantissa) * 2**11
-    away = np.copysign(np.floor(scaled + 0.5), x) * 2.0 ** (exponent - 11)  # ties away from zero
-    np.testing.assert_array_equal(tf32.view(np.float32)[finite], away[finite].astype(np.float32))
+    for tf32, whole in [(to_away, np.floor(scaled + 0.5)), (to_even, np.rint(scaled))]:  # differ in ties
+        assert np.all(tf32 & 0x1FFF == 0)
+        want = np.copysign(whole, x) * 2.0 ** (exponent - 11)
+        np.testing.assert_array_equal(tf32.view(np.float32)[finite], want[finite].astype(np.float32))
+    assert x[to_away != to_even].tolist() == [1 + 2**-11]
     nan = np.full(2, np.nan, np.float32)
-    assert LIB.emulator_probe_convert(pointer(tf32), pointer(bf16), pointer(fp16), pointer(nan), 2)
-    assert tf32[0] == 0x7FFFFFFF
+    assert LIB.emulator_probe_convert(*map(pointer, made), pointer(nan), 2)
+    assert to_away[0] == to_even[0] == 0x7FFFFFFF
     assert bf16[0] == fp16[0] == 0x7FFF7FFF

@@ -13,6 +13,9 @@
 #if !defined(FASTNN_EMULATOR) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define FASTNN_BELOW_AMPERE
 #endif
+#if !defined(FASTNN_EMULATOR) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define FASTNN_BELOW_HOPPER
+#endif
 
 namespace fastnn::cuda::ptx {
 
@@ -131,15 +134,39 @@ __device__ inline void load_matrix_x4_transposed(uint32_t (&r)[4], const void* s
 
 // ---- conversions
 
-__device__ inline uint32_t round_tf32(float v) {  // to 10 bits after the point, ties away from zero
+// To 10 bits after the point, ties away from zero.
+__device__ inline uint32_t round_tf32_away(float v) {
 #if defined(FASTNN_EMULATOR)
-  return emulator::round_tf32(v);
+  return emulator::round_tf32_away(v);
 #elif defined(FASTNN_BELOW_AMPERE)
   return __float_as_uint(v);
 #else
   uint32_t r;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
   return r;
+#endif
+}
+// Ties to even, on capability 90 and above.
+__device__ inline uint32_t round_tf32_to_even(float v) {
+#if defined(FASTNN_EMULATOR)
+  return emulator::round_tf32_to_even(v);
+#elif defined(FASTNN_BELOW_HOPPER)
+  __trap();
+  return __float_as_uint(v);
+#else
+  uint32_t r;
+  asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
+  return r;
+#endif
+}
+// In as few instructions as the device has for it: one to even, where the other way takes Hopper four.
+__device__ inline uint32_t round_tf32(float v) {
+#if defined(FASTNN_EMULATOR)
+  return emulator::rounds_tf32_to_even() ? round_tf32_to_even(v) : round_tf32_away(v);
+#elif defined(FASTNN_BELOW_HOPPER)
+  return round_tf32_away(v);
+#else
+  return round_tf32_to_even(v);
 #endif
 }
 
@@ -174,3 +201,4 @@ __device__ inline uint32_t pack_fp16(float low, float high) {
 
 #undef FASTNN_SITE
 #undef FASTNN_BELOW_AMPERE
+#undef FASTNN_BELOW_HOPPER

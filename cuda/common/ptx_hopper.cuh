@@ -77,12 +77,6 @@ __device__ inline void store_matrix_x4_transposed(void* shared_row, const uint32
                : "memory");
 }
 
-__device__ inline uint32_t round_tf32_to_even(float v) {
-  uint32_t r;
-  asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
-  return r;
-}
-
 // ---- products of a warpgroup (wgmma): d (64 x N) += a (64 x K) b (K x N), operands in shared memory told by
 // descriptors, or a in registers. Issue between begin_products() and end_products().
 

@@ -107,11 +107,16 @@ void load_matrix_x4(uint32_t* r, const void* row, bool transposed, Site site) {
   collect({name, kAllLanes, site, &payload}, complete_load);
 }
 
-uint32_t round_tf32(float v) {
+namespace {
+uint32_t cut_tf32(float v, uint32_t added) {
   const uint32_t bits = __float_as_uint(v);
   if (v != v) return 0x7fffffffu;
-  return (bits & 0x7fffffffu) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
+  return (bits & 0x7fffffffu) == 0x7f800000u ? bits : (bits + added) & ~0x1fffu;
 }
+}  // namespace
+uint32_t round_tf32_away(float v) { return cut_tf32(v, 0x1000u); }
+uint32_t round_tf32_to_even(float v) { return cut_tf32(v, 0xfffu + (__float_as_uint(v) >> 13 & 1u)); }
+bool rounds_tf32_to_even() { return capability() >= 90; }
 
 uint16_t round_bf16(float v) {
   const uint32_t bits = __float_as_uint(v);

@@ -13,7 +13,9 @@ enum class MmaType { tf32, bf16, fp16 };
 void mma(MmaType type, float* d, const uint32_t* a, const uint32_t* b, Site site);
 void load_matrix_x4(uint32_t* r, const void* row, bool transposed, Site site);
 
-uint32_t round_tf32(float v);
+uint32_t round_tf32_away(float v);
+uint32_t round_tf32_to_even(float v);
+bool rounds_tf32_to_even();  // the device, where it is left the choice
 uint16_t round_bf16(float v);
 uint16_t round_fp16(float v);
 

@@ -23,6 +23,6 @@ constexpr Lines kLines[] = {{"no swizzle", 16, ptx::Swizzle::none},
                             {"swizzle 64", 64, ptx::Swizzle::bytes64},
                             {"swizzle 128", 128, ptx::Swizzle::bytes128}};
 
-void add_box_experiments(Experiments& all);  // TMA, stmatrix, conversions
+void add_box_experiments(Experiments& all);  // TMA, stmatrix
 
 }  // namespace fastnn::cuda::probe

@@ -206,10 +206,6 @@ void add_images(Experiments& all) {
                    }});
 }
 
-__global__ void round_to_even(uint32_t* out, const float* x, int count) {
-  for (int i = threadIdx.x; i < count; i += blockDim.x) out[i] = ptx::round_tf32_to_even(x[i]);
-}
-
 }  // namespace
 
 void add_box_experiments(Experiments& all) {
@@ -218,12 +214,6 @@ void add_box_experiments(Experiments& all) {
                  }});
   all.push_back({"stmatrix transposed", 128, [](uint32_t* out) {
                    return run<stored_matrices<true>>(1, 32, SharedMemory::bytes<uint32_t>(128), out);
-                 }});
-  all.push_back({"cvt rn tf32", static_cast<int>(numbers_to_round().size()), [](uint32_t* out) {
-                   const auto x = numbers_to_round();
-                   const OnDevice<float> on(x);
-                   return run<round_to_even>(1, 64, 0, out, static_cast<const float*>(on.get()),
-                                             static_cast<int>(x.size()));
                  }});
   for (const Lines& lines : kLines) add_boxes(all, lines);
   for (const bool nan : {false, true})

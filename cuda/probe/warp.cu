@@ -43,7 +43,7 @@ __global__ void mma_fragments(uint32_t* out) {
       for (int half = 0; half < per; ++half)
         v[half] = coded ? static_cast<float>(8 * lane + per * r + half) : one(t * per + half) ? 1.0f : 0.0f;
       if constexpr (kind == Kind::tf32)
-        reg = ptx::round_tf32(v[0]);
+        reg = ptx::round_tf32_away(v[0]);
       else
         reg = pack<kind>(v[0], v[1]);
     };
@@ -71,8 +71,8 @@ __global__ void mma_sums(uint32_t* out, int count) {
       return (static_cast<float>(x >> 8) * 0x1p-23f - 1.0f) * (i / 2 % 4 == 3 ? 0x1p-12f : 1.0f);
     };
     if constexpr (kind == Kind::tf32) {
-      if (lane / 4 == 0) a[0] = ptx::round_tf32(draw(1)), a[2] = ptx::round_tf32(draw(2));
-      if (lane / 4 == 0) b[0] = ptx::round_tf32(draw(3)), b[1] = ptx::round_tf32(draw(4));
+      if (lane / 4 == 0) a[0] = ptx::round_tf32_away(draw(1)), a[2] = ptx::round_tf32_away(draw(2));
+      if (lane / 4 == 0) b[0] = ptx::round_tf32_away(draw(3)), b[1] = ptx::round_tf32_away(draw(4));
     } else if (lane / 4 == 0) {
       a[0] = pack<kind>(draw(1), draw(2)), a[2] = pack<kind>(draw(3), draw(4));
       b[0] = pack<kind>(draw(5), draw(6)), b[1] = pack<kind>(draw(7), draw(8));
@@ -100,8 +100,9 @@ __global__ void matrix_fragments(uint32_t* out) {
 template <int how>
 __global__ void convert(uint32_t* out, const float* x, int count) {
   for (int i = threadIdx.x; i < count; i += blockDim.x)
-    out[i] = how == 0   ? ptx::round_tf32(x[i])
-             : how == 1 ? ptx::pack_bf16(x[i], x[(i + 1) % count])
+    out[i] = how == 0   ? ptx::round_tf32_away(x[i])
+             : how == 1 ? ptx::round_tf32_to_even(x[i])
+             : how == 2 ? ptx::pack_bf16(x[i], x[(i + 1) % count])
                         : ptx::pack_fp16(x[i], x[(i + 1) % count]);
 }
 
@@ -154,8 +155,9 @@ void add_warp_experiments(Experiments& all) {
     });
   };
   conversion.template operator()<0>("cvt rna tf32");
-  conversion.template operator()<1>("cvt rn bf16x2");
-  conversion.template operator()<2>("cvt rn fp16");
+  conversion.template operator()<1>("cvt rn tf32");
+  conversion.template operator()<2>("cvt rn bf16x2");
+  conversion.template operator()<3>("cvt rn fp16");
   add("sums of mma tf32, not compared", 64,
       [](uint32_t* out) { return run<mma_sums<Kind::tf32>>(1, 32, 0, out, 64); });
   add("sums of mma bf16, not compared", 64,

@@ -37,9 +37,11 @@ __global__ void load_fragments(bool transposed, uint32_t* r, const uint16_t* x) 
 }
 
 // Conversions of x[i] with x[i + 1] in the upper half.
-__global__ void convert(uint32_t* tf32, uint32_t* bf16, uint32_t* fp16, const float* x, int n) {
+__global__ void convert(uint32_t* away, uint32_t* to_even, uint32_t* bf16, uint32_t* fp16, const float* x,
+                        int n) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) {
-    tf32[i] = ptx::round_tf32(x[i]);
+    away[i] = ptx::round_tf32_away(x[i]);
+    to_even[i] = ptx::round_tf32_to_even(x[i]);
     bf16[i] = ptx::pack_bf16(x[i], x[(i + 1) % n]);
     fp16[i] = ptx::pack_fp16(x[i], x[(i + 1) % n]);
   }
@@ -109,11 +111,13 @@ EXPORT bool emulator_probe_load(bool transposed, uint32_t* r, uint16_t* x) {
   return launch<load_fragments>(Context{}, 1, 32, SharedMemory::bytes<uint16_t>(256), transposed,
                                 on_r.as<uint32_t>(), on_x.as<uint16_t>()) == Status::ok;
 }
-EXPORT bool emulator_probe_convert(uint32_t* tf32, uint32_t* bf16, uint32_t* fp16, float* x, int n) {
+EXPORT bool emulator_probe_convert(uint32_t* away, uint32_t* to_even, uint32_t* bf16, uint32_t* fp16,
+                                   float* x, int n) {
   const size_t bytes = 4 * static_cast<size_t>(n);
-  const OnDevice on_tf32(tf32, bytes), on_bf16(bf16, bytes), on_fp16(fp16, bytes), on_x(x, bytes);
-  return launch<convert>(Context{}, 1, 64, 0, on_tf32.as<uint32_t>(), on_bf16.as<uint32_t>(),
-                         on_fp16.as<uint32_t>(), on_x.as<float>(), n) == Status::ok;
+  const OnDevice on_away(away, bytes), on_even(to_even, bytes), on_bf16(bf16, bytes), on_fp16(fp16, bytes),
+      on_x(x, bytes);
+  return launch<convert>(Context{}, 1, 64, 0, on_away.as<uint32_t>(), on_even.as<uint32_t>(),
+                         on_bf16.as<uint32_t>(), on_fp16.as<uint32_t>(), on_x.as<float>(), n) == Status::ok;
 }
 EXPORT bool emulator_probe_order(int blocks, int threads, int* order) {
   int next = 0;
