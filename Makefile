@@ -51,9 +51,9 @@ test: $(VENV)/installed-test
 test-full: $(VENV)/installed-test $(if $(NVCC),cuda-all) $(if $(CLANG),fuzz)
 	$(BIN)/python -m pytest -m full -s
 
-# The CUDA library for every architecture that a package holds; its machine code is checked by `make test-full`.
+# The CUDA library for every architecture that a package holds or can hold; its machine code is checked by `make test-full`.
 cuda-all: $(VENV)/tools
-	CUDACXX=$(abspath $(NVCC)) $(BIN)/cmake -G Ninja -S . -B build/cuda/all -DFASTNN_CUDA=on \
+	CUDACXX=$(abspath $(NVCC)) $(BIN)/cmake -G Ninja -S . -B build/cuda/all -DFASTNN_CUDA=on -DFASTNN_CUDA_BLACKWELL=ON \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	$(BIN)/cmake --build build/cuda/all --target fastnn_cuda

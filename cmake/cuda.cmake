@@ -3,6 +3,7 @@
 #
 # FASTNN_CUDA           auto: where both nvcc and a GPU are, for that GPU; on: for the architectures below; off: not at all
 # FASTNN_CUDA_ARCHS     as CMAKE_CUDA_ARCHITECTURES; "native" is this machine's
+# FASTNN_CUDA_BLACKWELL machine code for 10.0 and 12.0, too, where FASTNN_CUDA is on and names no architectures
 # FASTNN_CUDA_FLAGS     more options for nvcc
 set(FASTNN_CUDA auto CACHE STRING "Build the CUDA backend: auto, on or off")
 set_property(CACHE FASTNN_CUDA PROPERTY STRINGS auto on off)
@@ -10,6 +11,7 @@ if(NOT FASTNN_CUDA MATCHES "^(auto|on|off)$")
   message(FATAL_ERROR "FASTNN_CUDA must be auto, on or off, got \"${FASTNN_CUDA}\"")
 endif()
 set(FASTNN_CUDA_ARCHS "" CACHE STRING "GPU architectures to build for")
+option(FASTNN_CUDA_BLACKWELL "Add machine code for compute capability 10.0 and 12.0 to what FASTNN_CUDA=on builds for" OFF)
 
 set(FASTNN_CUDA_LEAST_NVCC 12.8)
 if(FASTNN_CUDA STREQUAL off)
@@ -32,6 +34,9 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 
 set(default_archs 80-real 90a-real 80-virtual) # Ampere and Ada, Hopper, and PTX for what comes after
+if(FASTNN_CUDA_BLACKWELL)
+  list(INSERT default_archs 2 100-real 120-real)
+endif()
 if(FASTNN_CUDA STREQUAL auto)
   set(default_archs native)
 endif()

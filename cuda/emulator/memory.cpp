@@ -168,7 +168,7 @@ int capability() {
 // CUDA C++ Programming Guide, "Compute Capabilities".
 size_t most_shared_bytes() {
   const int c = capability();
-  const size_t kib = c >= 90 ? 227 : c == 86 || c == 89 ? 99 : c >= 80 ? 163 : 64;
+  const size_t kib = c >= 90 && c < 120 ? 227 : c == 86 || c == 89 || c >= 120 ? 99 : c >= 80 ? 163 : 64;
   return kib << 10;
 }
 const Region& region(const Device& d) { return d.region; }
