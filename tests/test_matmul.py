@@ -217,3 +217,39 @@ def test_other_instruction_sets(isa):
         command, env={**os.environ, "FASTNN_ISA": isa}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+IN_CACHES = """
+import hashlib
+import itertools
+import fastnn as fn
+import numpy as np
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for m, n, k in [(61, 205, 67), (200, 600, 257), (257, 700, 100), (384, 201, 511), (24, 1030, 1027), (1030, 24, 1027), (700, 333, 5)]:
+    for a_transposed, b_transposed, dtype in itertools.product((0, 1), (0, 1), ("float32", "float64")):
+        a = rng.standard_normal((k, m) if a_transposed else (m, k)).astype(dtype)
+        b = rng.standard_normal((n, k) if b_transposed else (k, n)).astype(dtype)
+        c = fn.tensor(a).T if a_transposed else fn.tensor(a)
+        c = (c @ (fn.tensor(b).T if b_transposed else fn.tensor(b))).numpy()
+        want = (a.T if a_transposed else a).astype(np.float64) @ (b.T if b_transposed else b)
+        assert abs(c - want).max() < k**0.5 * (1e-5 if dtype == "float32" else 2e-14), (m, n, k)
+        digest.update(c.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def in_caches(caches: str, threads: int) -> str:
+    environment = {**os.environ, "FASTNN_CACHES": caches, "FASTNN_NUM_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_CACHES], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_caches_choose_blocks_and_copies_but_no_bits():
+    bits = in_caches("", 1)
+    assert in_caches("32K,64K,1M", 1) == bits  # blocks of a few rows
+    assert in_caches("48K,512K", 2) == bits
+    assert in_caches("64K,64M,64M", 3) == bits  # all of it one block

@@ -106,7 +106,7 @@ void fold_image(const ConvShape& s, const FoldPlan<T>& f, int64_t image, int64_t
   for (int64_t p0 = 0; p0 < s.p; p0 += f.lines) {
     const int64_t p1 = min_of(p0 + f.lines, s.p);
     const int count = static_cast<int>((p1 - p0) * s.q);
-    pack_b_panel(b, dy + p0 * s.q, s.p * s.q, 1, f.filters, count, NR);
+    pack_panels(b, NR, dy + p0 * s.q, 1, s.p * s.q, count, f.filters);
     for (int64_t block = 0; block < f.blocks; ++block) {
       const int64_t c0 = block * f.block, c1 = min_of(c0 + f.block, f.channels), rows = (c1 - c0) * f.taps;
       const T* a = packed_w + (group * f.blocks + block) * f.packed_block;
@@ -154,8 +154,8 @@ Status fold_grad_input(Context& ctx, const ConvParams& params, const ConvShape& 
   const Status packed = parallel_for(ctx, s.groups * f.blocks, packing, [&](int64_t task, int) {
     const int64_t group = task / f.blocks, c0 = (task - group * f.blocks) * f.block;
     const int64_t rows = min_of(f.block, f.channels - c0) * f.taps;
-    pack_a(packed_w + task * f.packed_block, w + group * f.filters * depth_step + c0 * f.taps, 1, depth_step,
-           rows, f.filters, f.rows);
+    pack_panels(packed_w + task * f.packed_block, f.rows, w + group * f.filters * depth_step + c0 * f.taps, 1,
+                depth_step, rows, f.filters);
   });
   if (packed != Status::ok) return packed;
   const double nanoseconds =

@@ -221,9 +221,8 @@ struct GradTask {
     for (int64_t l = first; l < first + count;) {  // images
       const int64_t n = l / pq, in_image = l - n * pq;
       const int64_t len = min_of(pq - in_image, first + count - l);
-      pack_panel(panel + (l - first) * g.width, static_cast<int>(g.width),
-                 dy + (n * s.k + group * g.filters + filter0) * pq + in_image, pq, 1,
-                 static_cast<int>(filters), len);
+      pack_panels(panel + (l - first) * g.width, static_cast<int>(g.width),
+                  dy + (n * s.k + group * g.filters + filter0) * pq + in_image, pq, 1, filters, len);
       const int64_t p0 = in_image / s.q, p1 = (in_image + len - 1) / s.q + 1;
       const int64_t slab_size = (c1 - c0) * g.slab_rows * g.slab_cols;
       if (g.padded) fill_slab(g, x, n, channel0, channel0 + c1 - c0, p0, p1, slab + slabs * slab_size);

@@ -1,6 +1,7 @@
-// Tile and block sizes of the matrix product per instruction set: data, with the reason for each number.
+// Tile and block sizes of the matrix product per instruction set: data, with the reason for each number. What
+// caches decide alone (rows of a block, which operands are packed) is in plan.h.
 // Where a reason says "measured", products of 64 to 2048 on a side and the shapes of small nets were timed on
-// Zen 5, single-threaded.
+// Zen 5; what is packed, on an Intel server with 2 MB of L2, with AVX-512 and with AVX2. Single-threaded.
 #pragma once
 #include "backend/integers.h"
 #include "cpu/simd/simd.h"
@@ -36,25 +37,28 @@ struct Blocking {
   // while KC rows' worth of A stays in L1. 256 floats read and write C twice as often: 2 to 5% slower,
   // measured; 768 is no faster.
   static constexpr int KC = 2048 / sizeof(T);
-  // Rows of a task at most: its A, MC x KC, keeps to L2; a panel's packing is repeated by every MC rows.
-  static constexpr int64_t MC = 512;
+  // Bytes of a block at most. A's, of mc rows, takes half of L2; beyond 512 KB it is slower although L2 has
+  // room, for want of pages near at hand. B's streams through L1 once for every block of A, so slowly that
+  // memory could keep up: its size bounds scratch memory.
+  static constexpr int64_t kBlockOfA = 512 << 10, kBlockOfB = 4 << 20;
 
-  // B with rows along memory is read where it lies, unless there are enough rows of A to earn back a copy
-  // (measured), it is too large for L1, and it has more columns than a panel. Narrow vectors use a smaller
-  // part of each page they touch.
-  static constexpr int64_t kUnpackedRows = kVectorBytes == 64 ? 640 : 192;
-  static constexpr int64_t kUnpackedElements = 1 << 14;
-  // A is read where it lies. Only where its columns run along memory and a narrow tile reads few bytes of
-  // each of many far lines are those packed, if enough columns of B use them. With AVX-512 packing loses,
-  // measured.
-  static constexpr bool kPackColumnsOfA = kVectorBytes < 64;
-  static constexpr int64_t kUnpackedColumns = 256;
+  // B with rows along memory is read where it lies, unless it is too large for L1, has more columns than a
+  // panel, and the product is long enough and has rows enough to earn back a copy.
+  static constexpr int64_t kUnpackedElements = 1 << 14, kPackedRows = 16;
+  static constexpr double kPackedFmas = kVectorBytes == 64 ? 25 << 20 : 1 << 24;
+  // So is A. Its rows are packed if it is larger than a block of A twice; if they do not run along memory, a
+  // tile reads few bytes of each of many far lines, and less is enough. Either way only if enough columns of
+  // B use them, more of wide vectors.
+  static constexpr int64_t kPackedColumns = 512;
+  static constexpr int64_t kPackedColumnsOfFarLines = kVectorBytes == 64 ? 512 : 192;
+  static constexpr int64_t kFarLines = kVectorBytes == 64 ? 1 << 16 : 1 << 14;  // elements
 
-  // Tasks: enough for a handful of threads to share evenly, none shorter than about 5 us; nor so long (50 ms
-  // with SSE) that an interrupt would seem unheard.
-  static constexpr int64_t kTasks = 16;
+  // An outer product, whose time is that of writing C: it is written by rows.
+  static constexpr int64_t kOuterDepth = 8;
+
+  // Tasks: enough for a handful of threads to share evenly, and none shorter than about 5 us.
+  static constexpr int64_t kTasks = 16, kTasksPerThread = 4;
   static constexpr double kTaskFmas = 1 << 20;
-  static constexpr double kTaskMostFmas = 1 << 29;
   static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
   static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
 };

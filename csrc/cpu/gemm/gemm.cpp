@@ -1,10 +1,10 @@
 // Matrix product C (m x n) = act(A (m x k) B (k x n) + bias): plan.h says how it is cut, micro_kernel.cpp has
 // the tile in registers, pack.cpp the panels, vector.cpp products with a vector.
 //
-// A task owns a block of C and walks k in blocks of KC, columns in tiles of NR, rows in tiles of MR. It packs
-// the KC x NR panel of B that comes next into its worker's scratch, where it stays in L1 and L2 while all
-// rows of A pass by; A is read where it lies, by broadcast. Packing costs a task of MB rows about 1/MB of its
-// time, and nothing waits for it: one region of tasks, no barrier.
+// A task owns a part of C. For each KC of k and NC of its columns it takes MC rows at a time: their A is
+// packed into its worker's scratch where that pays, to stay in L2 while panels of B, packed on their first
+// use, pass through L1. Packing repeats what another task packed, which the plan keeps small, and nothing
+// waits for it: one region of tasks, no barrier.
 #include "backend/gemm.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/plan.h"
@@ -15,12 +15,28 @@ namespace fastnn::FASTNN_ISA {
 template <class T>
 constexpr double kFmaNanoseconds = 0.01 * (64 / kVectorBytes) * sizeof(T) / 4;
 
-// One block of C. `work` is this worker's: the block's rows of A, then a panel of B.
+// Rows [i0, i1) of a tile's block of columns, B as it is.
+template <class T>
+void compute_rows(const Product<T>& g, const Plan<T>& plan, const T* a, int64_t i0, int64_t i1, int n,
+                  Tile<T>& t) {
+  T* const c = t.c;
+  for (int64_t i = i0; i < i1; i += plan.mr) {
+    t.a = plan.pack_a ? a + (i - i0) * t.k : a + (i - i0) * g.rs_a;
+    t.c = c + (i - i0) * t.ldc;
+    const int m = static_cast<int>(min_of(plan.mr, i1 - i));
+    if (t.k > Blocking<T>::kOuterDepth)
+      for (int r = 0; r < m; ++r)
+        for (int at = 0; at < n; at += 64 / sizeof(T)) __builtin_prefetch(t.c + r * t.ldc + at, 1);
+    plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
+  }
+}
+
+// A task. `work` is this worker's: a block of A, then one of B.
 template <class T>
 void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, T* work, T* parts,
                   int64_t task) {
   const Block<T> block = block_of(g, plan, parts, task);
-  T* const panel = work + plan.a_elements;
+  T* const packed_b = work + plan.a_elements;
   Tile<T> t;
   t.rs_a = plan.pack_a ? 1 : g.rs_a;
   t.cs_a = plan.pack_a ? plan.mr : g.cs_a;
@@ -32,20 +48,26 @@ void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, 
     t.k = min_of(plan.kc, block.p1 - p);
     t.accumulate = p > block.p0;
     const bool last = p + t.k == block.p1 && plan.splits == 1;
-    if (plan.pack_a)
-      pack_a(work, g.a + block.i0 * g.rs_a + p * g.cs_a, g.rs_a, g.cs_a, block.i1 - block.i0, t.k, plan.mr);
-    for (int64_t j = block.j0; j < block.j1 && !ctx.cancelled(); j += plan.nr) {
-      const int n = static_cast<int>(min_of(plan.nr, g.n - j));
-      const T* b = g.b + p * g.rs_b + j * g.cs_b;
-      if (plan.pack_b) pack_b_panel(panel, b, g.rs_b, g.cs_b, t.k, n, plan.nr);
-      t.b = plan.pack_b ? panel : b;
-      const Epilogue<T> epilogue{g.column_bias ? g.column_bias + j : nullptr, g.row_bias, g.relu};
-      t.epilogue = last ? &epilogue : nullptr;
-      for (int64_t i = block.i0; i < block.i1; i += plan.mr) {
-        t.a = plan.pack_a ? work + (i - block.i0) * t.k : g.a + i * g.rs_a + p * g.cs_a;
-        t.c = block.c + i * t.ldc + j;
-        const int m = static_cast<int>(min_of(plan.mr, block.i1 - i));
-        plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
+    for (int64_t jc = block.j0; jc < block.j1; jc += plan.nc) {
+      const int64_t jc1 = min_of(jc + plan.nc, block.j1);
+      for (int64_t ic = block.i0; ic < block.i1 && !ctx.cancelled(); ic += plan.mc) {
+        const int64_t ic1 = min_of(ic + plan.mc, block.i1);
+        const T* a = g.a + ic * g.rs_a + p * g.cs_a;
+        if (plan.pack_a) {
+          if (ic > block.i0 || ic1 < block.i1 || jc == block.j0)
+            pack_panels(work, plan.mr, a, g.rs_a, g.cs_a, ic1 - ic, t.k);
+          a = work;
+        }
+        for (int64_t j = jc; j < jc1 && !ctx.cancelled(); j += plan.nr) {
+          t.b = plan.pack_b ? packed_b + (j - jc) * t.k : g.b + p * g.rs_b + j * g.cs_b;
+          if (plan.pack_b && ic == block.i0 && (j - jc) % (plan.packed_together) == 0)
+            pack_panels(packed_b + (j - jc) * t.k, plan.nr, g.b + p * g.rs_b + j * g.cs_b, g.cs_b, g.rs_b,
+                        min_of(plan.packed_together, jc1 - j), t.k);
+          const Epilogue<T> epilogue{g.column_bias ? g.column_bias + j : nullptr, g.row_bias, g.relu};
+          t.epilogue = last ? &epilogue : nullptr;
+          t.c = block.c + ic * t.ldc + j;
+          compute_rows(g, plan, a, ic, ic1, static_cast<int>(min_of(plan.nr, jc1 - j)), t);
+        }
       }
     }
     p += t.k;
@@ -68,7 +90,7 @@ void combine_row(const Product<T>& g, const Plan<T>& plan, const T* parts, int64
 
 template <class T>
 Status run_blocked(Context& ctx, const Product<T>& g) {
-  const Plan<T> plan = make_plan(g);
+  const Plan<T> plan = make_plan(g, ctx.caches, ctx.threads);
   const int64_t share = plan.worker_elements(), part_elements = plan.splits > 1 ? plan.splits * g.m * g.n : 0;
   const int64_t workers = plan.tasks() > 1 ? ctx.threads : 1;
   T* work = nullptr;
@@ -110,7 +132,7 @@ Status run_product(Context& ctx, const Product<T>& g) {
 template <class T>
 Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   const Path path = choose_path(g);
-  Plan<T> plan = make_plan(g);
+  Plan<T> plan = make_plan(g, ctx.caches, 1);
   plan.splits = 1;
   const int64_t share = path == Path::blocked ? plan.worker_elements() : 0;
   T* work = nullptr;

@@ -1,7 +1,7 @@
 // How a product is computed. What decides the order in which an element of C is summed (where k is cut,
 // whether the product is one of two vectors) depends on m, n and k alone; which operands are packed and how C
-// is cut into tasks depends on the strides too, never on the number of threads. So any number of threads and
-// any layout of the operands give the same bits.
+// is cut into tasks and blocks depends on strides, caches and the number of threads too. So any number of
+// threads, any caches and any layout of the operands give the same bits.
 #pragma once
 #include "cpu/gemm/tile.h"
 
@@ -60,15 +60,18 @@ Path choose_path(const Product<T>& g) {
 
 constexpr int64_t part(int64_t total, int64_t parts, int64_t i) { return total * i / parts; }
 
-// The blocked path: C in tiles of mr x nr, tiles in tasks_m x tasks_n blocks, k in `splits` parts.
+// The blocked path: C in tiles of mr x nr, tiles in tasks_m x tasks_n tasks, k in `splits` parts. A task
+// takes kc of k at a time, then nc of its columns, then mc of its rows.
 template <class T>
 struct Plan {
   int mr, nr;
   int64_t tiles_m, tiles_n, tasks_m, tasks_n;
-  int64_t kc, splits;  // depth of a block; parts of k that are computed apart and added in order
+  int64_t mc, nc;           // of a block: its rows of A, its columns of B
+  int64_t packed_together;  // columns of B: where rows lie along memory, 256 bytes of each are read and more
+  int64_t kc, splits;       // depth of a block; parts of k that are computed apart and added in order
   bool pack_a, pack_b;
   bool transposed_b;               // read by tiles that transpose it in registers
-  int64_t a_elements, b_elements;  // packed by one worker at a time
+  int64_t a_elements, b_elements;  // of a block, packed by one worker at a time
 
   int64_t tasks() const { return tasks_m * tasks_n * splits; }
   int64_t worker_elements() const { return a_elements + b_elements; }
@@ -77,14 +80,34 @@ struct Plan {
 // Parts of k that are computed apart, each into a C of its own, and added in order: only where C is small
 // beside A and B. (Cutting the rows of C instead would read all of B once per task.)
 template <class T>
-int64_t splits_of(const Product<T>& g, int64_t wanted) {
+int64_t splits_of(const Product<T>& g) {
   using B = Blocking<T>;
-  if (g.m == 1 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
-  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (ceil_div(g.m, B::MC) * ceil_div(g.n, B::NR))));
+  const double most = g.fmas() / B::kTaskFmas;
+  if (g.m == 1 || most < 2 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
+  const int64_t wanted = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
+  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (ceil_div(g.m, 512) * ceil_div(g.n, B::NR))));
+}
+
+// Cuts C into about `wanted` tasks: as many as there can be, and of those cuts the one that packs least
+// twice. Every cut of the rows packs B again, every cut of the columns A.
+template <class T>
+void cut_tasks(const Product<T>& g, int64_t wanted, Plan<T>& plan) {
+  constexpr int64_t kLeast = Blocking<T>::kPackedTaskRows;
+  const int64_t most_m = plan.pack_b ? ceil_div(g.m, kLeast) : plan.tiles_m,
+                most_n = plan.pack_a ? ceil_div(g.n, kLeast) : plan.tiles_n;
+  int64_t best_tasks = 0, best_cost = 0;
+  for (int64_t n = 1; n <= min_of(wanted, most_n); ++n) {
+    const int64_t m = min_of(ceil_div(wanted, n), min_of(most_m, plan.tiles_m)),
+                  tasks = min_of(m * n, wanted);
+    const int64_t cost = (plan.pack_a ? g.m * n : 0) + (plan.pack_b ? g.n * m : 0);
+    if (tasks < best_tasks || (tasks == best_tasks && cost > best_cost)) continue;
+    best_tasks = tasks, best_cost = cost;
+    plan.tasks_m = m, plan.tasks_n = min_of(n, plan.tiles_n);
+  }
 }
 
 template <class T>
-Plan<T> make_plan(const Product<T>& g) {
+Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
   using B = Blocking<T>;
   Plan<T> plan;
   plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
@@ -93,29 +116,39 @@ Plan<T> make_plan(const Product<T>& g) {
   plan.mr = tile_rows<T>(g.m, plan.transposed_b ? kTransposedRows : max_rows(nv));
   plan.tiles_m = ceil_div(g.m, plan.mr);
   plan.tiles_n = ceil_div(g.n, plan.nr);
-  const bool worth = plan.tiles_n > 1 && g.m > B::kUnpackedRows && g.k * g.n > B::kUnpackedElements;
-  plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || worth);
-  plan.pack_a =
-      B::kPackColumnsOfA && g.cs_a != 1 && g.n > B::kUnpackedColumns && g.m * g.k > B::kUnpackedElements;
   plan.kc =
       g.m == 1 ? max_of(g.k, 1) : even_part(g.k, B::KC);  // one row: as stream_rows, which does not cut k
-  plan.splits = 1;
-  plan.tasks_m = ceil_div(g.m, B::MC);
-  plan.tasks_n = 1;
+
+  const int64_t a = g.m * g.k, b = g.k * g.n, half_l2 = min_of(caches.l2 / 2, B::kBlockOfA) / sizeof(T);
+  const bool outer = g.k <= B::kOuterDepth;
+  plan.pack_b =
+      !plan.transposed_b && (g.cs_b != 1 || (plan.tiles_n > 1 && !outer && b > B::kUnpackedElements &&
+                                             g.m >= B::kPackedRows && g.fmas() >= B::kPackedFmas));
+  plan.pack_a = !outer && !plan.transposed_b &&
+                (g.cs_a == 1 ? g.n >= B::kPackedColumns && a > 2 * half_l2
+                             : g.n >= B::kPackedColumnsOfFarLines && a >= B::kFarLines);
+
+  plan.splits = splits_of(g);
+  plan.tasks_m = plan.tasks_n = 1;
   const double most = g.fmas() / B::kTaskFmas;
-  if (most >= 2) {
-    const int64_t few = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
-    const int64_t wanted = max_of(few, static_cast<int64_t>(g.fmas() / B::kTaskMostFmas));
-    plan.splits = splits_of(g, wanted);
-    // Columns are cut first: a cut of the rows repeats the packing of B.
-    plan.tasks_n = min_of(plan.tiles_n, ceil_div(wanted, plan.tasks_m * plan.splits));
-    const int64_t rows = plan.pack_b ? B::kPackedTaskRows : plan.mr;
-    plan.tasks_m = max_of(plan.tasks_m, min_of(wanted / (plan.tasks_n * plan.splits), ceil_div(g.m, rows)));
+  if (threads > 1 && most >= 2) {
+    const int64_t tasks = max_of(B::kTasks, threads * B::kTasksPerThread);
+    cut_tasks(g, ceil_div(most < tasks ? static_cast<int64_t>(most) : tasks, plan.splits), plan);
   }
-  const int64_t line = 64 / sizeof(T);
-  plan.a_elements =
-      plan.pack_a ? ceil_div(ceil_div(plan.tiles_m, plan.tasks_m) * plan.mr * plan.kc, line) * line : 0;
-  plan.b_elements = plan.pack_b ? plan.nr * plan.kc : 0;
+
+  // Half of L2 is for the block of A. An outer product takes the rows of a tile at a time. Where one block
+  // has all rows, a panel of B is needed no more when they are through, and the next takes its place in the
+  // cache.
+  const int64_t rows = ceil_div(plan.tiles_m, plan.tasks_m) * plan.mr,
+                columns = ceil_div(plan.tiles_n, plan.tasks_n) * plan.nr;
+  plan.mc = outer ? plan.mr : min_of(rows, max_of(half_l2 / plan.kc / plan.mr, 1) * plan.mr);
+  plan.packed_together = (g.cs_b == 1 ? 4 : 1) * plan.nr;
+  const int64_t most_columns =
+      B::kBlockOfB / static_cast<int64_t>(sizeof(T)) / plan.kc / plan.packed_together;
+  plan.nc = plan.mc >= rows && plan.pack_b ? plan.packed_together
+                                           : min_of(columns, max_of(most_columns, 1) * plan.packed_together);
+  plan.a_elements = plan.pack_a ? round_up(plan.mc * plan.kc, 64 / sizeof(T)) : 0;
+  plan.b_elements = plan.pack_b ? plan.nc * plan.kc : 0;
   return plan;
 }
 

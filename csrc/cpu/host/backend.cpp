@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cpu/host/caches.h"
 #include "cpu/host/dispatch.h"
 #include "cpu/host/thread_pool.h"
 
@@ -39,6 +40,7 @@ struct ThreadContext : Context {
   ThreadContext() {
     cancel = &never;
     run_tasks = fastnn::run_tasks;
+    caches = fastnn::caches();
     bad_index = &note;
   }
   ~ThreadContext() { free(scratch); }

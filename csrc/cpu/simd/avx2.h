@@ -9,13 +9,29 @@ FASTNN_INLINE __m256i lanes32(int n) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMask + 8 - n));
 }
 FASTNN_INLINE __m256i lanes64(int n) { return lanes32(2 * n); }
+// The first `bytes` of x, a multiple of 4. In halves, as a masked store takes 18 cycles on Zen 3 whatever its
+// mask.
+FASTNN_INLINE void store_lanes(void* to, __m256i x, int bytes) {
+  char* p = static_cast<char*>(to);
+  if (bytes >= 32) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+  __m128i low = _mm256_castsi256_si128(x);
+  if (bytes & 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), low);
+    low = _mm256_extracti128_si256(x, 1), p += 16;
+  }
+  if (bytes & 8) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
+    low = _mm_unpackhi_epi64(low, low), p += 8;
+  }
+  if (bytes & 4) _mm_storeu_si32(p, low);
+}
 template <>
 FASTNN_INLINE Vec<float> Vec<float>::load_n(const float* p, int n) {
   return Vec((Native)_mm256_maskload_ps(p, lanes32(n)));
 }
 template <>
 FASTNN_INLINE void Vec<float>::store_n(float* p, int n) const {
-  _mm256_maskstore_ps(p, lanes32(n), (__m256)v);
+  store_lanes(p, (__m256i)v, 4 * n);
 }
 template <>
 FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) {
@@ -23,7 +39,7 @@ FASTNN_INLINE Vec<double> Vec<double>::load_n(const double* p, int n) {
 }
 template <>
 FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const {
-  _mm256_maskstore_pd(p, lanes64(n), (__m256d)v);
+  store_lanes(p, (__m256i)v, 8 * n);
 }
 #define FASTNN_MASKED(T, bits, lane, word)                                                    \
   template <>                                                                                 \
@@ -32,7 +48,7 @@ FASTNN_INLINE void Vec<double>::store_n(double* p, int n) const {
   }                                                                                           \
   template <>                                                                                 \
   FASTNN_INLINE void Vec<T>::store_n(T* p, int n) const {                                     \
-    _mm256_maskstore_epi##bits(reinterpret_cast<word*>(p), lane(n), (__m256i)v);              \
+    store_lanes(p, (__m256i)v, bits / 8 * n);                                                 \
   }
 FASTNN_MASKED(int32_t, 32, lanes32, int)
 FASTNN_MASKED(uint32_t, 32, lanes32, int)
