@@ -77,7 +77,7 @@ Status parallel_for(Context& ctx, int64_t tasks, double nanoseconds, F&& f) {
       if (ctx.cancelled()) return Status::cancelled;
       f(task, 0);
     }
-    return Status::ok;
+    return ctx.cancelled() ? Status::cancelled : Status::ok;  // a task may have stopped half way
   }
   struct Job {
     F* f;
