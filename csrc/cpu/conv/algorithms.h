@@ -15,6 +15,14 @@ Status depthwise_forward(Context& ctx, const ConvParams& params, const ConvShape
 template <class T>
 Status depthwise_grad_weight(Context& ctx, const ConvParams& params, const ConvShape& s);
 
+// pointwise.cpp: 1x1 filters, a product of filters and each image.
+template <class T>
+bool is_pointwise(const ConvShape& s);
+template <class T>
+Status pointwise_forward(Context& ctx, const ConvParams& params, const ConvShape& s);
+template <class T>
+Status pointwise_grad_input(Context& ctx, const ConvParams& params, const ConvShape& s);
+
 // winograd.cpp, winograd_grad_weight.cpp: 3x3 filters that step by one, in tiles of m x m pixels with fewer
 // products; float32. The filters' gradient pays where forward does.
 template <int m>

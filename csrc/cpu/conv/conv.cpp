@@ -32,6 +32,7 @@ struct Algorithms<float> {
       {"depthwise", is_depthwise<float>, depthwise_forward<float>},
       {"winograd 4x4", winograd_pays<4>, winograd_forward<4>, true},
       {"winograd 2x2", winograd_pays<2>, winograd_forward<2>},
+      {"pointwise", is_pointwise<float>, pointwise_forward<float>},
       {"direct", direct_pays<float>, direct_forward<float>},
       {"panels", always, product_forward<float>},
   };
@@ -39,6 +40,7 @@ struct Algorithms<float> {
       {"few pixels", has_few_pixels_and_unit_stride<float>, few_pixels_grad_input<float>},
       {"winograd 4x4", winograd_grad_pays<4>, winograd_grad_input<4>, true},
       {"winograd 2x2", winograd_grad_pays<2>, winograd_grad_input<2>},
+      {"pointwise", is_pointwise<float>, pointwise_grad_input<float>},
       {"fold", fold_pays<float>, fold_grad_input<float>},
       {"depthwise", is_depthwise<float>, product_grad_input<float>},
       {"direct", direct_grad_pays<float>, direct_grad_input<float>},
@@ -57,11 +59,13 @@ template <>
 struct Algorithms<double> {
   static constexpr Algorithm forward[] = {
       {"depthwise", is_depthwise<double>, depthwise_forward<double>},
+      {"pointwise", is_pointwise<double>, pointwise_forward<double>},
       {"direct", direct_pays<double>, direct_forward<double>},
       {"panels", always, product_forward<double>},
   };
   static constexpr Algorithm grad_input[] = {
       {"few pixels", has_few_pixels_and_unit_stride<double>, few_pixels_grad_input<double>},
+      {"pointwise", is_pointwise<double>, pointwise_grad_input<double>},
       {"fold", fold_pays<double>, fold_grad_input<double>},
       {"depthwise", is_depthwise<double>, product_grad_input<double>},
       {"direct", direct_grad_pays<double>, direct_grad_input<double>},

@@ -9,6 +9,7 @@
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/plan.h"
 #include "cpu/gemm/vector.h"
+#include "cpu/simd/cache.h"
 
 namespace fastnn::FASTNN_ISA {
 
@@ -18,12 +19,14 @@ constexpr double kFmaNanoseconds = 0.01 * (64 / kVectorBytes) * sizeof(T) / 4;
 // Rows [i0, i1) of a tile's block of columns, B as it is.
 template <class T>
 void compute_rows(const Product<T>& g, const Plan<T>& plan, const T* a, int64_t i0, int64_t i1, int n,
-                  Tile<T>& t) {
+                  Epilogue<T> epilogue, bool last, Tile<T>& t) {
+  t.epilogue = last ? &epilogue : nullptr;
   T* const c = t.c;
   for (int64_t i = i0; i < i1; i += plan.mr) {
     t.a = plan.pack_a ? a + (i - i0) * t.k : a + (i - i0) * g.rs_a;
     t.c = c + (i - i0) * t.ldc;
     const int m = static_cast<int>(min_of(plan.mr, i1 - i));
+    if (g.row_bias) epilogue.row_bias = g.row_bias + i;
     if (t.k > Blocking<T>::kOuterDepth)
       for (int r = 0; r < m; ++r)
         for (int at = 0; at < n; at += 64 / sizeof(T)) __builtin_prefetch(t.c + r * t.ldc + at, 1);
@@ -63,15 +66,16 @@ void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, 
           if (plan.pack_b && ic == block.i0 && (j - jc) % (plan.packed_together) == 0)
             pack_panels(packed_b + (j - jc) * t.k, plan.nr, g.b + p * g.rs_b + j * g.cs_b, g.cs_b, g.rs_b,
                         min_of(plan.packed_together, jc1 - j), t.k);
-          const Epilogue<T> epilogue{g.column_bias ? g.column_bias + j : nullptr, g.row_bias, g.relu};
-          t.epilogue = last ? &epilogue : nullptr;
           t.c = block.c + ic * t.ldc + j;
-          compute_rows(g, plan, a, ic, ic1, static_cast<int>(min_of(plan.nr, jc1 - j)), t);
+          const Epilogue<T> epilogue{
+              .column_bias = g.column_bias ? g.column_bias + j : nullptr, .relu = g.relu, .stream = g.stream};
+          compute_rows(g, plan, a, ic, ic1, static_cast<int>(min_of(plan.nr, jc1 - j)), epilogue, last, t);
         }
       }
     }
     p += t.k;
   } while (p < block.p1 && !ctx.cancelled());
+  if (g.stream) stream_end();
 }
 
 // Row i of C from its parts, in order.
@@ -83,6 +87,7 @@ void combine_row(const Product<T>& g, const Plan<T>& plan, const T* parts, int64
     V sum(T(0));
     for (int64_t s = 0; s < plan.splits; ++s) sum = sum + V::load_n(parts + (s * g.m + i) * g.n + j, lanes);
     if (g.column_bias) sum = sum + V::load_n(g.column_bias + j, lanes);
+    if (g.row_bias) sum = sum + V(g.row_bias[i]);
     if (g.relu) sum = max(V(T(0)), sum);
     sum.store_n(g.c + i * g.ldc + j, lanes);
   }
@@ -155,9 +160,21 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
 }
 
 template <class T>
+Status multiply(Context& ctx, const Product<T>& product, int64_t batch) {
+  const Product<T> g = product.n == 1 && product.m > 1 && product.ldc == 1 ? transposed(product) : product;
+  if (batch == 1) return run_product(ctx, g);
+  if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, batch);
+  for (int64_t i = 0; i < batch; ++i)
+    if (const Status s = run_product(ctx, g.nth(i)); s != Status::ok) return s;
+  return Status::ok;
+}
+template Status multiply(Context& ctx, const Product<float>& product, int64_t batch);
+template Status multiply(Context& ctx, const Product<double>& product, int64_t batch);
+
+template <class T>
 Status gemm(Context& ctx, const GemmParams& p) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return Status::ok;
-  Product<T> g{
+  const Product<T> g{
       .m = p.m,
       .n = p.n,
       .k = p.k,
@@ -176,12 +193,7 @@ Status gemm(Context& ctx, const GemmParams& p) {
       .batch_b = p.batch_b,
       .batch_c = p.batch_c,
   };
-  if (g.n == 1 && g.m > 1 && g.ldc == 1) g = transposed(g);
-  if (p.batch == 1) return run_product(ctx, g);
-  if (g.fmas() < 4 * Blocking<T>::kTaskFmas) return run_batch(ctx, g, p.batch);
-  for (int64_t i = 0; i < p.batch; ++i)
-    if (const Status s = run_product(ctx, g.nth(i)); s != Status::ok) return s;
-  return Status::ok;
+  return multiply(ctx, g, p.batch);
 }
 
 FASTNN_EXPORT(GemmTable, gemm, FASTNN_GEMM)

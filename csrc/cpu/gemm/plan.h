@@ -3,42 +3,10 @@
 // is cut into tasks and blocks depends on strides, caches and the number of threads too. So any number of
 // threads, any caches and any layout of the operands give the same bits.
 #pragma once
+#include "cpu/gemm/product.h"
 #include "cpu/gemm/tile.h"
 
 namespace fastnn::FASTNN_ISA {
-
-template <class T>
-struct Product {
-  int64_t m, n, k;
-  const T* a;
-  int64_t rs_a, cs_a;
-  const T* b;
-  int64_t rs_b, cs_b;
-  T* c;
-  int64_t ldc;
-  const T* column_bias;  // one of the two, or neither
-  const T* row_bias;
-  bool relu;
-  int64_t batch_a, batch_b, batch_c;
-
-  double fmas() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
-  Product nth(int64_t i) const {
-    Product one = *this;
-    one.a += i * batch_a, one.b += i * batch_b, one.c += i * batch_c;
-    return one;
-  }
-};
-
-// A column of C, its elements side by side, as the row of C^T = B^T A^T.
-template <class T>
-Product<T> transposed(const Product<T>& g) {
-  Product<T> t = g;
-  t.m = 1, t.n = g.m, t.ldc = g.m;
-  t.a = g.b, t.rs_a = g.cs_b, t.cs_a = g.rs_b, t.batch_a = g.batch_b;
-  t.b = g.a, t.rs_b = g.cs_a, t.cs_b = g.rs_a, t.batch_b = g.batch_a;
-  t.column_bias = nullptr, t.row_bias = g.column_bias;
-  return t;
-}
 
 enum class Path {
   blocked,  // tiles, see compute_task
