@@ -12,10 +12,53 @@ namespace {
 // Taps of a row that are prepared at a time; taps of a filter that the gradient keeps sums of.
 constexpr int64_t kDepthwiseTaps = 64;
 
+// Q rows of pixels, `lanes` of each. One sum waits for its last multiply-add; several side by side do not.
+template <class T, int kStep, int Q>
+struct DepthwiseRows {
+  const ConvProduct<T>& p;
+  const StridedPart<T, kStep>* part;  // of each tap of a row
+  const T* w;
+  const T* first;  // where tap 0 of a row meets line 0
+  int64_t line;    // that tap 0 of the first row meets
+  Vec<T> sum[Q];
+
+  // Rows [q0, q0 + R) meet taps of rows [begin, end).
+  template <int R>
+  FASTNN_INLINE void add(int q0, int64_t begin, int64_t end) {
+    const PixelGrid<T>& g = p.grid;
+    const int64_t next = g.stride_h * g.width;
+    for (int64_t r = begin; r < end; ++r) {
+      const T* from = first + (line + q0 * g.stride_h + r * g.row_step) * g.width;
+      for (int64_t s = 0; s < g.taps_w; ++s) {
+        const Vec<T> factor(w[r * p.w_row + s * p.w_col]);
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q)
+          sum[q0 + q] = fma(factor, part[s].load(from + q * next + s * g.col_step), sum[q0 + q]);
+      }
+    }
+  }
+  // Each row's taps in their order: those that all rows have side by side, what some lack row by row.
+  void add_all() {
+    const PixelGrid<T>& g = p.grid;
+    TapRange taps[Q], all{0, g.taps_h};
+    for (int q = 0; q < Q; ++q) {
+      taps[q] = taps_inside(line + q * g.stride_h, g.row_step, g.taps_h, g.height);
+      all.begin = max_of(all.begin, taps[q].begin), all.end = min_of(all.end, taps[q].end);
+    }
+    if (all.begin >= all.end) all.begin = all.end = g.taps_h;
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) add<1>(q, taps[q].begin, min_of(taps[q].end, all.begin));
+    add<Q>(0, all.begin, all.end);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) add<1>(q, max_of(taps[q].begin, all.end), taps[q].end);
+  }
+};
+
 // Pixels [j, j + lanes) of every row of one plane.
 template <class T, int kStep>
 void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T bias, int64_t j, int lanes,
                        T* out) {
+  constexpr int kRows = 4;
   const PixelGrid<T>& g = p.grid;
   const int64_t start = j * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
   StridedPart<T, kStep> part[kDepthwiseTaps];
@@ -23,22 +66,22 @@ void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T b
     const int64_t col = start + s * g.col_step;
     part[s] = {-col, min_of(g.width - col, extent), g.stride_w};
   }
-  for (int64_t i = 0; i < g.rows; ++i) {
-    const int64_t line = i * g.stride_h + g.row0;
-    const TapRange taps = taps_inside(line, g.row_step, g.taps_h, g.height);
-    Vec<T> sum(bias);
-    for (int64_t r = taps.begin; r < taps.end; ++r) {
-      const T* from = source + (line + r * g.row_step) * g.width + start;
-      for (int64_t s = 0; s < g.taps_w; ++s)
-        sum = fma(Vec<T>(w[r * p.w_row + s * p.w_col]), part[s].load(from + s * g.col_step), sum);
+  const auto rows = [&]<int Q>(int64_t i, Lanes<Q>) {
+    DepthwiseRows<T, kStep, Q> these{p, part, w, source + start, i * g.stride_h + g.row0, {}};
+    for (Vec<T>& sum : these.sum) sum = Vec<T>(bias);
+    these.add_all();
+    for (int q = 0; q < Q; ++q) {
+      const Vec<T> y = p.relu ? max(Vec<T>(T(0)), these.sum[q]) : these.sum[q];
+      T* to = out + (i + q) * p.out_row + j * p.out_col;
+      if (p.out_col == 1)
+        y.store_n(to, lanes);
+      else
+        for (int l = 0; l < lanes; ++l) to[l * p.out_col] = y[l];
     }
-    if (p.relu) sum = max(Vec<T>(T(0)), sum);
-    T* to = out + i * p.out_row + j * p.out_col;
-    if (p.out_col == 1)
-      sum.store_n(to, lanes);
-    else
-      for (int l = 0; l < lanes; ++l) to[l * p.out_col] = sum[l];
-  }
+  };
+  int64_t i = 0;
+  for (; i + kRows <= g.rows; i += kRows) rows(i, Lanes<kRows>{});
+  for (; i < g.rows; ++i) rows(i, Lanes<1>{});
 }
 
 // The same for square filters of R x R that step by one: every line of the image is loaded once per tap
