@@ -13,10 +13,10 @@ namespace {
 constexpr int64_t kDepthwiseTaps = 64;
 
 // Q rows of pixels, `lanes` of each. One sum waits for its last multiply-add; several side by side do not.
-template <class T, int kStep, int Q>
+template <class T, class Part, int Q>
 struct DepthwiseRows {
   const ConvProduct<T>& p;
-  const StridedPart<T, kStep>* part;  // of each tap of a row
+  const Part* part;  // of each tap of a row
   const T* w;
   const T* first;  // where tap 0 of a row meets line 0
   int64_t line;    // that tap 0 of the first row meets
@@ -55,19 +55,19 @@ struct DepthwiseRows {
 };
 
 // Pixels [j, j + lanes) of every row of one plane.
-template <class T, int kStep>
+template <class T, class Part>
 void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T bias, int64_t j, int lanes,
                        T* out) {
   constexpr int kRows = 4;
   const PixelGrid<T>& g = p.grid;
   const int64_t start = j * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
-  StridedPart<T, kStep> part[kDepthwiseTaps];
+  Part part[kDepthwiseTaps];
   for (int64_t s = 0; s < g.taps_w; ++s) {
     const int64_t col = start + s * g.col_step;
     part[s] = {-col, min_of(g.width - col, extent), g.stride_w};
   }
   const auto rows = [&]<int Q>(int64_t i, Lanes<Q>) {
-    DepthwiseRows<T, kStep, Q> these{p, part, w, source + start, i * g.stride_h + g.row0, {}};
+    DepthwiseRows<T, Part, Q> these{p, part, w, source + start, i * g.stride_h + g.row0, {}};
     for (Vec<T>& sum : these.sum) sum = Vec<T>(bias);
     these.add_all();
     for (int q = 0; q < Q; ++q) {
@@ -149,6 +149,46 @@ void square_plane(const ConvProduct<T>& p, const T* source, const T* w, T bias, 
   }
 }
 
+// Filters of many taps read a copy of a small plane, its rows padded so that no tap meets an edge: a masked
+// load for every tap would cost more.
+constexpr int64_t kCopyTaps = 16, kCopyElements = 8192;
+template <class T>
+constexpr int64_t copied_pitch(const PixelGrid<T>& g) {
+  const int64_t span = (g.taps_w - 1) * (g.col_step < 0 ? -g.col_step : g.col_step);
+  return round_up(g.cols, Vec<T>::N) + span;
+}
+template <class T>
+bool copy_pays(const PixelGrid<T>& g) {
+  return g.stride_w == 1 && g.depth() >= kCopyTaps && g.height * copied_pitch(g) <= kCopyElements;
+}
+
+template <class T>
+struct Whole {
+  Whole() = default;
+  Whole(int64_t, int64_t, int64_t) {}
+  FASTNN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load(p); }
+};
+
+template <class T>
+void copied_plane(const ConvProduct<T>& p, const T* source, const T* w, T bias, T* out) {
+  alignas(64) T plane[kCopyElements];
+  const PixelGrid<T>& g = p.grid;
+  const int64_t pitch = copied_pitch(g), left = min_of(g.col0, g.col0 + (g.taps_w - 1) * g.col_step);
+  const int64_t from = max_of(left, 0),
+                to = max_of(from, min_of(g.width, left + pitch));  // of a row that is met
+  for (int64_t i = 0; i < g.height; ++i) {
+    T* const row = plane + i * pitch;
+    for (int64_t j = 0; j < from - left; ++j) row[j] = T(0);
+    memcpy(row + from - left, source + i * g.width + from, static_cast<size_t>(to - from) * sizeof(T));
+    for (int64_t j = to - left; j < pitch; ++j) row[j] = T(0);
+  }
+  ConvProduct<T> copied = p;
+  copied.grid.width = pitch, copied.grid.col0 = g.col0 - left;
+  for (int64_t j = 0; j < g.cols; j += Vec<T>::N)
+    depthwise_columns<T, Whole<T>>(copied, plane, w, bias, j, static_cast<int>(min_of(Vec<T>::N, g.cols - j)),
+                                   out);
+}
+
 }  // namespace
 
 template <class T>
@@ -175,14 +215,15 @@ Status run_depthwise(Context& ctx, const ConvProduct<T>& p) {
     T* out = p.out + n * p.out_image + group * p.out_group;
     if (square && g.taps_h == 3) return square_plane<T, 3>(p, source, w, bias, out);
     if (square && g.taps_h == 5) return square_plane<T, 5>(p, source, w, bias, out);
+    if (copy_pays(g)) return copied_plane(p, source, w, bias, out);
     for (int64_t j = 0; j < g.cols; j += Vec<T>::N) {
       const int lanes = static_cast<int>(min_of(Vec<T>::N, g.cols - j));
       if (g.stride_w == 1)
-        depthwise_columns<T, 1>(p, source, w, bias, j, lanes, out);
+        depthwise_columns<T, StridedPart<T, 1>>(p, source, w, bias, j, lanes, out);
       else if (g.stride_w == 2)
-        depthwise_columns<T, 2>(p, source, w, bias, j, lanes, out);
+        depthwise_columns<T, StridedPart<T, 2>>(p, source, w, bias, j, lanes, out);
       else
-        depthwise_columns<T, 0>(p, source, w, bias, j, lanes, out);
+        depthwise_columns<T, StridedPart<T, 0>>(p, source, w, bias, j, lanes, out);
     }
   });
 }
