@@ -276,7 +276,7 @@ FASTNN_INLINE Vec<double> pow_of_float(Vec<double> x, Vec<double> y) {
   const V t = max(V(-200.0), min(V(200.0), y * log2)), n = round(t);
   return polynomial(t - n, E) * power_of_two<double>(convert_small(n));  // 2^(t - n) by E on [-1/2, 1/2]
 }
-FASTNN_INLINE Vec<float> pow(Vec<float> x, Vec<float> y) {
+FASTNN_NOINLINE inline Vec<float> pow_any(Vec<float> x, Vec<float> y) {
   const Vec<float> size = abs(x);
   const Vec<double> low = pow_of_float(widen_half(size, 0), widen_half(y, 0));
   const Vec<double> high = pow_of_float(widen_half(size, 1), widen_half(y, 1));
@@ -334,11 +334,38 @@ FASTNN_INLINE Vec<double> exp_with_tail(Vec<double> x, Vec<double> tail) {
   const Pair r = exact_sum(reduced.r, reduced.tail + select(inside == x, tail, Vec<double>(0.0)));
   return scale_by_power(Vec<double>(1.0) + expm1_reduced(r.hi, r.lo), reduced.n);
 }
-FASTNN_INLINE Vec<double> pow(Vec<double> x, Vec<double> y) {
+FASTNN_NOINLINE inline Vec<double> pow_any(Vec<double> x, Vec<double> y) {
   using V = Vec<double>;
   const V bounded = max(V(-0x1p100), min(V(0x1p100), y));  // beyond, 0 or infinity is certain
   const Pair log_x = log_pair(abs(x)), t = exact_product(bounded, log_x.hi);
   return pow_specials(x, y, exp_with_tail(t.hi, fma(bounded, log_x.lo, t.lo)));
+}
+
+// x^3 to about half an ulp: what the square lost by rounding, times x, is added. The square of what is large
+// is infinite.
+FASTNN_INLINE Vec<double> cube(Vec<double> x) {
+  const Pair square = exact_product(x, x);
+  const Vec<double> exact = fma(square.hi, x, square.lo * x);
+  return select(exact == exact, exact, square.hi * x);
+}
+FASTNN_INLINE Vec<float> cube(Vec<float> x) {
+#if defined(__FMA__)
+  const Vec<float> square = x * x, lost = fma(x, x, -square), exact = fma(square, x, lost * x);
+  return select(exact == exact, exact, square * x);
+#else
+  const Vec<double> low = widen_half(x, 0), high = widen_half(x, 1);
+  return narrow(low * low * low, high * high * high);
+#endif
+}
+
+// x^y. Squares and cubes are products, whatever the lanes beside them ask for, so that the bits of an element
+// are its own.
+template <class T>
+FASTNN_INLINE Vec<T> pow(Vec<T> x, Vec<T> y) {
+  const Mask<T> is_square = y == Vec<T>(T(2)), is_cube = y == Vec<T>(T(3));
+  const Vec<T> product = select(is_square, x * x, cube(x));
+  if (!any(~(is_square | is_cube))) return product;
+  return select(is_square | is_cube, product, pow_any(x, y));
 }
 
 }  // namespace fastnn::FASTNN_ISA

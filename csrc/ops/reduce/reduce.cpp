@@ -2,6 +2,7 @@
 #include "backend/reduce.h"
 
 #include <limits>
+#include <utility>
 
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
@@ -42,7 +43,7 @@ Split split(const char* op, const Tensor& x, const OptionalDims& dims) {
 }
 
 // Dimensions in their order, merged where every operand steps evenly: the order of reduction is the logical
-// one, so that a view and its copy give the same bits.
+// one, so that a view and its copy give the same bits (but where everything is reduced: order_by_steps).
 template <int N>
 Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
   Loop<N> loop;
@@ -64,6 +65,20 @@ Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
     for (int k = 0; k < N; ++k) loop.stride[k][0] = 1;
   }
   return loop;
+}
+
+// Of everything at once the value does not say in which order it was met: the dimensions of a view go by
+// their steps, as memory does. Those that repeat elements stay outside.
+void order_by_steps(Split& s) {
+  const auto before = [&](int i, int j) {
+    const int64_t a = s.reduced_strides[i], b = s.reduced_strides[j];
+    return b != 0 && (a == 0 || a > b);
+  };
+  for (int i = 1; i < s.reduced.size(); ++i)
+    for (int j = i; j > 0 && before(j, j - 1); --j) {
+      std::swap(s.reduced[j], s.reduced[j - 1]);
+      std::swap(s.reduced_strides[j], s.reduced_strides[j - 1]);
+    }
 }
 
 ReduceParams params(const Tensor& x, const Split& s, const Tensor& y, int64_t* index, double scale = 1) {
@@ -91,7 +106,8 @@ void announce(OpScope& scope, const OptionalDims& dims, bool keepdim) {
 Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool is_mean) {
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
-  const Split s = split(op, x, dims);
+  Split s = split(op, x, dims);
+  if (s.kept.empty()) order_by_steps(s);
   const double scale = is_mean ? 1 / static_cast<double>(s.count) : 1;
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
                    x.device());
@@ -119,14 +135,18 @@ Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool 
   const Split s = split(op, x, dims);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, DType::int64, x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, {}, y.data<int64_t>()));
+  if (s.count == 1)
+    fill_(y, scalar(0.0));
+  else if (y.numel() > 0)
+    launch<Row>(op, x, params(x, s, {}, y.data<int64_t>()));
   return scope.returns(std::move(y));
 }
 
 // Of what has been announced.
 template <auto Row>
 Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
-  const Split s = split(op, x, dims);
+  Split s = split(op, x, dims);
+  if (s.kept.empty()) order_by_steps(s);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, x.dtype(), x.device());
   if (y.numel() > 0) launch<Row>(op, x, params(x, s, y, nullptr));
