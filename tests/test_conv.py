@@ -27,7 +27,23 @@ SHAPES = [
     (9, 128, 9, 11, 160, 1, 1, {"groups": 2}),
     (3, 5, 8, 8, 9, 1, 1, {"stride": 2}),  # pixels that nothing reaches
     (4, 8, 6, 6, 12, 3, 3, {"padding": 1, "groups": 4}),
+    (
+        3,
+        21,
+        17,
+        9,
+        1,
+        1,
+        1,
+        {},
+    ),  # 1x1 of more pixels than a panel or two: to one filter, to some, from one channel
+    (2, 33, 13, 11, 37, 1, 1, {}),
+    (2, 1, 13, 11, 5, 1, 1, {}),
     (2, 9, 10, 10, 9, 3, 3, {"padding": 1, "groups": 9}),  # depthwise
+    (2, 5, 13, 11, 5, 7, 7, {"padding": 3, "groups": 5}),  # of many taps, from a padded copy
+    (2, 5, 13, 19, 5, 5, 4, {"padding": (1, 5), "dilation": (2, 3), "groups": 5}),
+    (1, 3, 40, 300, 3, 6, 3, {"padding": 2, "groups": 3}),  # in planes too large for a copy
+    (1, 34, 14, 9, 40, 4, 4, {"padding": 1}),  # many taps, channels and filters
     (2, 4, 11, 21, 4, 5, 5, {"padding": 2, "groups": 4}),
     (2, 3, 9, 20, 3, 3, 3, {"dilation": 2, "groups": 3}),  # ... with lines two apart
     (2, 3, 9, 39, 3, 3, 2, {"stride": 2, "padding": 1, "groups": 3}),  # ... with columns two apart

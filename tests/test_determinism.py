@@ -150,3 +150,36 @@ def test_the_first_of_equals_in_any_layout(n, dtype):
             np.testing.assert_array_equal(values.numpy(), best)
             np.testing.assert_array_equal(getattr(fn, "arg" + name)(x, 1).numpy(), place)
     assert fn.sum(along_rows, 1).numpy().tobytes() == fn.sum(along_columns, 1).numpy().tobytes()
+
+
+def test_sums_of_views_are_those_of_their_copies():
+    """Close for everything at once, which is read in memory's order; to the bit along dimensions."""
+    x = fn.randn(13, 17, 19)
+    for view in (
+        x.permute(2, 0, 1),
+        x.T,
+        x[:, ::2],
+        x[3:, 1:, :5].permute(1, 2, 0),
+        x[:, :1].expand(13, 5, 19),
+    ):
+        copy = view.contiguous()
+        want = copy.numpy().astype(np.float64)
+        assert abs(view.sum().item() - want.sum()) < 1e-3
+        assert abs(view.mean().item() - want.mean()) < 1e-6
+        assert view.max().item() == want.max().astype(np.float32)
+        assert view.min().item() == want.min().astype(np.float32)
+        assert view.argmax().item() == want.argmax()
+        for dim in range(3):
+            assert np.array_equal(view.sum(dim).numpy(), copy.sum(dim).numpy())
+    fn.set_num_threads(1)
+    one = x.T.sum().item()
+    fn.set_num_threads(2)
+    assert x.T.sum().item() == one
+
+
+def test_positions_along_a_dimension_of_one():
+    for shape, dim in (((7, 1), 1), ((1, 7), 0), ((0, 1), 1)):
+        for find in (fn.argmax, fn.argmin):
+            got = find(fn.full(shape, float("nan")), dim)
+            assert got.dtype is fn.int64
+            assert got.tolist() == [0] * max(shape) if shape != (0, 1) else got.tolist() == []

@@ -131,6 +131,23 @@ def test_pow(dtype):
         check("pow", ours("pow", x, y), np.power(x.astype(np.longdouble), y.astype(np.longdouble)), x, y)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [2, 3, -1, 4])
+def test_whole_powers(dtype, exponent):
+    rng = np.random.default_rng(3)
+    x = np.exp(rng.uniform(-40, 40, 100_001)) * rng.choice([-1, 1], 100_001)
+    x = np.concatenate(
+        [x, rng.uniform(1, 2, 100_001), [0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30]]
+    ).astype(dtype)
+    with np.errstate(all="ignore"):
+        want = x.astype(np.longdouble) ** exponent
+        check("pow", ours("pow", x, np.full_like(x, exponent)), want, x)
+        check("pow", (fn.tensor(x) ** exponent).numpy(), want, x)
+    y = np.where(np.arange(x.size) % 3 == 0, 1.7, exponent).astype(dtype)  # with other exponents beside it
+    alone, among = ours("pow", x, np.full_like(x, exponent)), ours("pow", x, y)
+    assert np.array_equal(alone[y == exponent], among[y == exponent], equal_nan=True)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pow_of_special_values(dtype):
     values = [*SPECIAL, 2, -2, 0.5, -0.5, 3, -3, 2.5, -2.5, 1e30, -1e30, 2**24 - 1, 1 - 2**24, 2**24]

@@ -67,9 +67,9 @@ T* workspace(Context& ctx, size_t count) {
 constexpr double kSerialBelow = 12e3;
 
 // Calls f(task, worker) for every task in [0, tasks). `nanoseconds` estimates the work of all tasks together
-// on one core; it decides only whether other threads are woken. How the work is cut into tasks must depend on
-// shapes alone: that is what makes results the same for any number of threads. `worker` is in [0,
-// ctx.threads): an index into per-thread scratch.
+// on one core; it decides only whether other threads are woken. How the work is cut into tasks depends on
+// shapes alone, or is nothing that an element of the result could tell: that is what makes results the same
+// for any number of threads. `worker` is in [0, ctx.threads): an index into per-thread scratch.
 template <class F>
 Status parallel_for(Context& ctx, int64_t tasks, double nanoseconds, F&& f) {
   if (tasks <= 1 || ctx.threads <= 1 || nanoseconds < kSerialBelow) {

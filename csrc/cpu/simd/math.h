@@ -341,17 +341,16 @@ FASTNN_NOINLINE inline Vec<double> pow_any(Vec<double> x, Vec<double> y) {
   return pow_specials(x, y, exp_with_tail(t.hi, fma(bounded, log_x.lo, t.lo)));
 }
 
-// x^3 to about half an ulp: what the square lost by rounding, times x, is added. The square of what is large
-// is infinite.
+// x^3 to about half an ulp: what the square lost by rounding, times x, is added, but to infinity.
 FASTNN_INLINE Vec<double> cube(Vec<double> x) {
   const Pair square = exact_product(x, x);
-  const Vec<double> exact = fma(square.hi, x, square.lo * x);
-  return select(exact == exact, exact, square.hi * x);
+  const Vec<double> rounded = square.hi * x;
+  return select(abs(rounded) < infinity<double>(), fma(square.hi, x, square.lo * x), rounded);
 }
 FASTNN_INLINE Vec<float> cube(Vec<float> x) {
 #if defined(__FMA__)
-  const Vec<float> square = x * x, lost = fma(x, x, -square), exact = fma(square, x, lost * x);
-  return select(exact == exact, exact, square * x);
+  const Vec<float> square = x * x, lost = fma(x, x, -square), rounded = square * x;
+  return select(abs(rounded) < infinity<float>(), fma(square, x, lost * x), rounded);
 #else
   const Vec<double> low = widen_half(x, 0), high = widen_half(x, 1);
   return narrow(low * low * low, high * high * high);
