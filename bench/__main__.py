@@ -1,18 +1,20 @@
-"""python -m bench run | gpu | accuracy | table | plots | quick | list"""
+"""python -m bench run | hunt | gpu | accuracy | table | plots | quick | list"""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
 import importlib.util
+import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import accuracy, gpu, gpu_rows, kernels, machine, misc, quick, table
+from . import accuracy, gpu, gpu_rows, kernels, machine, misc, peers, quick, table
 from .harness import PEERS, Harness, Settings, save
-from .process import ROOT
+from .process import PACKAGE, ROOT
 from .rows import Row
 from .subjects import ROWS
 
@@ -30,12 +32,26 @@ def _arguments() -> argparse.Namespace:
     run.add_argument(
         "--libraries", default=_installed(), help="fastnn@FOLDER is another build (default: %(default)s)"
     )
+    run.add_argument(
+        "--isa",
+        default="",
+        choices=list(peers.LIKE),
+        help="hold all libraries to it, and name the JSON after it",
+    )
     run.add_argument("--threads", default=f"1,{machine.cores()}", help="(default: %(default)s)")
     run.add_argument("--rounds", type=int, default=Settings.rounds)
     run.add_argument("--seconds", type=float, default=Settings.seconds, help="per library, row and round")
     run.add_argument("--no-probes", action="store_true", help="leave out import time, sizes and peak memory")
     run.add_argument("--output", type=Path, help="where the JSON goes instead")
     run.add_argument("--table", action="store_true", help="rewrite the tables afterwards")
+    hunt = commands.add_parser("hunt", help="random shapes against PyTorch and NumPy, one thread, for cliffs")
+    hunt.add_argument(
+        "families", nargs="*", metavar="FAMILY", help="of products, convolutions, ... (default: all)"
+    )
+    hunt.add_argument("--seed", type=int, default=0)
+    hunt.add_argument("--shapes", type=int, default=1000, help="of each family (default: %(default)s)")
+    hunt.add_argument("--worst", type=int, default=12, help="to print (default: %(default)s)")
+    hunt.add_argument("--isa", default="", choices=list(peers.LIKE), help="hold all libraries to it")
     on_gpu = commands.add_parser("gpu", help="measure on a GPU, and write bench/results/gpu-NAME.json")
     on_gpu.add_argument("--only", action="append", metavar="PATTERN")
     on_gpu.add_argument("--minutes", type=float, default=5.0, help="to spend at most (default: %(default)s)")
@@ -75,13 +91,16 @@ def _run(options: argparse.Namespace) -> int:
         sys.exit(f"unknown libraries: {', '.join(sorted(unknown))}")
     rows = _chosen(options.only, ROWS)
     threads = sorted({int(count) for count in options.threads.split(",")})
-    harness = Harness(libraries, threads, Settings(options.rounds, options.seconds))
+    harness = Harness(
+        libraries, threads, Settings(options.rounds, options.seconds), environment=peers.LIKE[options.isa]
+    )
     try:
         results = harness.run(rows)
     finally:
         harness.stop()
     probes = {} if options.no_probes else misc.probes([name for name in libraries if name != "kernels"])
-    path = options.output or ROOT / "bench" / "results" / f"cpu-{options.name}.json"
+    name = "-".join(filter(None, (options.name, options.isa)))
+    path = options.output or ROOT / "bench" / "results" / f"cpu-{name}.json"
     save(harness.report(results, probes, started), path)
     failures = [(row, name) for row in results for name, found in row["results"].items() if "error" in found]
     print(
@@ -117,8 +136,19 @@ def _run_on_gpu(options: argparse.Namespace) -> int:
     return 1 if failures or left else 0
 
 
+def _hunt(options: argparse.Namespace) -> int:
+    """In a process of its own, whose libraries read the environment as they are imported."""
+    code = f"import json, sys; from {PACKAGE} import hunt; sys.exit(hunt.main(*json.loads(sys.argv[1])))"
+    arguments = json.dumps([options.families, options.seed, options.shapes, options.worst])
+    environment = peers.environment(1, options.isa) | {"FASTNN_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
 def main() -> int:
     options = _arguments()
+    if options.command == "hunt":
+        return _hunt(options)
     if options.command == "gpu":
         return _run_on_gpu(options)
     if options.command == "run":

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import peers
+
 PACKAGE = __package__ or "bench"
 ROOT = Path(__file__).parents[PACKAGE.count(".") + 1]  # the folder that holds the package
 STARTUP, LONGEST = 120.0, 180.0  # seconds to wait for the first reply and for any other
@@ -98,9 +100,7 @@ class Process(Worker):
     ) -> None:
         name, _, folder = label.partition("@")
         count = str(threads)
-        env = {**os.environ, **(more or {})}
-        if threads:  # 0: as the library likes
-            env |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), count)
+        env = {**peers.environment(threads), **(more or {})}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, str(ROOT), env.get("PYTHONPATH")]))
         command = [sys.executable, "-m", f"{PACKAGE}.worker", name, count, task]
         super().__init__(name, command, env, longest=longest)

@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from . import accuracy, gpu
+from . import accuracy, gpu, peers
 from .kernels import Kernels
 from .rows import Lib
 from .subjects import by_key
@@ -40,8 +40,8 @@ class Session:
         self.timer: Timer | None = None
         self.on_device = False
         self.version = str(self.lib.xp.__version__)
-        if name == "fastnn":
-            self.version += f" ({self.lib.xp.info()['isa']})"
+        if chosen := peers.kernels(self.lib.name, self.lib.xp):
+            self.version += f" ({chosen})"
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "prepare" in request:

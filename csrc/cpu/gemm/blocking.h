@@ -53,9 +53,6 @@ struct Blocking {
   static constexpr int64_t kPackedColumnsOfFarLines = kVectorBytes == 64 ? 512 : 192;
   static constexpr int64_t kFarLines = kVectorBytes == 64 ? 1 << 16 : 1 << 14;  // elements
 
-  // An outer product, whose time is that of writing C: it is written by rows.
-  static constexpr int64_t kOuterDepth = 8;
-
   // Tasks: enough for a handful of threads to share evenly, and none shorter than about 5 us.
   static constexpr int64_t kTasks = 16, kTasksPerThread = 4;
   static constexpr double kTaskFmas = 1 << 20;

@@ -6,6 +6,7 @@
 // use, pass through L1. Packing repeats what another task packed, which the plan keeps small, and nothing
 // waits for it: one region of tasks, no barrier.
 #include "backend/gemm.h"
+#include "cpu/gemm/outer.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/plan.h"
 #include "cpu/gemm/vector.h"
@@ -27,7 +28,7 @@ void compute_rows(const Product<T>& g, const Plan<T>& plan, const T* a, int64_t 
     t.c = c + (i - i0) * t.ldc;
     const int m = static_cast<int>(min_of(plan.mr, i1 - i));
     if (g.row_bias) epilogue.row_bias = g.row_bias + i;
-    if (t.k > Blocking<T>::kOuterDepth)
+    if (t.k > kOuterDepth)
       for (int r = 0; r < m; ++r)
         for (int at = 0; at < n; at += 64 / sizeof(T)) __builtin_prefetch(t.c + r * t.ldc + at, 1);
     plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
@@ -126,10 +127,38 @@ Status run_vector(Context& ctx, const Product<T>& g, Path path) {
   });
 }
 
+// B with its rows along memory, in `work` where they do not lie so.
+template <class T>
+Product<T> with_rows(const Product<T>& g, T* work) {
+  if (g.cs_b == 1) return g;
+  Product<T> copied = g;
+  pack_panels(work, static_cast<int>(g.n), g.b, g.cs_b, g.rs_b, g.n, g.k);
+  copied.b = work, copied.rs_b = g.n, copied.cs_b = 1;
+  return copied;
+}
+template <class T>
+int64_t rows_elements(const Product<T>& g) {
+  return g.cs_b == 1 ? 0 : g.k * g.n;
+}
+
+template <class T>
+Status run_outer(Context& ctx, const Product<T>& g) {
+  T* const work = workspace<T>(ctx, static_cast<size_t>(rows_elements(g)));
+  if (rows_elements(g) > 0 && !work) return Status::need_workspace;
+  const Product<T> rows = with_rows(g, work);
+  constexpr int64_t kTaskElements = 32768;
+  const int64_t tasks = max_of(1, min_of(g.m, g.m * g.n / kTaskElements));
+  const double nanoseconds = static_cast<double>(g.m * g.n) * sizeof(T) / 16;  // memory's
+  return parallel_for(ctx, tasks, nanoseconds, [&](int64_t task, int) {
+    outer_part(rows, part(g.m, tasks, task), part(g.m, tasks, task + 1));
+  });
+}
+
 template <class T>
 Status run_product(Context& ctx, const Product<T>& g) {
   const Path path = choose_path(g);
   if (path == Path::blocked) return run_blocked(ctx, g);
+  if (path == Path::outer) return run_outer(ctx, g);
   return run_vector(ctx, g, path);
 }
 
@@ -139,7 +168,9 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   const Path path = choose_path(g);
   Plan<T> plan = make_plan(g, ctx.caches, 1);
   plan.splits = 1;
-  const int64_t share = path == Path::blocked ? plan.worker_elements() : 0;
+  const int64_t share = path == Path::blocked ? plan.worker_elements()
+                        : path == Path::outer ? round_up(rows_elements(g), 64 / sizeof(T))
+                                              : 0;
   T* work = nullptr;
   if (share > 0) {
     work = workspace<T>(ctx, static_cast<size_t>(share * ctx.threads));
@@ -150,7 +181,9 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   return parallel_for(ctx, tasks, fmas * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
     for (int64_t i = part(batch, tasks, task); i < part(batch, tasks, task + 1); ++i) {
       const Product<T> one = g.nth(i);
-      if (path != Path::blocked)
+      if (path == Path::outer)
+        outer_part(with_rows(one, work + worker * share), 0, one.m);
+      else if (path != Path::blocked)
         vector_part(one, path, 0, one.n);
       else
         for (int64_t t = 0; t < plan.tasks(); ++t)

@@ -13,14 +13,19 @@ enum class Path {
   stream,   // one row of C, from a large B with rows along memory
   lanes,    // one row of C, from a B that fits a cache, with rows along memory
   dots,     // the same, for any other B; two vectors
+  outer,    // a short k
 };
 
 // Of B: 4 MB of floats. Up to 1 MB at least L2 feeds the lanes' array too; beyond, 4096^2 takes half as long
 // again.
 constexpr int64_t kLaneElements = 1 << 20;
+// Rows of a path that keeps K elements of A in registers; beyond, tiles read B less often. Measured.
+constexpr int64_t kOuterDepth = kVectorBytes == 64 ? 4 : 6;
 template <class T>
 Path choose_path(const Product<T>& g) {
-  if (g.m > 1) return Path::blocked;
+  if (g.m > 1)
+    return g.k > 0 && g.k <= kOuterDepth && g.n >= 4 * Vec<T>::N && g.n < 1 << 30 ? Path::outer
+                                                                                  : Path::blocked;
   if (g.n == 1) return Path::dots;
   if (g.k * g.n > kLaneElements) return g.cs_b == 1 ? Path::stream : Path::blocked;
   return g.cs_b == 1 ? Path::lanes : Path::dots;
@@ -88,13 +93,10 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
       g.m == 1 ? max_of(g.k, 1) : even_part(g.k, B::KC);  // one row: as stream_rows, which does not cut k
 
   const int64_t a = g.m * g.k, b = g.k * g.n, half_l2 = min_of(caches.l2 / 2, B::kBlockOfA) / sizeof(T);
-  const bool outer = g.k <= B::kOuterDepth;
-  plan.pack_b =
-      !plan.transposed_b && (g.cs_b != 1 || (plan.tiles_n > 1 && !outer && b > B::kUnpackedElements &&
-                                             g.m >= B::kPackedRows && g.fmas() >= B::kPackedFmas));
-  plan.pack_a = !outer && !plan.transposed_b &&
-                (g.cs_a == 1 ? g.n >= B::kPackedColumns && a > 2 * half_l2
-                             : g.n >= B::kPackedColumnsOfFarLines && a >= B::kFarLines);
+  plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || (plan.tiles_n > 1 && b > B::kUnpackedElements &&
+                                                       g.m >= B::kPackedRows && g.fmas() >= B::kPackedFmas));
+  plan.pack_a = !plan.transposed_b && (g.cs_a == 1 ? g.n >= B::kPackedColumns && a > 2 * half_l2
+                                                   : g.n >= B::kPackedColumnsOfFarLines && a >= B::kFarLines);
 
   plan.splits = splits_of(g);
   plan.tasks_m = plan.tasks_n = 1;
@@ -104,12 +106,12 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
     cut_tasks(g, ceil_div(most < tasks ? static_cast<int64_t>(most) : tasks, plan.splits), plan);
   }
 
-  // Half of L2 is for the block of A. An outer product takes the rows of a tile at a time. Where one block
+  // Half of L2 is for the block of A. Where one block
   // has all rows, a panel of B is needed no more when they are through, and the next takes its place in the
   // cache.
   const int64_t rows = ceil_div(plan.tiles_m, plan.tasks_m) * plan.mr,
                 columns = ceil_div(plan.tiles_n, plan.tasks_n) * plan.nr;
-  plan.mc = outer ? plan.mr : min_of(rows, max_of(half_l2 / plan.kc / plan.mr, 1) * plan.mr);
+  plan.mc = min_of(rows, max_of(half_l2 / plan.kc / plan.mr, 1) * plan.mr);
   plan.packed_together = (g.cs_b == 1 ? 4 : 1) * plan.nr;
   const int64_t most_columns =
       B::kBlockOfB / static_cast<int64_t>(sizeof(T)) / plan.kc / plan.packed_together;
