@@ -6,6 +6,7 @@ best sample of each counts. What is worst is printed with its ratio (above 1: fa
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import statistics
 import sys
@@ -259,7 +260,7 @@ def summary(ratios: list[float]) -> str:
 
 
 def main(families: list[str], seed: int, count: int, worst: int, seconds: float = 0.004) -> int:
-    libs = [load(name, 1) for name in LIBRARIES]
+    libs = [load(name, 1) for name in LIBRARIES if importlib.util.find_spec(name)]
     for family in families or FAMILIES:
         found = []
         for name, sides in cases(family, seed, count):
