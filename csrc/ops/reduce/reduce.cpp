@@ -43,7 +43,7 @@ Split split(const char* op, const Tensor& x, const OptionalDims& dims) {
 }
 
 // Dimensions in their order, merged where every operand steps evenly: the order of reduction is the logical
-// one, so that a view and its copy give the same bits (but where everything is reduced: order_by_steps).
+// one, so that a view and its copy give the same bits.
 template <int N>
 Loop<N> nest_in_order(const Dims& shape, const Dims (&strides)[N]) {
   Loop<N> loop;
@@ -106,8 +106,7 @@ void announce(OpScope& scope, const OptionalDims& dims, bool keepdim) {
 Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool is_mean) {
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
-  Split s = split(op, x, dims);
-  if (s.kept.empty()) order_by_steps(s);
+  const Split s = split(op, x, dims);
   const double scale = is_mean ? 1 / static_cast<double>(s.count) : 1;
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
                    x.device());
