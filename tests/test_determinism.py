@@ -154,7 +154,13 @@ def test_the_first_of_equals_in_any_layout(n, dtype):
 
 def test_reductions_of_views_are_those_of_their_copies():
     x = fn.randn(13, 17, 19)
-    for view in (x.permute(2, 0, 1), x.T, x[:, ::2], x[3:, 1:, :5].permute(1, 2, 0), x[:, :1].expand(13, 5, 19)):
+    for view in (
+        x.permute(2, 0, 1),
+        x.T,
+        x[:, ::2],
+        x[3:, 1:, :5].permute(1, 2, 0),
+        x[:, :1].expand(13, 5, 19),
+    ):
         copy = view.contiguous()
         for of in (fn.sum, fn.mean, fn.max, fn.min, fn.argmax):
             assert of(view).item() == of(copy).item()
