@@ -1,10 +1,10 @@
 #include "ops/index/index.h"
 
+#include <algorithm>
 #include <numeric>
 #include <span>
 
 #include "backend/index.h"
-
 #include "ops/elementwise/copy.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
@@ -301,12 +301,25 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
   return s;
 }
 
+// Rows that do not lie along memory are moved element by element, each with an offset of its own. A copy of x
+// is quicker where about as many are taken as there are.
+bool pays_a_copy(const Tensor& x, const std::vector<Tensor>& indices) {
+  const int last = x.dim() - 1, given = static_cast<int>(indices.size());
+  if (last < 0 || x.size(last) < 2 || x.strides()[last] == 1) return false;
+  for (int i = 0; i < std::min(given, x.dim()); ++i)
+    if (indices[i].defined() &&
+        (i == last || indices[i].dtype() == DType::boolean || 2 * indices[i].numel() < x.size(i)))
+      return false;
+  return true;
+}
+
 }  // namespace
 
 Tensor index(const Tensor& x, const std::vector<Tensor>& indices) {
   check_defined("index", "input", x);
   OpScope scope("index", x, std::span(indices));
-  if (!wants_grad(x)) return scope.returns(take(x, select_elements("index", memory_of(x), indices)));
+  if (!wants_grad(x) && !pays_a_copy(x, indices))
+    return scope.returns(take(x, select_elements("index", memory_of(x), indices)));
   const Tensor dense = contiguous(x);
   return scope.returns(take_contiguous("index", dense, select_elements("index", memory_of(dense), indices)));
 }
