@@ -53,6 +53,9 @@ struct Blocking {
   static constexpr int64_t kPackedColumnsOfFarLines = kVectorBytes == 64 ? 512 : 192;
   static constexpr int64_t kFarLines = kVectorBytes == 64 ? 1 << 16 : 1 << 14;  // elements
 
+  // Threads pack an A of up to 256 MB together, all of it; of a larger one each task packs its own part.
+  static constexpr int64_t kSharedElements = (256 << 20) / sizeof(T);
+
   // Tasks: enough for a handful of threads to share evenly, and none shorter than about 5 us.
   static constexpr int64_t kTasks = 16, kTasksPerThread = 4;
   static constexpr double kTaskFmas = 1 << 20;

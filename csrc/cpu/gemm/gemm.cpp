@@ -35,10 +35,23 @@ void compute_rows(const Product<T>& g, const Plan<T>& plan, const T* a, int64_t 
   }
 }
 
+// All of A, block of k after block, tile of rows after tile: a region of its own.
+template <class T>
+Status pack_shared(Context& ctx, const Product<T>& g, const Plan<T>& plan, T* shared) {
+  constexpr int64_t kTiles = 16;  // of a task
+  const int64_t parts = ceil_div(plan.tiles_m, kTiles), rows = kTiles * plan.mr;
+  return parallel_for(
+      ctx, parts * ceil_div(g.k, plan.kc), static_cast<double>(g.m * g.k), [&](int64_t task, int) {
+        const int64_t p = task / parts * plan.kc, i = task % parts * rows, k = min_of(plan.kc, g.k - p);
+        pack_panels(shared + p * plan.tiles_m * plan.mr + i * k, plan.mr, g.a + i * g.rs_a + p * g.cs_a,
+                    g.rs_a, g.cs_a, min_of(rows, g.m - i), k);
+      });
+}
+
 // A task. `work` is this worker's: a block of A, then one of B.
 template <class T>
-void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, T* work, T* parts,
-                  int64_t task) {
+void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, const T* shared_a, T* work,
+                  T* parts, int64_t task) {
   const Block<T> block = block_of(g, plan, parts, task);
   T* const packed_b = work + plan.a_elements;
   Tile<T> t;
@@ -57,7 +70,9 @@ void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, 
       for (int64_t ic = block.i0; ic < block.i1 && !ctx.cancelled(); ic += plan.mc) {
         const int64_t ic1 = min_of(ic + plan.mc, block.i1);
         const T* a = g.a + ic * g.rs_a + p * g.cs_a;
-        if (plan.pack_a) {
+        if (plan.share_a) {
+          a = shared_a + p * plan.tiles_m * plan.mr + ic * t.k;
+        } else if (plan.pack_a) {
           if (ic > block.i0 || ic1 < block.i1 || jc == block.j0)
             pack_panels(work, plan.mr, a, g.rs_a, g.cs_a, ic1 - ic, t.k);
           a = work;
@@ -98,16 +113,20 @@ template <class T>
 Status run_blocked(Context& ctx, const Product<T>& g) {
   const Plan<T> plan = make_plan(g, ctx.caches, ctx.threads);
   const int64_t share = plan.worker_elements(), part_elements = plan.splits > 1 ? plan.splits * g.m * g.n : 0;
-  const int64_t workers = plan.tasks() > 1 ? ctx.threads : 1;
-  T* work = nullptr;
-  if (share + part_elements > 0) {
-    work = workspace<T>(ctx, static_cast<size_t>(workers * share + part_elements));
-    if (!work) return Status::need_workspace;
+  const int64_t workers = plan.tasks() > 1 ? ctx.threads : 1,
+                shared_elements = round_up(plan.shared_elements(g.k), 64 / sizeof(T));
+  T* shared = nullptr;
+  if (shared_elements + workers * share + part_elements > 0) {
+    shared = workspace<T>(ctx, static_cast<size_t>(shared_elements + workers * share + part_elements));
+    if (!shared) return Status::need_workspace;
   }
-  T* parts = work + workers * share;
-  const Status s = parallel_for(
-      ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>,
-      [&](int64_t task, int worker) { compute_task(ctx, g, plan, work + worker * share, parts, task); });
+  T *const work = shared + shared_elements, *const parts = work + workers * share;
+  if (plan.share_a)
+    if (const Status s = pack_shared(ctx, g, plan, shared); s != Status::ok) return s;
+  const Status s =
+      parallel_for(ctx, plan.tasks(), g.fmas() * kFmaNanoseconds<T>, [&](int64_t task, int worker) {
+        compute_task(ctx, g, plan, shared, work + worker * share, parts, task);
+      });
   if (s != Status::ok || plan.splits == 1) return s;
   return parallel_for(ctx, ceil_div(g.m, 16), 0.1 * part_elements, [&](int64_t task, int) {
     for (int64_t i = task * 16; i < min_of(g.m, task * 16 + 16); ++i) combine_row(g, plan, parts, i);
@@ -187,7 +206,7 @@ Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
         vector_part(one, path, 0, one.n);
       else
         for (int64_t t = 0; t < plan.tasks(); ++t)
-          compute_task(ctx, one, plan, work + worker * share, work, t);
+          compute_task<T>(ctx, one, plan, nullptr, work + worker * share, work, t);
     }
   });
 }

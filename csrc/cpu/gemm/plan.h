@@ -43,11 +43,13 @@ struct Plan {
   int64_t packed_together;  // columns of B: where rows lie along memory, 256 bytes of each are read and more
   int64_t kc, splits;       // depth of a block; parts of k that are computed apart and added in order
   bool pack_a, pack_b;
+  bool share_a;                    // all of A is packed before the tasks begin, for all of them
   bool transposed_b;               // read by tiles that transpose it in registers
   int64_t a_elements, b_elements;  // of a block, packed by one worker at a time
 
   int64_t tasks() const { return tasks_m * tasks_n * splits; }
   int64_t worker_elements() const { return a_elements + b_elements; }
+  int64_t shared_elements(int64_t k) const { return share_a ? tiles_m * mr * k : 0; }
 };
 
 // Parts of k that are computed apart, each into a C of its own, and added in order: only where C is small
@@ -66,13 +68,14 @@ int64_t splits_of(const Product<T>& g) {
 template <class T>
 void cut_tasks(const Product<T>& g, int64_t wanted, Plan<T>& plan) {
   constexpr int64_t kLeast = Blocking<T>::kPackedTaskRows;
+  const bool packs_a = plan.pack_a && !plan.share_a;
   const int64_t most_m = plan.pack_b ? ceil_div(g.m, kLeast) : plan.tiles_m,
-                most_n = plan.pack_a ? ceil_div(g.n, kLeast) : plan.tiles_n;
+                most_n = packs_a ? ceil_div(g.n, kLeast) : plan.tiles_n;
   int64_t best_tasks = 0, best_cost = 0;
   for (int64_t n = 1; n <= min_of(wanted, most_n); ++n) {
     const int64_t m = min_of(ceil_div(wanted, n), min_of(most_m, plan.tiles_m)),
                   tasks = min_of(m * n, wanted);
-    const int64_t cost = (plan.pack_a ? g.m * n : 0) + (plan.pack_b ? g.n * m : 0);
+    const int64_t cost = (packs_a ? g.m * n : 0) + (plan.pack_b ? g.n * m : 0);
     if (tasks < best_tasks || (tasks == best_tasks && cost > best_cost)) continue;
     best_tasks = tasks, best_cost = cost;
     plan.tasks_m = m, plan.tasks_n = min_of(n, plan.tiles_n);
@@ -99,6 +102,7 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
                                                    : g.n >= B::kPackedColumnsOfFarLines && a >= B::kFarLines);
 
   plan.splits = splits_of(g);
+  plan.share_a = plan.pack_a && threads > 1 && plan.splits == 1 && a <= B::kSharedElements;
   plan.tasks_m = plan.tasks_n = 1;
   const double most = g.fmas() / B::kTaskFmas;
   if (threads > 1 && most >= 2) {
@@ -117,7 +121,7 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
       B::kBlockOfB / static_cast<int64_t>(sizeof(T)) / plan.kc / plan.packed_together;
   plan.nc = plan.mc >= rows && plan.pack_b ? plan.packed_together
                                            : min_of(columns, max_of(most_columns, 1) * plan.packed_together);
-  plan.a_elements = plan.pack_a ? round_up(plan.mc * plan.kc, 64 / sizeof(T)) : 0;
+  plan.a_elements = plan.pack_a && !plan.share_a ? round_up(plan.mc * plan.kc, 64 / sizeof(T)) : 0;
   plan.b_elements = plan.pack_b ? plan.nc * plan.kc : 0;
   return plan;
 }
