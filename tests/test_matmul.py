@@ -251,5 +251,6 @@ def in_caches(caches: str, threads: int) -> str:
 def test_caches_choose_blocks_and_copies_but_no_bits():
     bits = in_caches("", 1)
     assert in_caches("32K,64K,1M", 1) == bits  # blocks of a few rows
+    assert in_caches("32K,64K,1M", 2) == bits  # A packed by both
     assert in_caches("48K,512K", 2) == bits
     assert in_caches("64K,64M,64M", 3) == bits  # all of it one block
