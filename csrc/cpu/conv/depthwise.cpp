@@ -58,7 +58,7 @@ struct DepthwiseRows {
 template <class T, class Part>
 void depthwise_columns(const ConvProduct<T>& p, const T* source, const T* w, T bias, int64_t j, int lanes,
                        T* out) {
-  constexpr int kRows = 4;
+  constexpr int kRows = std::is_same_v<Part, StridedPart<T, 0>> ? 1 : 4;  // those are gathered one by one
   const PixelGrid<T>& g = p.grid;
   const int64_t start = j * g.stride_w + g.col0, extent = (lanes - 1) * g.stride_w + 1;
   Part part[kDepthwiseTaps];
