@@ -160,12 +160,16 @@ def test_reductions_of_views_are_those_of_their_copies():
         x[:, ::2],
         x[3:, 1:, :5].permute(1, 2, 0),
         x[:, :1].expand(13, 5, 19),
+        x[..., :12:2],  # short rows: of every second element, of a wider one, turned
+        x[..., 5:12],
+        x[..., :8].transpose(0, 1),
     ):
         copy = view.contiguous()
         for of in (fn.sum, fn.mean, fn.max, fn.min, fn.argmax):
             assert of(view).item() == of(copy).item()
         for dim in range(3):
             assert np.array_equal(view.sum(dim).numpy(), copy.sum(dim).numpy())
+            assert np.array_equal(view.max(dim)[1].numpy(), copy.numpy().argmax(dim))
     assert abs(x.T.sum().item() - x.numpy().astype(np.float64).sum()) < 1e-3
     assert x.permute(2, 0, 1).max().item() == x.numpy().max()
 

@@ -63,6 +63,8 @@ struct SumTile {
       for (int bit = lanes / 2; bit > 0 && ((next ^= bit) & bit) == 0;) bit /= 2;
       int j = 0;
       for (; j + kRun * V::N <= width; j += kRun * V::N) add_lane<kRun, true>(j, V::N);
+      for (; j + 4 * V::N <= width; j += 4 * V::N) add_lane<4, true>(j, V::N);
+      if (j + 2 * V::N <= width) add_lane<2, true>(j, V::N), j += 2 * V::N;
       for (; j < width; j += V::N) {
         const int tail = static_cast<int>(min_of(V::N, width - j));
         tail == V::N ? add_lane<1, true>(j, tail) : add_lane<1, false>(j, tail);

@@ -81,6 +81,22 @@ void order_by_steps(Split& s) {
     }
 }
 
+// A view whose last dimension is short and has a step of its own is walked a few elements at a time. A copy
+// comes first where it makes long rows of them: of what is kept together with the dimension before, or of
+// what is reduced.
+Tensor in_long_rows(const char* op, const Tensor& x, const OptionalDims& dims, Split& s) {
+  constexpr int64_t kShort = 8, kLeast = 256;
+  const int last = x.dim() - 1;
+  if (last < 1 || x.numel() < kLeast || x.size(last) > kShort || x.size(last) == 1) return x;
+  const bool reduced = s.mask >> last & 1, before = s.mask >> (last - 1) & 1;
+  const Dims& step = x.strides();
+  const bool dense = step[last] == 1 && step[last - 1] == x.size(last);
+  if (dense || (reduced ? step[last] == 1 : before)) return x;
+  const Tensor copy = contiguous(detach(x));
+  s = split(op, copy, dims);
+  return copy;
+}
+
 ReduceParams params(const Tensor& x, const Split& s, const Tensor& y, int64_t* index, double scale = 1) {
   return {.y = y.defined() ? y.data() : nullptr,
           .index = index,
@@ -106,12 +122,13 @@ void announce(OpScope& scope, const OptionalDims& dims, bool keepdim) {
 Tensor scaled_sum(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim, bool is_mean) {
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
-  const Split s = split(op, x, dims);
+  Split s = split(op, x, dims);
+  const Tensor in = in_long_rows(op, x, dims, s);
   const double scale = is_mean ? 1 / static_cast<double>(s.count) : 1;
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, is_floating(x.dtype()) ? x.dtype() : DType::int64,
                    x.device());
   if (x.numel() > 0)
-    launch<&ReduceTable::sum>(op, x, params(x, s, y, nullptr, scale));
+    launch<&ReduceTable::sum>(op, in, params(in, s, y, nullptr, scale));
   else if (y.numel() > 0)  // a sum of nothing is 0, a mean of nothing NaN
     fill_(y, scalar(is_mean ? std::numeric_limits<double>::quiet_NaN() : 0.0));
   if (wants_grad(x))
@@ -131,13 +148,14 @@ Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool 
   check_defined(op, "input", x);
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
-  const Split s = split(op, x, dims);
+  Split s = split(op, x, dims);
+  const Tensor in = in_long_rows(op, x, dims, s);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, DType::int64, x.device());
   if (s.count == 1)
     fill_(y, scalar(0.0));
   else if (y.numel() > 0)
-    launch<Row>(op, x, params(x, s, {}, y.data<int64_t>()));
+    launch<Row>(op, in, params(in, s, {}, y.data<int64_t>()));
   return scope.returns(std::move(y));
 }
 
@@ -145,10 +163,11 @@ Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool 
 template <auto Row>
 Tensor best(const char* op, const Tensor& x, const OptionalDims& dims, bool keepdim) {
   Split s = split(op, x, dims);
+  const Tensor in = s.kept.empty() ? x : in_long_rows(op, x, dims, s);
   if (s.kept.empty()) order_by_steps(s);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, x.dtype(), x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y, nullptr));
+  if (y.numel() > 0) launch<Row>(op, in, params(in, s, y, nullptr));
   return y;
 }
 
@@ -171,10 +190,11 @@ std::pair<Tensor, Tensor> best_along(const char* op, const Tensor& x, const Dims
   check_defined(op, "input", x);
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
-  const Split s = split(op, x, dims);
+  Split s = split(op, x, dims);
+  const Tensor in = in_long_rows(op, x, dims, s);
   check_not_empty(op, x, s);
   Tensor y = empty(op, s.kept, x.dtype(), x.device()), place = empty(op, s.kept, DType::int64, x.device());
-  if (y.numel() > 0) launch<Row>(op, x, params(x, s, y, place.data<int64_t>()));
+  if (y.numel() > 0) launch<Row>(op, in, params(in, s, y, place.data<int64_t>()));
   if (wants_grad(x))
     record(op, y, {x}, [place, s, shape = x.shape()](Backward& g) {
       // Into the tensor with the reduced dimensions last and merged, and back to their places.
