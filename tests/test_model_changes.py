@@ -142,3 +142,32 @@ def test_a_module_used_twice(path):
     x = fn.ones(1, 2)
     assert loaded(x).tolist() == model(x).tolist()
     fn.save_model(loaded, path)
+
+
+@fn.register_model
+class Unregistered(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        made = {
+            "list": lambda: [nn.Linear(4, 4)],
+            "dict": lambda: {"a": [nn.Linear(4, 4)]},
+            "parameters": lambda: (nn.Parameter(fn.randn(2)),),
+            "tensor": lambda: fn.randn(2),
+            "array": lambda: np.random.default_rng().random(2),
+            "number": lambda: fn.rand(1).item(),
+        }
+        self.hidden = made[kind]()
+
+    def forward(self, x):
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "parameters", "tensor", "array"])
+def test_what_each_construction_draws_and_no_state_dict_holds_is_refused(kind, tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match=r"'hidden' of this Unregistered is made anew.*nn\.ModuleList"):
+        fn.save_model(Unregistered(kind), path)
+    assert not path.exists()
+    fn.save_model(Unregistered("number"), path)
+    assert path.exists()

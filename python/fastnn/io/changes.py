@@ -14,7 +14,7 @@ from fastnn import Tensor, bfloat16, device, dtype
 from fastnn.nn.module import TRANSIENT
 from fastnn.registry import Describable, arguments_of
 
-__all__ = ["changed_attributes"]
+__all__ = ["changed_attributes", "plain_attributes"]
 
 _SET_BY_LOADING = ("preprocessing", "classes")
 # The description knows the arguments; what a Sequential planned follows from its layers.
@@ -28,6 +28,13 @@ def changed_attributes(ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]
     What was added later and no class knows counts for nothing: a note. The device is that of the machine.
     """
     return _Comparison(ours, theirs).changed(ours, theirs, "")
+
+
+def plain_attributes(module: Any) -> Iterator[tuple[str, Any]]:
+    """Those that are no layer, parameter or buffer of it."""
+    for name, value in vars(module).items():
+        if name not in _MACHINERY and module._kinds.get(name, TRANSIENT) == TRANSIENT:
+            yield name, value
 
 
 class _Comparison:

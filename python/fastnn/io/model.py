@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..registry import build, describe
 from .bonds import reuse, reused, shared_memory, tied
@@ -155,8 +157,11 @@ def _alike(model: Module, architecture: Any, draws: int = 0) -> Any:
 
 def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
     """Refuses a model that was changed after construction: its description would build another one."""
+    from fastnn import Tensor
+
     from .changes import changed_attributes
 
+    _check_registered(model)
     for what, parts in (
         ("layers", lambda module: [(path, type(part).__name__) for path, part in module.named_modules()]),
         ("weights", lambda module: [(key, tuple(value.shape)) for key, value in module.state_dict().items()]),
@@ -172,6 +177,45 @@ def _check(architecture: dict[str, Any], model: Module, built: Module) -> None:
         for path, mine, other in changed:
             if path not in drawn:
                 raise _changed(model, "attributes", path, _short(mine), _short(other))
+            if any(isinstance(part, Tensor | np.ndarray) for part in _within(mine)):
+                raise _unknown(model, path)
+
+
+def _check_registered(model: Module) -> None:
+    """Refuses layers and parameters in lists and dicts, of which nobody knows: neither the file nor training."""
+    from fastnn.nn import Module, Parameter
+
+    from .changes import plain_attributes
+
+    known = {id(part) for part in (*model.modules(), *model.parameters())}
+    for path, module in model.named_modules():
+        for name, value in plain_attributes(module):
+            for part in _within(value):
+                if isinstance(part, Module | Parameter) and id(part) not in known:
+                    raise _unknown(model, f"{path}.{name}" if path else name)
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """It, and what is in it where it is a container."""
+    left, met = [value], set()
+    while left:
+        value = left.pop()
+        if id(value) in met:
+            continue
+        met.add(id(value))
+        yield value
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            left += value
+
+
+def _unknown(model: Module, path: str) -> ValueError:
+    return ValueError(
+        f"save_model: {path!r} of this {type(model).__name__} is made anew by each construction and is not in its "
+        "state_dict, so the file would lose it. Layers in a list or dict want nn.ModuleList or nn.ModuleDict, parameters "
+        "an attribute each, other tensors register_buffer"
+    )
 
 
 def _changed(thing: Any, what: str, path: str, ours: Any, theirs: Any) -> ValueError:
