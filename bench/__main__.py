@@ -140,7 +140,7 @@ def _hunt(options: argparse.Namespace) -> int:
     """In a process of its own, whose libraries read the environment as they are imported."""
     code = f"import json, sys; from {PACKAGE} import hunt; sys.exit(hunt.main(*json.loads(sys.argv[1])))"
     arguments = json.dumps([options.families, options.seed, options.shapes, options.worst])
-    environment = peers.environment(1, options.isa) | {"FASTNN_NUM_THREADS": "1"}
+    environment = peers.environment(1) | peers.LIKE[options.isa]
     command = [sys.executable, "-c", code, arguments]
     return subprocess.run(command, env=environment, check=False).returncode
 

@@ -22,13 +22,13 @@ LIKE: dict[str, dict[str, str]] = {
 }
 
 
-def environment(threads: int, isa: str = "") -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     """This process's, without pins; `threads` of 0 is as many as the library likes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PINS)}
     if threads:
         names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         kept |= dict.fromkeys(names, str(threads))
-    return kept | LIKE[isa]
+    return kept
 
 
 def kernels(name: str, xp: Any) -> str:

@@ -46,10 +46,8 @@ def test_more_time_than_the_budget_fails(budget, monkeypatch):
     assert failures(7.9) == []  # 10 x 0.5 s x 1.6; nothing is compiled to know it
     programs[:], units[:] = [0.5, 0.5], [3.0]
     assert failures(100.0) == []
-    programs[:], units[:] = (
-        [0.5, 0.5, 1.0],
-        [9.0, 9.0],
-    )  # a machine that got slower between the program and the unit
+    # A machine that got slower between the program and the unit.
+    programs[:], units[:] = [0.5, 0.5, 1.0], [9.0, 9.0]
     assert failures(100.0) == []
     programs[:], units[:] = [0.5, 0.5, 0.5], [9.0, 9.0]
     assert "9.0 s of processor time to compile, 8.0 allowed" in failures(100.0)[0]

@@ -27,16 +27,7 @@ SHAPES = [
     (9, 128, 9, 11, 160, 1, 1, {"groups": 2}),
     (3, 5, 8, 8, 9, 1, 1, {"stride": 2}),  # pixels that nothing reaches
     (4, 8, 6, 6, 12, 3, 3, {"padding": 1, "groups": 4}),
-    (
-        3,
-        21,
-        17,
-        9,
-        1,
-        1,
-        1,
-        {},
-    ),  # 1x1 of more pixels than a panel or two: to one filter, to some, from one channel
+    (3, 21, 17, 9, 1, 1, 1, {}),  # 1x1 where the image lies: to one filter, to some, from one channel
     (2, 33, 13, 11, 37, 1, 1, {}),
     (2, 1, 13, 11, 5, 1, 1, {}),
     (2, 9, 10, 10, 9, 3, 3, {"padding": 1, "groups": 9}),  # depthwise

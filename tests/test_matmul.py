@@ -219,7 +219,7 @@ def test_other_instruction_sets(isa):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-IN_CACHES = """
+IN_BLOCKS = """
 import hashlib
 import itertools
 import fastnn as fn
@@ -232,25 +232,27 @@ for m, n, k in [(61, 205, 67), (200, 600, 257), (257, 700, 100), (384, 201, 511)
         b = rng.standard_normal((n, k) if b_transposed else (k, n)).astype(dtype)
         c = fn.tensor(a).T if a_transposed else fn.tensor(a)
         c = (c @ (fn.tensor(b).T if b_transposed else fn.tensor(b))).numpy()
-        want = (a.T if a_transposed else a).astype(np.float64) @ (b.T if b_transposed else b)
-        assert abs(c - want).max() < k**0.5 * (1e-5 if dtype == "float32" else 2e-14), (m, n, k)
+        a, b = (x.T if turned else x for x, turned in ((a, a_transposed), (b, b_transposed)))
+        # k roundings of each sum at most, ours and, in float64, NumPy's.
+        bound = k * np.finfo(dtype).eps * (abs(a) @ abs(b))
+        assert (abs(c - a.astype(np.float64) @ b) <= bound).all(), (m, n, k)
         digest.update(c.tobytes())
 print(digest.hexdigest())
 """
 
 
-def in_caches(caches: str, threads: int) -> str:
-    environment = {**os.environ, "FASTNN_CACHES": caches, "FASTNN_NUM_THREADS": str(threads)}
+def with_l2(l2: str, threads: int) -> str:
+    environment = {**os.environ, "FASTNN_L2": l2, "FASTNN_NUM_THREADS": str(threads)}
     done = subprocess.run(
-        [sys.executable, "-c", IN_CACHES], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", IN_BLOCKS], capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_caches_choose_blocks_and_copies_but_no_bits():
-    bits = in_caches("", 1)
-    assert in_caches("32K,64K,1M", 1) == bits  # blocks of a few rows
-    assert in_caches("32K,64K,1M", 2) == bits  # A packed by both
-    assert in_caches("48K,512K", 2) == bits
-    assert in_caches("64K,64M,64M", 3) == bits  # all of it one block
+def test_the_cache_chooses_blocks_and_copies_but_no_bits():
+    bits = with_l2("", 1)
+    assert with_l2("64K", 1) == bits  # blocks of a few rows
+    assert with_l2("64K", 2) == bits  # A packed by both
+    assert with_l2("512K", 2) == bits
+    assert with_l2("64M", 3) == bits  # all of it one block

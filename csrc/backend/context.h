@@ -18,15 +18,10 @@ enum class Precision : int { fp32, fp32_fast, tf32, bf16, fp16 };
 
 constexpr int kTickets = 1024;
 
-struct Caches {
-  int64_t l1 = 32 << 10, l2 = 256 << 10;  // bytes of data that one core has
-  int64_t l3 = 4 << 20;                   // and of what several share
-};
-
 struct Context {
   int threads = 1;  // how many may run at once; results never depend on it
   Precision precision = Precision::fp32;
-  Caches caches;  // of the CPU: what is cut and copied by them keeps its bits
+  int64_t l2 = 256 << 10;  // bytes of cache that a core of the CPU has; what is cut by them keeps its bits
 
   // CUDA only
   void* stream = nullptr;

@@ -162,6 +162,7 @@ bool copy_pays(const PixelGrid<T>& g) {
   return g.stride_w == 1 && g.depth() >= kCopyTaps && g.height * copied_pitch(g) <= kCopyElements;
 }
 
+// In place of a StridedPart where every vector of a row may be loaded whole.
 template <class T>
 struct Whole {
   Whole() = default;

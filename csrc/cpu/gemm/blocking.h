@@ -61,6 +61,7 @@ struct Blocking {
   static constexpr double kTaskFmas = 1 << 20;
   static constexpr int64_t kPackedTaskRows = 128;  // rows are cut no finer where every cut packs B again
   static constexpr int64_t kSplitDepth = 2048;     // nor k: each part writes and reads a C of its own
+  static constexpr int64_t kSplitRows = 512;       // of C that are task enough without
 };
 
 // Parts that cut m evenly: 20 rows by tiles of at most 6 become 5 5 5 5, not 6 6 6 2.

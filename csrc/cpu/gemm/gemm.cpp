@@ -3,8 +3,8 @@
 //
 // A task owns a part of C. For each KC of k and NC of its columns it takes MC rows at a time: their A is
 // packed into its worker's scratch where that pays, to stay in L2 while panels of B, packed on their first
-// use, pass through L1. Packing repeats what another task packed, which the plan keeps small, and nothing
-// waits for it: one region of tasks, no barrier.
+// use, pass through L1. Several threads pack A together first and share out the columns, so that little is
+// packed twice.
 #include "backend/gemm.h"
 #include "cpu/gemm/outer.h"
 #include "cpu/gemm/pack.h"
@@ -17,20 +17,20 @@ namespace fastnn::FASTNN_ISA {
 template <class T>
 constexpr double kFmaNanoseconds = 0.01 * (64 / kVectorBytes) * sizeof(T) / 4;
 
-// Rows [i0, i1) of a tile's block of columns, B as it is.
+// Rows [i0, i1) of the columns that t has of B and C, from A at a.
 template <class T>
 void compute_rows(const Product<T>& g, const Plan<T>& plan, const T* a, int64_t i0, int64_t i1, int n,
-                  Epilogue<T> epilogue, bool last, Tile<T>& t) {
-  t.epilogue = last ? &epilogue : nullptr;
+                  Tile<T> t, const Epilogue<T>* finish) {
+  Epilogue<T> epilogue;
+  if (finish) epilogue = *finish, t.epilogue = &epilogue;
   T* const c = t.c;
   for (int64_t i = i0; i < i1; i += plan.mr) {
     t.a = plan.pack_a ? a + (i - i0) * t.k : a + (i - i0) * g.rs_a;
     t.c = c + (i - i0) * t.ldc;
     const int m = static_cast<int>(min_of(plan.mr, i1 - i));
     if (g.row_bias) epilogue.row_bias = g.row_bias + i;
-    if (t.k > kOuterDepth)
-      for (int r = 0; r < m; ++r)
-        for (int at = 0; at < n; at += 64 / sizeof(T)) __builtin_prefetch(t.c + r * t.ldc + at, 1);
+    for (int r = 0; r < m; ++r)
+      for (int at = 0; at < n; at += 64 / sizeof(T)) __builtin_prefetch(t.c + r * t.ldc + at, 1);
     plan.transposed_b ? micro_kernel_transposed(t, m, n) : micro_kernel(t, m, n);
   }
 }
@@ -79,13 +79,14 @@ void compute_task(const Context& ctx, const Product<T>& g, const Plan<T>& plan, 
         }
         for (int64_t j = jc; j < jc1 && !ctx.cancelled(); j += plan.nr) {
           t.b = plan.pack_b ? packed_b + (j - jc) * t.k : g.b + p * g.rs_b + j * g.cs_b;
-          if (plan.pack_b && ic == block.i0 && (j - jc) % (plan.packed_together) == 0)
+          if (plan.pack_b && ic == block.i0 && (j - jc) % plan.packed_together == 0)
             pack_panels(packed_b + (j - jc) * t.k, plan.nr, g.b + p * g.rs_b + j * g.cs_b, g.cs_b, g.rs_b,
                         min_of(plan.packed_together, jc1 - j), t.k);
           t.c = block.c + ic * t.ldc + j;
           const Epilogue<T> epilogue{
               .column_bias = g.column_bias ? g.column_bias + j : nullptr, .relu = g.relu, .stream = g.stream};
-          compute_rows(g, plan, a, ic, ic1, static_cast<int>(min_of(plan.nr, jc1 - j)), epilogue, last, t);
+          compute_rows(g, plan, a, ic, ic1, static_cast<int>(min_of(plan.nr, jc1 - j)), t,
+                       last ? &epilogue : nullptr);
         }
       }
     }
@@ -111,7 +112,7 @@ void combine_row(const Product<T>& g, const Plan<T>& plan, const T* parts, int64
 
 template <class T>
 Status run_blocked(Context& ctx, const Product<T>& g) {
-  const Plan<T> plan = make_plan(g, ctx.caches, ctx.threads);
+  const Plan<T> plan = make_plan(g, ctx.l2, ctx.threads);
   const int64_t share = plan.worker_elements(), part_elements = plan.splits > 1 ? plan.splits * g.m * g.n : 0;
   const int64_t workers = plan.tasks() > 1 ? ctx.threads : 1,
                 shared_elements = round_up(plan.shared_elements(g.k), 64 / sizeof(T));
@@ -185,7 +186,7 @@ Status run_product(Context& ctx, const Product<T>& g) {
 template <class T>
 Status run_batch(Context& ctx, const Product<T>& g, int64_t batch) {
   const Path path = choose_path(g);
-  Plan<T> plan = make_plan(g, ctx.caches, 1);
+  Plan<T> plan = make_plan(g, ctx.l2, 1);
   plan.splits = 1;
   const int64_t share = path == Path::blocked ? plan.worker_elements()
                         : path == Path::outer ? round_up(rows_elements(g), 64 / sizeof(T))

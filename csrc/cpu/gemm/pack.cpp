@@ -8,8 +8,6 @@ namespace {
 // Where lanes lie side by side rows are copied, of several panels at a time: a row's cache lines are then
 // used whole, and its page is looked up once. Vectors are stored whole, as a masked store is slow on some
 // processors: what is beyond the width is rows that come later, but for the last ones.
-constexpr int kAhead = 8;  // rows: they may lie pages apart, too far for the processor to foresee
-
 template <class T>
 void copy_rows(T* out, int width, const T* x, int64_t stride, int64_t lanes, int64_t k) {
   using V = Vec<T>;
@@ -18,7 +16,6 @@ void copy_rows(T* out, int width, const T* x, int64_t stride, int64_t lanes, int
     for (int64_t at = 0; at < lanes; at += width, to += k * width)
       for (int first = 0; first < width && at + first < lanes; first += V::N) {
         const int64_t left = lanes - at - first;
-        __builtin_prefetch(x + at + first + kAhead * stride);
         const V row =
             left >= V::N ? V::load(x + at + first) : V::load_n(x + at + first, static_cast<int>(left));
         if (static_cast<int64_t>(first) + V::N <= (k - p) * width)
@@ -59,17 +56,12 @@ void gather_rows(T* out, int width, const T* x, int64_t lane_stride, int64_t str
     for (int i = 0; i < stored; ++i) out[p * width + i] = i < lanes ? x[i * lane_stride + p * stride] : T(0);
 }
 
-// Panels that copy_rows writes at a time: 256 bytes of a row, and no more streams than L1 has ways, as they
-// may be a power of two apart.
-constexpr int kCopiedBytes = 256, kCopiedPanels = 4;
-
 }  // namespace
 
 template <class T>
 void pack_panels(T* out, int width, const T* x, int64_t lane_stride, int64_t stride, int64_t lanes,
                  int64_t k) {
-  const int64_t several = min_of(ceil_div(kCopiedBytes, width * static_cast<int>(sizeof(T))), kCopiedPanels);
-  const int64_t step = lane_stride == 1 ? several * width : width;
+  const int64_t step = lane_stride == 1 ? panels_together<T>(width) * width : width;
   for (int64_t first = 0; first < lanes; first += step, out += step * k) {
     const T* from = x + first * lane_stride;
     const int64_t here = min_of(step, lanes - first);

@@ -9,6 +9,15 @@
 
 namespace fastnn::FASTNN_ISA {
 
+constexpr int64_t kMostPanel = 1 << 30;  // lanes
+
+// Panels that are written at a time where lanes lie side by side: 256 bytes of a row are read, and there are
+// no more streams than L1 has ways, as they may be a power of two apart.
+template <class T>
+constexpr int64_t panels_together(int width) {
+  return min_of(ceil_div(256, width * static_cast<int>(sizeof(T))), 4);
+}
+
 template <class T>
 void pack_panels(T* out, int width, const T* x, int64_t lane_stride, int64_t stride, int64_t lanes,
                  int64_t k);

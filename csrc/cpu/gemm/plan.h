@@ -1,8 +1,9 @@
 // How a product is computed. What decides the order in which an element of C is summed (where k is cut,
 // whether the product is one of two vectors) depends on m, n and k alone; which operands are packed and how C
-// is cut into tasks and blocks depends on strides, caches and the number of threads too. So any number of
-// threads, any caches and any layout of the operands give the same bits.
+// is cut into tasks and blocks depends on strides, the cache and the number of threads too. So any number of
+// threads, any cache and any layout of the operands give the same bits.
 #pragma once
+#include "cpu/gemm/pack.h"
 #include "cpu/gemm/product.h"
 #include "cpu/gemm/tile.h"
 
@@ -19,13 +20,14 @@ enum class Path {
 // Of B: 4 MB of floats. Up to 1 MB at least L2 feeds the lanes' array too; beyond, 4096^2 takes half as long
 // again.
 constexpr int64_t kLaneElements = 1 << 20;
-// Rows of a path that keeps K elements of A in registers; beyond, tiles read B less often. Measured.
+// A short k: of a row of C the elements of A stay in registers. From more of them on tiles are faster, which
+// read B less often; measured.
 constexpr int64_t kOuterDepth = kVectorBytes == 64 ? 4 : 6;
 template <class T>
 Path choose_path(const Product<T>& g) {
   if (g.m > 1)
-    return g.k > 0 && g.k <= kOuterDepth && g.n >= 4 * Vec<T>::N && g.n < 1 << 30 ? Path::outer
-                                                                                  : Path::blocked;
+    return g.k > 0 && g.k <= kOuterDepth && g.n >= 4 * Vec<T>::N && g.n <= kMostPanel ? Path::outer
+                                                                                      : Path::blocked;
   if (g.n == 1) return Path::dots;
   if (g.k * g.n > kLaneElements) return g.cs_b == 1 ? Path::stream : Path::blocked;
   return g.cs_b == 1 ? Path::lanes : Path::dots;
@@ -40,7 +42,7 @@ struct Plan {
   int mr, nr;
   int64_t tiles_m, tiles_n, tasks_m, tasks_n;
   int64_t mc, nc;           // of a block: its rows of A, its columns of B
-  int64_t packed_together;  // columns of B: where rows lie along memory, 256 bytes of each are read and more
+  int64_t packed_together;  // columns of B
   int64_t kc, splits;       // depth of a block; parts of k that are computed apart and added in order
   bool pack_a, pack_b;
   bool share_a;                    // all of A is packed before the tasks begin, for all of them
@@ -60,7 +62,8 @@ int64_t splits_of(const Product<T>& g) {
   const double most = g.fmas() / B::kTaskFmas;
   if (g.m == 1 || most < 2 || static_cast<double>(g.k) * (g.m + g.n) <= 64.0 * g.m * g.n) return 1;
   const int64_t wanted = most < B::kTasks ? static_cast<int64_t>(most) : B::kTasks;
-  return max_of(1, min_of(g.k / B::kSplitDepth, wanted / (ceil_div(g.m, 512) * ceil_div(g.n, B::NR))));
+  return max_of(1,
+                min_of(g.k / B::kSplitDepth, wanted / (ceil_div(g.m, B::kSplitRows) * ceil_div(g.n, B::NR))));
 }
 
 // Cuts C into about `wanted` tasks: as many as there can be, and of those cuts the one that packs least
@@ -73,17 +76,16 @@ void cut_tasks(const Product<T>& g, int64_t wanted, Plan<T>& plan) {
                 most_n = packs_a ? ceil_div(g.n, kLeast) : plan.tiles_n;
   int64_t best_tasks = 0, best_cost = 0;
   for (int64_t n = 1; n <= min_of(wanted, most_n); ++n) {
-    const int64_t m = min_of(ceil_div(wanted, n), min_of(most_m, plan.tiles_m)),
-                  tasks = min_of(m * n, wanted);
+    const int64_t m = min_of(ceil_div(wanted, n), most_m), tasks = min_of(m * n, wanted);
     const int64_t cost = (packs_a ? g.m * n : 0) + (plan.pack_b ? g.n * m : 0);
     if (tasks < best_tasks || (tasks == best_tasks && cost > best_cost)) continue;
     best_tasks = tasks, best_cost = cost;
-    plan.tasks_m = m, plan.tasks_n = min_of(n, plan.tiles_n);
+    plan.tasks_m = m, plan.tasks_n = n;
   }
 }
 
 template <class T>
-Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
+Plan<T> make_plan(const Product<T>& g, int64_t l2, int threads) {
   using B = Blocking<T>;
   Plan<T> plan;
   plan.transposed_b = g.rs_b == 1 && g.cs_b != 1 && g.m <= kTransposedRows;
@@ -95,7 +97,7 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
   plan.kc =
       g.m == 1 ? max_of(g.k, 1) : even_part(g.k, B::KC);  // one row: as stream_rows, which does not cut k
 
-  const int64_t a = g.m * g.k, b = g.k * g.n, half_l2 = min_of(caches.l2 / 2, B::kBlockOfA) / sizeof(T);
+  const int64_t a = g.m * g.k, b = g.k * g.n, half_l2 = min_of(l2 / 2, B::kBlockOfA) / sizeof(T);
   plan.pack_b = !plan.transposed_b && (g.cs_b != 1 || (plan.tiles_n > 1 && b > B::kUnpackedElements &&
                                                        g.m >= B::kPackedRows && g.fmas() >= B::kPackedFmas));
   plan.pack_a = !plan.transposed_b && (g.cs_a == 1 ? g.n >= B::kPackedColumns && a > 2 * half_l2
@@ -110,13 +112,12 @@ Plan<T> make_plan(const Product<T>& g, const Caches& caches, int threads) {
     cut_tasks(g, ceil_div(most < tasks ? static_cast<int64_t>(most) : tasks, plan.splits), plan);
   }
 
-  // Half of L2 is for the block of A. Where one block
-  // has all rows, a panel of B is needed no more when they are through, and the next takes its place in the
-  // cache.
+  // Half of L2 is for the block of A. Where one block has all rows, a panel of B is needed no more when they
+  // are through, and the next takes its place in the cache.
   const int64_t rows = ceil_div(plan.tiles_m, plan.tasks_m) * plan.mr,
                 columns = ceil_div(plan.tiles_n, plan.tasks_n) * plan.nr;
   plan.mc = min_of(rows, max_of(half_l2 / plan.kc / plan.mr, 1) * plan.mr);
-  plan.packed_together = (g.cs_b == 1 ? 4 : 1) * plan.nr;
+  plan.packed_together = g.cs_b == 1 ? panels_together<T>(plan.nr) * plan.nr : plan.nr;
   const int64_t most_columns =
       B::kBlockOfB / static_cast<int64_t>(sizeof(T)) / plan.kc / plan.packed_together;
   plan.nc = plan.mc >= rows && plan.pack_b ? plan.packed_together

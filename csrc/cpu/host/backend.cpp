@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "cpu/host/caches.h"
+#include "cpu/host/cache_size.h"
 #include "cpu/host/dispatch.h"
 #include "cpu/host/thread_pool.h"
 
@@ -40,7 +40,7 @@ struct ThreadContext : Context {
   ThreadContext() {
     cancel = &never;
     run_tasks = fastnn::run_tasks;
-    caches = fastnn::caches();
+    l2 = l2_bytes();
     bad_index = &note;
   }
   ~ThreadContext() { free(scratch); }

@@ -302,10 +302,11 @@ Selection select_along(const char* op, const Dims& shape, int dim, const Tensor&
 }
 
 // Rows that do not lie along memory are moved element by element, each with an offset of its own. A copy of x
-// is quicker where about as many are taken as there are.
+// is quicker on the CPU where about as many are taken as there are.
 bool pays_a_copy(const Tensor& x, const std::vector<Tensor>& indices) {
   const int last = x.dim() - 1, given = static_cast<int>(indices.size());
-  if (last < 0 || x.size(last) < 2 || x.strides()[last] == 1) return false;
+  if (x.device().type != DeviceType::cpu || last < 0 || x.size(last) < 2 || x.strides()[last] == 1)
+    return false;
   for (int i = 0; i < std::min(given, x.dim()); ++i)
     if (indices[i].defined() &&
         (i == last || indices[i].dtype() == DType::boolean || 2 * indices[i].numel() < x.size(i)))

@@ -81,13 +81,15 @@ void order_by_steps(Split& s) {
     }
 }
 
-// A view whose last dimension is short and has a step of its own is walked a few elements at a time. A copy
-// comes first where it makes long rows of them: of what is kept together with the dimension before, or of
-// what is reduced.
+// A view whose last dimension is short and has a step of its own is walked a few elements at a time on the
+// CPU. A copy comes first where it makes long rows of them: of what is kept together with the dimension
+// before, or of what is reduced.
 Tensor in_long_rows(const char* op, const Tensor& x, const OptionalDims& dims, Split& s) {
   constexpr int64_t kShort = 8, kLeast = 256;
   const int last = x.dim() - 1;
-  if (last < 1 || x.numel() < kLeast || x.size(last) > kShort || x.size(last) == 1) return x;
+  if (x.device().type != DeviceType::cpu || last < 1 || x.numel() < kLeast || x.size(last) > kShort ||
+      x.size(last) == 1)
+    return x;
   const bool reduced = s.mask >> last & 1, before = s.mask >> (last - 1) & 1;
   const Dims& step = x.strides();
   const bool dense = step[last] == 1 && step[last - 1] == x.size(last);
@@ -149,13 +151,14 @@ Tensor position(const char* op, const Tensor& x, const OptionalDims& dims, bool 
   OpScope scope(op, x);
   announce(scope, dims, keepdim);
   Split s = split(op, x, dims);
-  const Tensor in = in_long_rows(op, x, dims, s);
   check_not_empty(op, x, s);
   Tensor y = empty(op, keepdim ? s.with_ones : s.kept, DType::int64, x.device());
-  if (s.count == 1)
+  if (s.count == 1) {
     fill_(y, scalar(0.0));
-  else if (y.numel() > 0)
+  } else if (y.numel() > 0) {
+    const Tensor in = in_long_rows(op, x, dims, s);
     launch<Row>(op, in, params(in, s, {}, y.data<int64_t>()));
+  }
   return scope.returns(std::move(y));
 }
 

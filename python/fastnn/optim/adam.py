@@ -73,17 +73,12 @@ class Adam(Optimizer):
                     own = state[parameter] = {"step": 0, "exp_avg": zeros, "exp_avg_sq": fn.zeros_like(zeros)}
                 own["step"] += 1
                 ages[int(own["step"])].append(parameter)
-        beta1, beta2 = group["betas"]
         for step, params in ages.items():
-            try:
-                self._call(group, params, step, beta1, beta2)
-            except (TypeError, RuntimeError):
-                if not self._follow(params):
-                    raise
-                self._call(group, params, step, beta1, beta2)
+            self._launch(group, params, step)
 
-    def _call(self, group: Group, params: list[Any], step: int, beta1: float, beta2: float) -> None:
-        state = self.state
+    def _call(self, group: Group, params: list[Any], *rest: Any) -> None:
+        (step,) = rest
+        state, (beta1, beta2) = self.state, group["betas"]
         _C.adam_step(
             params,
             [parameter.grad for parameter in params],

@@ -96,9 +96,24 @@ class Optimizer:
             self._update(group)
         return loss
 
+    def _launch(self, group: Group, params: list[Any], *rest: Any) -> None:
+        """The rule's ``_call`` of its kernel; once more where that refused and what is kept had to follow first, so that
+        other steps cost nothing more.
+        """
+        try:
+            self._call(group, params, *rest)
+        except (TypeError, RuntimeError):
+            if not self._follow(params):
+                raise
+            self._call(group, params, *rest)
+
+    def _call(self, group: Group, params: list[Any], *rest: Any) -> None:
+        """Gives a rule's kernel these parameters of a group, with what is kept of them."""
+        raise NotImplementedError
+
     def _follow(self, params: list[Any]) -> bool:
         """Whether something kept was of another dtype or device than its parameter: the model was converted or moved
-        since, and now this is, too. A rule asks where its kernel refused, so that a step costs nothing more.
+        since, and now this is, too.
         """
         followed = False
         for parameter in params:

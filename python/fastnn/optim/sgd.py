@@ -62,37 +62,32 @@ class SGD(Optimizer):
 
     def _update(self, group: Group) -> None:
         params = [parameter for parameter in group["params"] if parameter.grad is not None]
-        momentum = group["momentum"]
-        if not momentum:
-            self._call(group, params, [], False)
+        if not group["momentum"]:
+            self._launch(group, params, False)
             return
         state = self.state
         fresh = [parameter for parameter in params if parameter not in state]
         if fresh:  # the first step; later only where a parameter had no gradient so far
             for parameter in fresh:
                 state[parameter] = {"momentum_buffer": fn.zeros_like(parameter.detach())}
-            self._call(group, fresh, [state[parameter]["momentum_buffer"] for parameter in fresh], True)
+            self._launch(group, fresh, True)
             new = set(map(id, fresh))
             params = [parameter for parameter in params if id(parameter) not in new]
         if params:
-            self._call(group, params, [state[parameter]["momentum_buffer"] for parameter in params], False)
+            self._launch(group, params, False)
 
-    def _call(self, group: Group, params: list[Any], buffers: list[Any], first_step: bool) -> None:
-        try:
-            _C.sgd_step(
-                params,
-                [parameter.grad for parameter in params],
-                buffers,
-                group["lr"],
-                group["momentum"],
-                group["dampening"],
-                group["weight_decay"],
-                group["nesterov"],
-                group["maximize"],
-                first_step,
-            )
-        except (TypeError, RuntimeError):
-            if not self._follow(params):
-                raise
-            buffers = [self.state[parameter]["momentum_buffer"] for parameter in params]
-            self._call(group, params, buffers, first_step)
+    def _call(self, group: Group, params: list[Any], *rest: Any) -> None:
+        (first_step,) = rest
+        state = self.state
+        _C.sgd_step(
+            params,
+            [parameter.grad for parameter in params],
+            [state[parameter]["momentum_buffer"] for parameter in params] if group["momentum"] else [],
+            group["lr"],
+            group["momentum"],
+            group["dampening"],
+            group["weight_decay"],
+            group["nesterov"],
+            group["maximize"],
+            first_step,
+        )
