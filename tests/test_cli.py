@@ -67,6 +67,16 @@ class TestTrain:
         assert run("train", *options, "--epochs", 2, "--batch-size", 32) == 0
         assert float(re.search(r"test accuracy ([\d.]+)", capsys.readouterr().out)[1]) > 0.8
 
+    @pytest.mark.parametrize(
+        ("called", "shown"),
+        [(".venv/bin/fastnn", ".venv/bin/fastnn"), ("x/fastnn/__main__.py", "python -m fastnn")],
+    )
+    def test_says_how_to_go_on_from_here(self, folder, capsys, monkeypatch, called, shown):
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setattr(sys, "argv", [str(folder / called)])
+        assert run("train", "--epochs", 1) == 0
+        assert f"your own: {shown} predict digits.safetensors FILE..." in capsys.readouterr().out
+
     def test_a_place_that_cannot_be_written_is_noticed_before_training(self, folder, capsys):
         assert run("train", "--out", folder / "nowhere" / "m.safetensors") == 1
         captured = capsys.readouterr()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -99,7 +101,15 @@ def run(args: argparse.Namespace) -> None:
     print(f"\ntest accuracy {right / len(test):.4f} ({right} of {len(test)}), trained in {seconds:.1f} s")
 
     fn.save_model(model, out, preprocessing=preprocessing, classes=train.classes)
-    print(f"saved {out}; classify images of your own: fastnn predict {out} FILE...")
+    print(f"saved {out}; classify images of your own: {_command()} predict {out} FILE...")
+
+
+def _command() -> str:
+    """How this program is called from here: by its name where the shell finds it."""
+    if shutil.which("fastnn"):
+        return "fastnn"
+    called = sys.argv[0]
+    return os.path.relpath(called) if os.path.basename(called) == "fastnn" else "python -m fastnn"
 
 
 def _load(name: str) -> tuple[ArrayDataset, ArrayDataset]:
