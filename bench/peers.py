@@ -32,17 +32,17 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def kernels(name: str, xp: Any) -> str:
-    """Which kernels a library chose here, as far as it tells."""
+    """Which kernels a library chose here, as far as it tells: "" if it does not."""
     if name == "fastnn":
         return str(xp.info()["isa"])
-    said = []
     if name == "torch":
-        said.append(xp.backends.cpu.get_cpu_capability())
+        blas = ", MKL" if xp.backends.mkl.is_available() else ""
+        return f"{xp.backends.cpu.get_cpu_capability()}{blas}"
+    if name != "numpy":  # whose BLAS is in every process that imports it
+        return ""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return ", ".join(said)
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            said.append(" ".join(filter(None, (pool["internal_api"], pool.get("architecture")))))
-    return ", ".join(dict.fromkeys(said))
+        return ""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return ", ".join(f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in pools)

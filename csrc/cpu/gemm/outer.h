@@ -1,3 +1,4 @@
+// Products of a short k.
 #pragma once
 #include "cpu/gemm/plan.h"
 
